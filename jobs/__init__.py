@@ -1,0 +1,1 @@
+"""Spark jobs: one per stage, and the whole line."""

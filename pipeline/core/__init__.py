@@ -1,0 +1,1 @@
+"""What every part agrees on: tables, reasons, configuration, stages, filters, storage, Spark."""

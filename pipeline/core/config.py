@@ -1,0 +1,151 @@
+"""Configuration: one TOML file per recipe, one section per stage, refused early and clearly.
+
+    [run]
+    root = "runs/demo"
+    [download]
+    timeout_s = 20
+    [filters.caption_length]
+    min_chars = 6
+
+`--set download.timeout_s=20` overrides a value; the right side is TOML, or else a plain string.
+A relative path in the file is taken from the working directory.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.filter import Filter
+from pipeline.core.stage import Section, Stage, tuning
+
+
+class RunSection(Section):
+    """`[run]`: where a run lives and the seed of everything random in it."""
+
+    root: str
+    seed: int = 0
+    # Where `jobs/run.py` lets the download go: the real web, the embedded one, or the responses
+    # recorded in the archives themselves.
+    web: Literal["live", "embedded", "replay"] = tuning("live")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole, validated configuration.
+
+    sections: every stage's section by name, and "run"; extra sections the job declared too.
+    filters: enabled filters by name, in the order of the file: the first one that a pair fails
+        names its reason.
+    """
+
+    sections: Mapping[str, Section]
+    filters: Mapping[str, Filter]
+
+    @property
+    def run(self) -> RunSection:
+        run = self.sections["run"]
+        assert isinstance(run, RunSection)
+        return run
+
+    def identity(self, stage: Stage) -> dict[str, Any]:
+        """What a stage's output depends on: section -> values that are not mere tuning."""
+        wanted: dict[str, Any] = {stage.name: self.sections[stage.name].identity()}
+        for name in stage.uses:
+            if name == "filters":
+                wanted["filters"] = {n: f.settings() for n, f in self.filters.items()}
+            else:
+                wanted[name] = self.sections[name].identity()
+        return wanted
+
+
+def load(
+    path: str,
+    overrides: Sequence[str],
+    sections: Mapping[str, type[Section]],
+    filters: Mapping[str, type[Filter]],
+) -> Config:
+    """Read and check a config file. Raises ConfigError that names key, value and what is allowed.
+
+    sections: section name -> its type. A section absent from the file takes its defaults.
+    filters: all filters there are; the file's [filters.<name>] sections enable some.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file at {path}; recipes are in conf/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not readable TOML: {error}") from None
+    for override in overrides:
+        _apply(data, override)
+    chosen = data.pop("filters", {})
+    _refuse_unknown(path, "section", data, [*sections, "filters"])
+    _refuse_unknown(path, "filter", chosen, list(filters))
+    return Config(
+        sections={
+            name: _parse(path, name, kind, data.get(name, {})) for name, kind in sections.items()
+        },
+        filters={
+            name: _parse(path, f"filters.{name}", filters[name], settings)
+            for name, settings in chosen.items()
+        },
+    )
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    names = key.strip().split(".")
+    if not equals or len(names) < 2 or not all(names):
+        raise ConfigError(f"--set {override}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for name in names[:-1]:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {override}: {name} is a value, not a section")
+    data[names[-1]] = value
+
+
+def _refuse_unknown(path: str, what: str, given: Any, allowed: list[str]) -> None:
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: [filters] must hold one section per filter")
+    for name in given:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(
+                f"{path}: unknown {what} [{name}]: {hint}allowed: {', '.join(allowed)}"
+            )
+
+
+def _parse(path: str, name: str, kind: type[Any], values: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(name, kind, error)}") from None
+    except ValueError as error:  # a filter whose bounds contradict each other
+        raise ConfigError(f"{path}: [{name}]: {error}") from None
+
+
+def _explain(section: str, kind: type[Any], error: ValidationError) -> str:
+    """All problems of one section in one line."""
+    problems = []
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    for problem in error.errors():
+        key = ".".join([section, *map(str, problem["loc"])])
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            near = difflib.get_close_matches(str(problem["loc"][-1]), list(fields), 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            problems.append(f"unknown key {key}: {hint}allowed: {', '.join(fields) or 'none'}")
+        elif problem["type"] in ("missing", "missing_argument"):
+            problems.append(f"{key} is required")
+        else:
+            problems.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+    return "; ".join(problems)

@@ -1,0 +1,87 @@
+"""What a stage works with: its config, the tables, and the two ways to write one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from pipeline.core import spark as spark_io
+from pipeline.core.accounts import Account, merge
+from pipeline.core.filter import Filter
+from pipeline.core.progress import watch
+from pipeline.core.stage import Section, StageSection
+from pipeline.core.storage import PartSink, Store
+from pipeline.core.tables import Table
+
+C = TypeVar("C", bound=StageSection, covariant=True)
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Context(Generic[C]):
+    """Handed to `Stage.build`.
+
+    config: the stage's own section; `sections` has all of them, "run" included.
+    filters: the enabled filters by name.
+    """
+
+    stage: str
+    spark: SparkSession
+    store: Store
+    config: C
+    sections: Mapping[str, Section]
+    filters: Mapping[str, Filter]
+
+    def read(self, table: Table) -> DataFrame:
+        """A table of this run, checked against its schema."""
+        return spark_io.read_table(self.spark, self.store, table)
+
+    def write(self, table: Table, rows: DataFrame) -> int:
+        """Query stage: write a table with Spark, checked; the number of rows written."""
+        with watch(self.spark, f"{self.stage}: {table.name}"):
+            return spark_io.write_table(self.store, table, rows)
+
+    def run_parts(
+        self,
+        table: Table,
+        work: Callable[[int, P, PartSink], None],
+        todo: Sequence[tuple[int, P]],
+    ) -> list[Account]:
+        """Part stage: run `work(part, payload, sink)` in one Spark task for each missing part.
+
+        `work` puts rows in `sink.write` and its accounts in `sink.accounts`; the part is published
+        when it returns. It must be picklable (a function of a module, or a partial of one).
+        Returns the accounts of all parts, those of earlier runs included.
+        """
+        self.store.sweep(table.name)
+        done = self.store.committed(table)
+        missing = [(part, payload) for part, payload in todo if part not in done]
+        if missing:
+            task = partial(_run_part, self.store, table, work)
+            with watch(
+                self.spark,
+                f"{self.stage}: {table.name}",
+                total=len(todo),
+                count=lambda: len(self.store.committed(table)),
+            ):
+                self.spark.sparkContext.parallelize(missing, len(missing)).foreach(task)
+        accounts = [a for part, _ in todo for a in self.store.part_accounts(table, part)]
+        return merge(accounts)
+
+    def from_arrow(self, rows: pa.Table) -> DataFrame:
+        """A small Arrow table as a DataFrame."""
+        return self.spark.createDataFrame(rows)
+
+
+def _run_part(
+    store: Store,
+    table: Table,
+    work: Callable[[int, P, PartSink], None],
+    item: tuple[int, P],
+) -> None:
+    part, payload = item
+    with store.publish_part(table, part) as sink:
+        work(part, payload, sink)

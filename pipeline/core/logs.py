@@ -1,0 +1,65 @@
+"""The run's structured log (JSON lines) and the summary printed after every stage."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from pipeline.core.stage import Stage
+from pipeline.core.storage import Store
+
+
+@contextmanager
+def open_log(store: Store) -> Iterator[Any]:
+    """A logger that writes one JSON object per line to `_logs/<start>.jsonl` of the run.
+
+    On object storage, where a file cannot be appended to, it writes to stderr.
+    """
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    if store.is_local:
+        store.fs.makedirs(store.path("_logs"), exist_ok=True)
+        name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        file = open(store.path("_logs", f"{name}.jsonl"), "a", encoding="utf-8")  # noqa: SIM115
+    else:
+        file = sys.stderr  # type: ignore[assignment]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=file),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield structlog.get_logger()
+    except BaseException:
+        structlog.get_logger().error("failed", exc_info=True)
+        raise
+    finally:
+        structlog.reset_defaults()
+        if file is not sys.stderr:
+            file.close()
+
+
+def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
+    """What a stage did, for people: in, kept, dropped by reason, rate, where the output is."""
+    seconds = record["seconds"]
+    lines = [
+        f"{stage.name}: {seconds:.1f} s -> {', '.join(store.path(t.name) for t in stage.writes)}"
+    ]
+    for account in record["accounts"]:
+        rate = account["in"] / seconds if seconds else 0.0
+        lines.append(
+            f"  {account['unit']:8} {account['in']:>10,} in {account['kept']:>10,} kept  ({rate:,.0f}/s)"
+        )
+        lines += [
+            f"    {reason:28} {rows:>10,}  {rows / account['in']:6.1%}"
+            for reason, rows in account["dropped"].items()
+        ]
+    return "\n".join(lines)

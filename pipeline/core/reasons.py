@@ -1,0 +1,104 @@
+"""Closed vocabularies: why a record, a link or an image left the line.
+
+Bounds in `decide` derive their reasons from the measure (`<measure>_low`, `_high`, `_missing`);
+everything else that can be dropped is named here.
+"""
+
+from enum import StrEnum
+
+
+class RecordReason(StrEnum):
+    """Why an archive record gave no page."""
+
+    NOT_A_PAGE = "not_a_page"  # request, warcinfo, image response, ...
+    NOT_HTML = "not_html"
+    HTTP_STATUS = "http_status"  # the recorded response is not a 200
+    TRUNCATED = "truncated"  # the archive ends inside the record
+    CORRUPT = "corrupt"  # a gzip member or header that cannot be read
+    TOO_LARGE = "too_large"
+    UNPARSABLE = "unparsable"  # the payload is not the JSON or HTML it claims to be
+
+
+class LinkReason(StrEnum):
+    """Why an image link on a page gave no pair."""
+
+    NO_CAPTION = "no_caption"
+    DATA_URL = "data_url"
+    BAD_URL = "bad_url"
+    NOT_HTTP = "not_http"
+
+
+class Status(StrEnum):
+    """How the download of one candidate ended. Everything but OK is a reason to drop."""
+
+    OK = "ok"
+    OPTED_OUT = "opted_out"  # by the page, or by a header of the response
+    ROBOTS = "robots"  # robots.txt disallows it
+    ROBOTS_UNAVAILABLE = "robots_unavailable"  # robots.txt answered 5xx or not at all
+    BAD_URL = "bad_url"
+    PRIVATE_ADDRESS = "private_address"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    DISCONNECTED = "disconnected"  # the body ended early
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    BAD_REDIRECT = "bad_redirect"  # to something that is not http(s), or without a target
+    BAD_RESPONSE = "bad_response"  # not HTTP, or headers over the cap
+    HTTP_403 = "http_403"
+    HTTP_404 = "http_404"
+    HTTP_410 = "http_410"
+    HTTP_429 = "http_429"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    HOST_GIVEN_UP = "host_given_up"  # the host failed too often; this URL was not asked for
+    TOO_LARGE = "too_large"  # bytes
+    TOO_MANY_PIXELS = "too_many_pixels"
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    DECODE = "decode"
+    TOO_SMALL = "too_small"  # a side under the configured minimum: nothing to train on
+    PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host
+
+    @property
+    def is_transient(self) -> bool:
+        """True when asking again later may succeed."""
+        return self in _TRANSIENT
+
+
+_TRANSIENT = frozenset(
+    {
+        Status.ROBOTS_UNAVAILABLE,
+        Status.DNS,
+        Status.CONNECT,
+        Status.TLS,
+        Status.TIMEOUT,
+        Status.DISCONNECTED,
+        Status.BAD_RESPONSE,
+        Status.HTTP_429,
+        Status.HTTP_5XX,
+        Status.HOST_GIVEN_UP,
+    }
+)
+
+
+class CaptionKind(StrEnum):
+    """Where on the page a caption stood."""
+
+    ALT = "alt"
+    TITLE = "title"
+    FIGCAPTION = "figcaption"
+    ARIA_LABEL = "aria_label"
+
+
+class MatchRule(StrEnum):
+    """Why two images are held to be the same picture."""
+
+    PERCEPTUAL = "perceptual"  # 64-bit hash within the radius, 256-bit hash and shape agree
+
+
+class DropReason(StrEnum):
+    """Reasons of the stages between the download and the bounds."""
+
+    DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
+    NO_SCORE = "no_score"

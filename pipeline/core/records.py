@@ -1,0 +1,112 @@
+"""Stage records: what was run with which config on which inputs, and what it counted.
+
+`_stages/<stage>.json` is written as "started" before a stage touches anything and as "done" when
+it has committed all it writes. It is what makes a rerun skip, continue or refuse.
+"""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import pipeline
+from pipeline.core.accounts import Account
+from pipeline.core.errors import ConfigError, ContractError
+from pipeline.core.stage import Stage
+from pipeline.core.storage import Store
+
+
+def digest(data: object) -> str:
+    """16 hex digits that name JSON-ready data."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def path(stage: str) -> str:
+    return f"_stages/{stage}.json"
+
+
+def load(store: Store, stage: str) -> dict[str, Any] | None:
+    """A stage's record, or None when it never started here."""
+    return store.read_json(path(stage)) if store.exists(path(stage)) else None
+
+
+def writer_of(line: tuple[Stage, ...], table: str) -> str:
+    """The stage that writes a table."""
+    for stage in line:
+        if any(t.name == table for t in stage.writes):
+            return stage.name
+    raise KeyError(table)
+
+
+def inputs(store: Store, stage: Stage, line: tuple[Stage, ...]) -> dict[str, str]:
+    """Ids of the finished stages this one reads from. Raises ContractError when one is missing."""
+    found = {}
+    for table in stage.reads:
+        source = writer_of(line, table.name)
+        record = load(store, source)
+        if record is None or record["state"] != "done":
+            raise ContractError(
+                f"{stage.name} reads {table.name}, which {source} has not finished in {store.root}; "
+                f"run {source} first"
+            )
+        found[source] = record["id"]
+    return found
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Which keys differ between two nested dicts, as 'a.b: 1 -> 2'."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            found += differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        return found
+    return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
+
+
+def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str, str]) -> str:
+    """Record that a stage starts; its id. Raises ConfigError when the folder holds another config."""
+    identity = json.loads(json.dumps(identity))
+    new = {"config": identity, "inputs": reads}
+    record = load(store, stage.name)
+    if record is not None:
+        changed = differences(record["config"], identity)
+        if changed:
+            raise ConfigError(
+                f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
+                "use another run.root, or --redo to do this stage and those after it again"
+            )
+    stage_id = digest(new)
+    store.write_json(
+        path(stage.name),
+        {
+            "stage": stage.name,
+            "state": "started",
+            "id": stage_id,
+            **new,
+            "version": pipeline.__version__,
+        },
+    )
+    return stage_id
+
+
+def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) -> dict[str, Any]:
+    """Record that a stage committed all it writes; the record."""
+    record: dict[str, Any] = store.read_json(path(stage.name))
+    record |= {
+        "state": "done",
+        "accounts": [a.to_json() for a in accounts],
+        "seconds": round(seconds, 2),
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    store.write_json(path(stage.name), record)
+    return record
+
+
+def discard(store: Store, stage: Stage) -> None:
+    """Forget a stage and remove what it wrote."""
+    for table in stage.writes:
+        store.remove(table.name)
+    for folder in stage.folders:
+        store.remove(folder)
+    store.remove(path(stage.name))

@@ -1,0 +1,212 @@
+"""One `main` for every job: load the config, check, run stages, commit, count, log.
+
+spark-submit jobs/dedupe.py --config conf/default.toml --set dedupe.parts=64
+"""
+
+import argparse
+import errno
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from pipeline.core import config as config_file
+from pipeline.core import records
+from pipeline.core.accounts import Account
+from pipeline.core.config import Config, RunSection
+from pipeline.core.errors import ConfigError, EnvironmentProblem, PairmillError
+from pipeline.core.filter import Filter
+from pipeline.core.logs import open_log, summary
+from pipeline.core.stage import Section, Stage
+from pipeline.core.storage import Store
+
+Line = tuple[Stage, ...]
+_NEEDED_DISK_BYTES = 200 * 2**20
+
+
+def main(
+    names: Sequence[str],
+    line: Line,
+    filters: Mapping[str, type[Filter]],
+    argv: Sequence[str] | None = None,
+    extra: Mapping[str, type[Section]] | None = None,
+) -> int:
+    """Run the named stages of the line with the command line's config; the exit status.
+
+    0: done. 1: a stage failed. 2: config, input or environment refused, nothing written.
+    """
+    parser = argparse.ArgumentParser(description=f"Pairmill: {', '.join(names)}")
+    parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
+    args = parser.parse_args(argv)
+    return guarded(
+        lambda: run(
+            names, line, load_config(args.config, args.set, line, filters, extra), args.redo
+        )
+    )
+
+
+def load_config(
+    path: str,
+    overrides: Sequence[str],
+    line: Line,
+    filters: Mapping[str, type[Filter]],
+    extra: Mapping[str, type[Section]] | None = None,
+) -> Config:
+    """A config file checked against every stage's section."""
+    sections: dict[str, type[Section]] = {"run": RunSection, **(extra or {})}
+    sections |= {stage.name: stage.config for stage in line}
+    return config_file.load(path, overrides, sections, filters)
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Run `work`; turn every failure into one line on stderr and an exit status."""
+    try:
+        work()
+        return 0
+    except PairmillError as error:
+        print(f"pairmill: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: the log has the traceback
+        structlog.get_logger().error("failed", exc_info=True)
+        print(f"pairmill: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+def run(
+    names: Sequence[str], line: Line, config: Config, redo: bool = False
+) -> list[dict[str, Any]]:
+    """Run the named stages in line order; their records. Finished ones are skipped."""
+    chosen = [stage for stage in line if stage.name in names]
+    store = Store(config.run.root)
+    outside = {s.name: s.check(config.sections[s.name]) for s in chosen if s.check}
+    identities = {
+        s.name: config.identity(s) | ({"outside": outside[s.name]} if s.name in outside else {})
+        for s in chosen
+    }
+    _refuse_other_config(store, chosen, identities, redo)
+    _check_disk(store)
+    with open_log(store) as log:
+        if redo:
+            for stage in _from(line, chosen[0]):
+                records.discard(store, stage)
+        done = []
+        for stage in chosen:
+            record = _finished(store, stage, line, identities[stage.name])
+            if record is None:
+                record = _run_stage(store, stage, line, config, identities[stage.name], log)
+            else:
+                log.info("skipped", stage=stage.name, id=record["id"])
+                print(f"{stage.name}: done before, skipped", file=sys.stderr)
+            done.append(record)
+        return done
+
+
+def _refuse_other_config(
+    store: Store, chosen: list[Stage], identities: dict[str, dict[str, Any]], redo: bool
+) -> None:
+    """Before anything is written: does the folder hold these stages with another config?"""
+    if redo:
+        return
+    for stage in chosen:
+        record = records.load(store, stage.name)
+        changed = records.differences(record["config"], identities[stage.name]) if record else []
+        if changed:
+            raise ConfigError(
+                f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
+                "use another run.root, or --redo to do this stage and those after it again"
+            )
+
+
+def _check_disk(store: Store) -> None:
+    if store.is_local:
+        store.fs.makedirs(store.root, exist_ok=True)
+        free = shutil.disk_usage(store.root).free
+        if free < _NEEDED_DISK_BYTES:
+            raise EnvironmentProblem(
+                f"{store.root} has {free / 2**20:.0f} MiB free, a run needs at least "
+                f"{_NEEDED_DISK_BYTES / 2**20:.0f} MiB; free some or set run.root elsewhere"
+            )
+
+
+def _from(line: Line, first: Stage) -> list[Stage]:
+    return list(line[line.index(first) :])
+
+
+def _finished(
+    store: Store, stage: Stage, line: Line, identity: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The stage's record if it is done with this config on the present inputs.
+
+    What was made from inputs that have been redone since is discarded.
+    """
+    record = records.load(store, stage.name)
+    if record is None:
+        return None
+    reads = records.inputs(store, stage, line)
+    if record["inputs"] != reads:
+        records.discard(store, stage)
+        return None
+    return record if record["state"] == "done" else None
+
+
+def _run_stage(
+    store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
+) -> dict[str, Any]:
+    from pipeline.core.context import Context
+    from pipeline.core.spark import session
+
+    stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
+    log = log.bind(stage=stage.name, id=stage_id)
+    log.info("started")
+    started = time.monotonic()
+    section = config.sections[stage.name]
+    context: Context[Any] = Context(
+        stage.name,
+        session(f"pairmill {stage.name}"),
+        store,
+        section,
+        config.sections,
+        config.filters,  # type: ignore[arg-type]
+    )
+    accounts = stage.build(context)
+    _check_accounts(stage, accounts, section)
+    record = records.finish(store, stage, accounts, time.monotonic() - started)
+    log.info("done", accounts=record["accounts"], seconds=record["seconds"])
+    print(summary(store, stage, record), file=sys.stderr)
+    return record
+
+
+def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None:
+    for account in accounts:
+        account.check(stage.name)
+        for reason, rows in account.dropped.items():
+            share = rows / account.rows_in
+            if share > section.max_drop_share:
+                raise PairmillError(
+                    f"{stage.name}: {reason} drops {share:.1%} of {account.rows_in} {account.unit}, "
+                    f"over {stage.name}.max_drop_share = {section.max_drop_share:.1%}; "
+                    "look for the cause, or raise the bound"
+                )
+
+
+def explain(error: BaseException) -> str:
+    """One line for a failure inside a stage: the innermost cause that says something."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "disk full: free some space and run the same command again; finished parts are kept"
+    text = str(error)
+    if "No space left on device" in text:
+        return "disk full: free some space and run the same command again; finished parts are kept"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("pipeline.core.errors.")]
+    if told:
+        return told[-1].split(": ", 1)[-1]
+    python = [line for line in lines if "Error: " in line and not line.startswith(("at ", "File "))]
+    return (python[-1] if python else lines[0] if lines else type(error).__name__)[:500]

@@ -1,0 +1,110 @@
+"""The Spark session, and the border between Spark and Arrow schemas."""
+
+import os
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from pipeline.core.errors import ContractError
+from pipeline.core.storage import Store
+from pipeline.core.tables import Table
+
+# Values that results must not depend on, or that keep a laptop within its memory; a properties
+# file or --conf wins over every one of them.
+DEFAULTS = {
+    "spark.master": "local[*]",
+    "spark.driver.memory": "2g",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "16",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+    # One file per part folder, whatever the number of cores.
+    "spark.sql.adaptive.coalescePartitions.enabled": "false",
+    "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.eventLog.compress": "false",
+}
+
+
+def session(app: str) -> SparkSession:
+    """The one Spark session of this process."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app)
+    existing = SparkSession.getActiveSession()
+    if existing is not None:
+        return existing
+    from pyspark import SparkConf
+
+    given = SparkConf()
+    for key, value in DEFAULTS.items():
+        if not given.contains(key):
+            builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:
+    """A table of a run. Raises ContractError when its columns are not those of the schema."""
+    if not store.exists(table.name):
+        raise ContractError(
+            f"table {table.name} is not in {store.root}; run the stage that writes it first"
+        )
+    wanted = from_arrow_schema(table.schema)
+    parts = store.committed(table)
+    files = list(parts.values()) or [store.path(table.name)]
+    rows = spark.read.parquet(*files)
+    check_schema(rows, table)
+    return spark.read.schema(wanted).parquet(*files)
+
+
+def check_schema(rows: DataFrame, table: Table) -> None:
+    """Raise ContractError unless `rows` has the table's columns, by name and type."""
+    wanted = {f.name: f.dataType.simpleString() for f in from_arrow_schema(table.schema)}
+    found = {f.name: f.dataType.simpleString() for f in rows.schema}
+    missing = wanted.keys() - found.keys()
+    extra = found.keys() - wanted.keys()
+    wrong = {n for n in wanted.keys() & found.keys() if wanted[n] != found[n]}
+    if missing or extra or wrong:
+        raise ContractError(
+            f"table {table.name}: missing columns {sorted(missing)}, unexpected {sorted(extra)}, "
+            f"wrong types {[f'{n}: {found[n]}, not {wanted[n]}' for n in sorted(wrong)]}"
+        )
+
+
+def write_table(store: Store, table: Table, rows: DataFrame) -> int:
+    """Write a query stage's table, whole; how many rows it has.
+
+    Raises ContractError when columns differ or a column that may not be null holds a null.
+    """
+    rows = rows.select(*table.schema.names)
+    check_schema(rows, table)
+    writer = rows.write.mode("overwrite")
+    if table.partition:
+        writer = writer.partitionBy(table.partition)
+    writer.parquet(store.path(table.name))
+    return _check_written(store, table)
+
+
+def _check_written(store: Store, table: Table) -> int:
+    rows = 0
+    not_null = {f.name for f in table.schema if not f.nullable and not pa.types.is_nested(f.type)}
+    for name in store.fs.find(store.path(table.name)):
+        if not name.endswith(".parquet"):
+            continue
+        with store.fs.open(name, "rb") as file:
+            metadata = pq.read_metadata(file)
+        rows += metadata.num_rows
+        for g in range(metadata.num_row_groups):
+            for c in range(metadata.num_columns):
+                chunk = metadata.row_group(g).column(c)
+                nulls = chunk.statistics.null_count if chunk.statistics else 0
+                if nulls and chunk.path_in_schema in not_null:
+                    raise ContractError(
+                        f"table {table.name}: {nulls} nulls in {chunk.path_in_schema}, "
+                        "which may not be null"
+                    )
+    return rows

@@ -1,0 +1,172 @@
+"""Files of a run: atomic publication, committed parts, and what a kill left behind.
+
+A file is written beside its place under a temporary name and renamed when whole, so that a file
+under its final name is always complete. Part tables keep their accounts in the Parquet footer:
+the part's file is also its commit record.
+"""
+
+import json
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.core.accounts import Account
+from pipeline.core.tables import Table
+
+_PART = re.compile(r"part-(\d{5,})\.parquet$")
+_LEFTOVER = ".writing-"
+_ACCOUNTS_KEY = b"pairmill.accounts"
+
+
+class Store:
+    """A folder that a run lives in, on any fsspec file system. Picklable: tasks get a copy.
+
+    Paths given to its methods are relative to the folder, with forward slashes.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root if "://" in root else os.path.abspath(root)
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        return fsspec.core.url_to_fs(self.root)[0]
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    def path(self, *parts: str) -> str:
+        """The full path, as Spark and fsspec take it."""
+        return posixpath.join(self.root, *parts)
+
+    def exists(self, relative: str) -> bool:
+        return bool(self.fs.exists(self.path(relative)))
+
+    @contextmanager
+    def publish(self, relative: str) -> Iterator[IO[bytes]]:
+        """Open a binary file that appears under its name only when the block ends without error."""
+        final = self.path(relative)
+        parent = posixpath.dirname(final)
+        temporary = posixpath.join(
+            parent, f"{_LEFTOVER}{uuid.uuid4().hex}-{posixpath.basename(final)}"
+        )
+        fs = self.fs
+        fs.makedirs(parent, exist_ok=True)
+        try:
+            with fs.open(temporary, "wb") as file:
+                yield file
+                if self.is_local:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if self.is_local:
+                os.replace(temporary, final)
+            else:
+                fs.mv(temporary, final)
+        except BaseException:
+            if fs.exists(temporary):
+                fs.rm(temporary)
+            raise
+
+    def write_json(self, relative: str, data: object) -> None:
+        with self.publish(relative) as file:
+            file.write((json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, relative: str) -> Any:
+        return json.loads(self.fs.cat_file(self.path(relative)))
+
+    def remove(self, relative: str) -> None:
+        """Remove a file or folder if it is there."""
+        if self.exists(relative):
+            self.fs.rm(self.path(relative), recursive=True)
+
+    def sweep(self, relative: str) -> int:
+        """Remove half-written files a killed run left in a folder; how many."""
+        folder = self.path(relative)
+        if not self.fs.exists(folder):
+            return 0
+        left = [f for f in self.fs.find(folder) if posixpath.basename(f).startswith(_LEFTOVER)]
+        for file in left:
+            self.fs.rm(file)
+        return len(left)
+
+    def part_file(self, table: Table, part: int) -> str:
+        """Where a part of a part table is published."""
+        return f"{table.name}/part-{part:05d}.parquet"
+
+    def committed(self, table: Table) -> dict[int, str]:
+        """Committed parts of a part table: number -> full path."""
+        folder = self.path(table.name)
+        if not self.fs.exists(folder):
+            return {}
+        found = {}
+        for file in self.fs.ls(folder, detail=False):
+            match = _PART.search(file)
+            if match and not posixpath.basename(file).startswith(_LEFTOVER):
+                found[int(match.group(1))] = self.path(table.name, posixpath.basename(file))
+        return dict(sorted(found.items()))
+
+    def read_part(
+        self, table: Table, part: int, columns: list[str] | None = None, batch_rows: int = 8192
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of one part of a table: a committed part file, or a `<column>=<part>` folder."""
+        if table.partition:
+            folder = self.path(table.name, f"{table.partition}={part}")
+            files = sorted(f for f in self.fs.ls(folder, detail=False) if f.endswith(".parquet"))
+        else:
+            files = [self.path(self.part_file(table, part))]
+        for name in files:
+            with self.fs.open(name, "rb") as file:
+                yield from pq.ParquetFile(file).iter_batches(batch_rows, columns=columns)
+
+    def part_accounts(self, table: Table, part: int) -> list[Account]:
+        """The accounts a committed part stored in its footer."""
+        with self.fs.open(self.path(self.part_file(table, part)), "rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        return [Account.from_json(a) for a in json.loads(metadata.get(_ACCOUNTS_KEY, b"[]"))]
+
+    @contextmanager
+    def publish_part(self, table: Table, part: int) -> Iterator["PartSink"]:
+        """Write one part of a part table; it is committed when the block ends without error."""
+        with self.publish(self.part_file(table, part)) as file:
+            writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+            try:
+                sink = PartSink(writer, table)
+                yield sink
+                accounts = json.dumps([a.to_json() for a in sink.accounts])
+                writer.add_key_value_metadata({_ACCOUNTS_KEY.decode(): accounts})
+            finally:
+                writer.close()
+
+
+class PartSink:
+    """Where a part's work puts its rows and its accounts."""
+
+    def __init__(self, writer: pq.ParquetWriter, table: Table) -> None:
+        self._writer = writer
+        self.table = table
+        self.rows = 0
+        self.accounts: list[Account] = []
+
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Append rows; columns must be those of the table, in order. Memory: one batch."""
+        rows = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        rows = rows.select(self.table.schema.names).cast(self.table.schema)
+        self._writer.write_table(rows)
+        self.rows += rows.num_rows
+
+    def write_rows(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows given as dicts."""
+        if rows:
+            self.write(pa.Table.from_pylist(rows, schema=self.table.schema))

@@ -1,0 +1,270 @@
+"""Every table of the line: name, key and Arrow schema, in flow order. Tables are the only
+interface between stages.
+
+Identities are 16-byte binaries, never hex: `image_id` = BLAKE2b-128 of the canonical URL,
+`pair_id` = BLAKE2b-128 of image_id and the normalised caption (see `ids`).
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+ID = pa.binary()  # always 16 bytes; Spark knows no fixed-size binary
+
+
+def column(
+    name: str, kind: pa.DataType, doc: str, *, unit: str | None = None, null: str | None = None
+) -> pa.Field:
+    """A documented column. `null` says what a missing value means; without it null is refused."""
+    metadata = {"doc": doc}
+    if unit:
+        metadata["unit"] = unit
+    if null:
+        metadata["null"] = null
+    return pa.field(name, kind, nullable=null is not None, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named, keyed, documented table. `partition` names the column its folders are split by."""
+
+    name: str
+    doc: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    partition: str | None = None
+
+
+PAIRS = Table(
+    "pairs",
+    "One row per image link with a caption, as found on one page.",
+    ("archive", "record_offset", "position", "caption_kind"),
+    pa.schema(
+        [
+            column("image_id", ID, "BLAKE2b-128 of canonical_url"),
+            column("pair_id", ID, "BLAKE2b-128 of image_id and caption"),
+            column("url", pa.string(), "absolute image URL as the page gives it"),
+            column("canonical_url", pa.string(), "WHATWG form without fragment and trackers"),
+            column("domain", pa.string(), "registrable domain of the image's host, or the host"),
+            column("caption", pa.string(), "normalised caption, never empty"),
+            column("caption_kind", pa.string(), "a CaptionKind"),
+            column("page_url", pa.string(), "URL of the page"),
+            column("page_domain", pa.string(), "registrable domain of the page"),
+            column("page_lang", pa.string(), "declared language (html lang)", null="undeclared"),
+            column(
+                "page_optout",
+                pa.string(),
+                "opt-out that the page states, as source:value, e.g. 'meta:noimageai'",
+                null="the page states none",
+            ),
+            column("archive", pa.string(), "archive the page was read from"),
+            column("record_offset", pa.int64(), "byte offset of its record in it", unit="bytes"),
+            column("position", pa.int32(), "index of the link on its page, from 0"),
+        ]
+    ),
+)
+
+CAPTION = pa.struct(
+    [
+        column("pair_id", ID, "BLAKE2b-128 of image_id and caption"),
+        column("caption", pa.string(), "normalised caption"),
+        column("caption_kind", pa.string(), "the first kind, by name, it was found as"),
+        column("page_url", pa.string(), "the first page, by URL, it was found on"),
+        column("page_domain", pa.string(), "registrable domain of that page"),
+        column("page_lang", pa.string(), "declared language of that page", null="undeclared"),
+        column("pages", pa.int64(), "distinct pages this image has this caption on"),
+        column("caption_images", pa.int64(), "distinct images that carry this caption anywhere"),
+    ]
+)
+
+CANDIDATES = Table(
+    "candidates",
+    "One row per canonical image URL, with all its distinct captions.",
+    ("image_id",),
+    pa.schema(
+        [
+            column("image_id", ID, "BLAKE2b-128 of canonical_url"),
+            column("url", pa.string(), "the URL to ask for: the smallest of the given ones"),
+            column("canonical_url", pa.string(), "WHATWG form without fragment and trackers"),
+            column("domain", pa.string(), "registrable domain of the image's host"),
+            column("page_optout", pa.string(), "an opt-out of a page it is on", null="none"),
+            column("captions", pa.list_(CAPTION), "distinct captions, ordered by pair_id"),
+            column("part", pa.int32(), "bucket it is downloaded in, from 0"),
+        ]
+    ),
+    partition="part",
+)
+
+IMAGES = Table(
+    "images",
+    "One row per candidate: what its download gave.",
+    ("image_id",),
+    pa.schema(
+        [
+            column("image_id", ID, "of the candidate"),
+            column("part", pa.int32(), "bucket; the bytes are in raw/part-<part>.tar"),
+            column("status", pa.string(), "a Status"),
+            column("status_detail", pa.string(), "what exactly happened", null="nothing to add"),
+            column("consent", pa.string(), "'allowed', or the source of the opt-out"),
+            column("http_status", pa.int32(), "of the last response", null="no response"),
+            column("final_url", pa.string(), "after redirects", null="no response"),
+            column("content_type", pa.string(), "as the server claims", null="not stated"),
+            column("fetch_ms", pa.int32(), "from first connect to last byte", unit="ms"),
+            column("body_bytes", pa.int64(), "received", unit="bytes", null="no body"),
+            column("sha256", pa.binary(), "of the received body, 32 bytes", null="not ok"),
+            column("format", pa.string(), "JPEG, PNG, WEBP, ...", null="not decoded"),
+            column("frames", pa.int32(), "frames; more than 1 is animated", null="not decoded"),
+            column("original_width", pa.int32(), "upright", unit="pixels", null="not decoded"),
+            column("original_height", pa.int32(), "upright", unit="pixels", null="not decoded"),
+            column("width", pa.int32(), "stored", unit="pixels", null="not ok"),
+            column("height", pa.int32(), "stored", unit="pixels", null="not ok"),
+            column("raw_offset", pa.int64(), "of the bytes in the raw tar", null="not ok"),
+            column("raw_bytes", pa.int32(), "stored size", unit="bytes", null="not ok"),
+            column("hash64", pa.int64(), "DCT hash, 64 bits as signed", null="not ok"),
+            column("hash256", pa.binary(), "wider DCT hash, 32 bytes", null="not ok"),
+            column(
+                "texture",
+                pa.int32(),
+                "0 (flat) to 100; low values make hashes meaningless",
+                null="not ok",
+            ),
+            column(
+                "fingerprint",
+                ID,
+                "equal for pictures that are the same for `match`",
+                null="not ok",
+            ),
+        ]
+    ),
+)
+
+NEIGHBORS = Table(
+    "neighbors",
+    "Edges between fingerprints held to be the same picture; each unordered pair once.",
+    ("fingerprint_a", "fingerprint_b"),
+    pa.schema(
+        [
+            column("fingerprint_a", ID, "the smaller of the two"),
+            column("fingerprint_b", ID, "the larger of the two"),
+            column("distance", pa.int32(), "Hamming distance of hash64", unit="bits"),
+            column("distance256", pa.int32(), "Hamming distance of hash256", unit="bits"),
+            column("rule", pa.string(), "a MatchRule"),
+        ]
+    ),
+)
+
+EMBEDDINGS = Table(
+    "embeddings",
+    "One row per distinct picture (by sha256) and per distinct caption.",
+    ("kind", "content_id"),
+    pa.schema(
+        [
+            column("kind", pa.string(), "'image' or 'text'"),
+            column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
+            # Spark cannot read Parquet's float16, so the vector is stored as its bytes.
+            column("vector", pa.binary(), "unit norm; little-endian float16 [model width]"),
+        ]
+    ),
+)
+
+SCORES = Table(
+    "scores",
+    "One row per pair whose picture was downloaded.",
+    ("pair_id",),
+    pa.schema(
+        [
+            column("pair_id", ID, "of the pair"),
+            column("image_id", ID, "of its image"),
+            column("clip_similarity", pa.float32(), "cosine of picture and caption, -1 to 1"),
+        ]
+    ),
+)
+
+# What `measure` sees: one row per pair whose picture was downloaded. Filters read from this.
+PAIR_VIEW = pa.schema(
+    [
+        column("pair_id", ID, "of the pair"),
+        column("image_id", ID, "of its image"),
+        column("url", pa.string(), "image URL"),
+        column("domain", pa.string(), "registrable domain of the image's host"),
+        column("caption", pa.string(), "normalised caption"),
+        column("caption_kind", pa.string(), "a CaptionKind"),
+        column("caption_images", pa.int64(), "distinct images that carry this caption"),
+        column("page_url", pa.string(), "a page it is on"),
+        column("page_domain", pa.string(), "registrable domain of that page"),
+        column("page_lang", pa.string(), "declared language of that page", null="undeclared"),
+        column("page_optout", pa.string(), "an opt-out of a page it is on", null="none"),
+        column("consent", pa.string(), "'allowed', or the source of the opt-out"),
+        column("format", pa.string(), "of the received file"),
+        column("frames", pa.int32(), "more than 1 is animated"),
+        column("body_bytes", pa.int64(), "received", unit="bytes"),
+        column("original_width", pa.int32(), "upright", unit="pixels"),
+        column("original_height", pa.int32(), "upright", unit="pixels"),
+        column("width", pa.int32(), "stored", unit="pixels"),
+        column("height", pa.int32(), "stored", unit="pixels"),
+        column("texture", pa.int32(), "0 (flat) to 100"),
+        column("fingerprint", ID, "equal for pictures that are the same for `match`"),
+        column("sha256", pa.binary(), "of the received body"),
+        column("part", pa.int32(), "bucket of the image"),
+        column("raw_offset", pa.int64(), "of the stored bytes in the raw tar"),
+        column("raw_bytes", pa.int32(), "stored size", unit="bytes"),
+        column("clip_similarity", pa.float32(), "cosine of picture and caption"),
+    ]
+)
+
+
+def measures_table(filter_fields: list[pa.Field]) -> Table:
+    """`measures`: the pair view and, beside it, one column per measure of the given filters."""
+    return Table(
+        "measures",
+        "One row per pair whose picture was downloaded: all it is judged and written by.",
+        ("pair_id",),
+        pa.schema([*PAIR_VIEW, *filter_fields]),
+    )
+
+
+DECISIONS = Table(
+    "decisions",
+    "One row per measured pair: kept, or the reasons why not.",
+    ("pair_id",),
+    pa.schema(
+        [
+            column("pair_id", ID, "of the pair"),
+            column("image_id", ID, "of its image"),
+            column("is_kept", pa.bool_(), "true: the pair is in the release"),
+            column("reason", pa.string(), "the first bound it fails", null="kept"),
+            column("reasons", pa.list_(pa.string()), "every bound it fails; empty when kept"),
+            column("duplicate_of", ID, "image_id of the kept neighbour", null="no duplicate"),
+            column("duplicate_distance", pa.int32(), "hash64 bits", null="no duplicate"),
+        ]
+    ),
+)
+
+SHARDS = Table(
+    "shards",
+    "One row per tar of the release.",
+    ("shard",),
+    pa.schema(
+        [
+            column("shard", pa.int32(), "number, from 0 without gaps"),
+            column("path", pa.string(), "file name in the release"),
+            column("samples", pa.int32(), "samples in it"),
+            column("bytes", pa.int64(), "size of the tar", unit="bytes"),
+            column("sha256", pa.string(), "of the tar, hex"),
+        ]
+    ),
+)
+
+STATS = Table(
+    "stats",
+    "Numbers and histograms of the run, in long form.",
+    ("figure", "series", "bucket"),
+    pa.schema(
+        [
+            column("figure", pa.string(), "e.g. 'funnel', 'status', 'clip_similarity'"),
+            column("series", pa.string(), "e.g. a stage, a language, 'kept'"),
+            column("bucket", pa.string(), "a reason, a category, or the low edge of a bin"),
+            column("value", pa.float64(), "count or value"),
+        ]
+    ),
+)

@@ -1,0 +1,1 @@
+"""Archives to pairs: records, HTML and WAT links, charsets, URLs, captions."""

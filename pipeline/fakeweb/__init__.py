@@ -1,0 +1,1 @@
+"""The embedded web: pages, pictures, archives and servers from a seed, with ground truth."""

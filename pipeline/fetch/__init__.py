@@ -1,0 +1,1 @@
+"""The downloader: robots, limits, safe sockets, decoding, hashes, raw tars."""

@@ -1,0 +1,1 @@
+"""Near-duplicates: exact Hamming joins by block tables, verification, survivors."""

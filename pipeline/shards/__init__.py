@@ -1,0 +1,1 @@
+"""Releases: deterministic tars, index, manifest, card."""

@@ -1,0 +1,1 @@
+"""The stages of the line: each ties pure parts to tables."""

@@ -1,0 +1,35 @@
+"""Shared fixtures: one Spark session per run, and the real data when it is at hand."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Real archives, pages and photos for tests that want them; absent on most machines.
+REAL_DATA = Path(os.environ.get("PAIRMILL_REAL_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[object]:
+    """The one Spark session of the test run: local[2], small heap."""
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault(
+        "PYSPARK_SUBMIT_ARGS", "--master local[2] --driver-memory 1g pyspark-shell"
+    )
+    from pipeline.core.spark import session
+
+    started = session("tests")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real archives and pictures; skips when it is not there."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}; set PAIRMILL_REAL_DATA to use it")
+    return REAL_DATA
