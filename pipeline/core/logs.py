@@ -56,7 +56,8 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
     for account in record["accounts"]:
         rate = account["in"] / seconds if seconds else 0.0
         lines.append(
-            f"  {account['unit']:8} {account['in']:>10,} in {account['kept']:>10,} kept  ({rate:,.0f}/s)"
+            f"  {account['unit']:8} {account['in']:>10,} in {account['kept']:>10,} kept"
+            f"  ({rate:,.0f}/s)"
         )
         lines += [
             f"    {reason:28} {rows:>10,}  {rows / account['in']:6.1%}"

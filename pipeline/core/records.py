@@ -23,6 +23,7 @@ def digest(data: object) -> str:
 
 
 def path(stage: str) -> str:
+    """Where a stage's record lies in the run folder."""
     return f"_stages/{stage}.json"
 
 
@@ -47,8 +48,8 @@ def inputs(store: Store, stage: Stage, line: tuple[Stage, ...]) -> dict[str, str
         record = load(store, source)
         if record is None or record["state"] != "done":
             raise ContractError(
-                f"{stage.name} reads {table.name}, which {source} has not finished in {store.root}; "
-                f"run {source} first"
+                f"{stage.name} reads {table.name}, which {source} has not finished in "
+                f"{store.root}; run {source} first"
             )
         found[source] = record["id"]
     return found
@@ -64,29 +65,23 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
 
 
-def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str, str]) -> str:
-    """Record that a stage starts; its id. Raises ConfigError when the folder holds another config."""
-    identity = json.loads(json.dumps(identity))
-    new = {"config": identity, "inputs": reads}
+def refuse_other_config(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
+    """Raise ConfigError when the folder holds this stage, begun or done, with another config."""
     record = load(store, stage.name)
-    if record is not None:
-        changed = differences(record["config"], identity)
-        if changed:
-            raise ConfigError(
-                f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
-                "use another run.root, or --redo to do this stage and those after it again"
-            )
+    changed = differences(record["config"], identity) if record else []
+    if changed:
+        raise ConfigError(
+            f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
+            "use another run.root, or --redo to do this stage and those after it again"
+        )
+
+
+def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str, str]) -> str:
+    """Record that a stage starts; its id, a digest of its config and its inputs' ids."""
+    new = {"config": identity, "inputs": reads}
     stage_id = digest(new)
-    store.write_json(
-        path(stage.name),
-        {
-            "stage": stage.name,
-            "state": "started",
-            "id": stage_id,
-            **new,
-            "version": pipeline.__version__,
-        },
-    )
+    started = {"stage": stage.name, "state": "started", "id": stage_id, **new}
+    store.write_json(path(stage.name), started | {"version": pipeline.__version__})
     return stage_id
 
 

@@ -5,6 +5,7 @@ spark-submit jobs/dedupe.py --config conf/default.toml --set dedupe.parts=64
 
 import argparse
 import errno
+import json
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from pipeline.core import config as config_file
 from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.config import Config, RunSection
-from pipeline.core.errors import ConfigError, EnvironmentProblem, PairmillError
+from pipeline.core.errors import EnvironmentProblem, PairmillError
 from pipeline.core.filter import Filter
 from pipeline.core.logs import open_log, summary
 from pipeline.core.stage import Section, Stage
@@ -86,12 +87,10 @@ def run(
     """Run the named stages in line order; their records. Finished ones are skipped."""
     chosen = [stage for stage in line if stage.name in names]
     store = Store(config.run.root)
-    outside = {s.name: s.check(config.sections[s.name]) for s in chosen if s.check}
-    identities = {
-        s.name: config.identity(s) | ({"outside": outside[s.name]} if s.name in outside else {})
-        for s in chosen
-    }
-    _refuse_other_config(store, chosen, identities, redo)
+    identities = {stage.name: _identity(stage, config) for stage in chosen}
+    if not redo:
+        for stage in chosen:
+            records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
     with open_log(store) as log:
         if redo:
@@ -99,7 +98,7 @@ def run(
                 records.discard(store, stage)
         done = []
         for stage in chosen:
-            record = _finished(store, stage, line, identities[stage.name])
+            record = _finished(store, stage, line)
             if record is None:
                 record = _run_stage(store, stage, line, config, identities[stage.name], log)
             else:
@@ -109,20 +108,12 @@ def run(
         return done
 
 
-def _refuse_other_config(
-    store: Store, chosen: list[Stage], identities: dict[str, dict[str, Any]], redo: bool
-) -> None:
-    """Before anything is written: does the folder hold these stages with another config?"""
-    if redo:
-        return
-    for stage in chosen:
-        record = records.load(store, stage.name)
-        changed = records.differences(record["config"], identities[stage.name]) if record else []
-        if changed:
-            raise ConfigError(
-                f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
-                "use another run.root, or --redo to do this stage and those after it again"
-            )
+def _identity(stage: Stage, config: Config) -> dict[str, Any]:
+    """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
+    identity = config.identity(stage)
+    if stage.check:
+        identity["outside"] = stage.check(config.sections[stage.name])
+    return dict(json.loads(json.dumps(identity)))
 
 
 def _check_disk(store: Store) -> None:
@@ -140,10 +131,8 @@ def _from(line: Line, first: Stage) -> list[Stage]:
     return list(line[line.index(first) :])
 
 
-def _finished(
-    store: Store, stage: Stage, line: Line, identity: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The stage's record if it is done with this config on the present inputs.
+def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
+    """The stage's record if it is done on the present inputs.
 
     What was made from inputs that have been redone since is discarded.
     """
@@ -167,14 +156,10 @@ def _run_stage(
     log = log.bind(stage=stage.name, id=stage_id)
     log.info("started")
     started = time.monotonic()
-    section = config.sections[stage.name]
+    section: Any = config.sections[stage.name]
+    spark = session(f"pairmill {stage.name}")
     context: Context[Any] = Context(
-        stage.name,
-        session(f"pairmill {stage.name}"),
-        store,
-        section,
-        config.sections,
-        config.filters,  # type: ignore[arg-type]
+        stage.name, spark, store, section, config.sections, config.filters
     )
     accounts = stage.build(context)
     _check_accounts(stage, accounts, section)
@@ -191,8 +176,8 @@ def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None
             share = rows / account.rows_in
             if share > section.max_drop_share:
                 raise PairmillError(
-                    f"{stage.name}: {reason} drops {share:.1%} of {account.rows_in} {account.unit}, "
-                    f"over {stage.name}.max_drop_share = {section.max_drop_share:.1%}; "
+                    f"{stage.name}: {reason} drops {share:.1%} of {account.rows_in} "
+                    f"{account.unit}, over {stage.name}.max_drop_share = {section.max_drop_share:.1%}; "
                     "look for the cause, or raise the bound"
                 )
 

@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -34,7 +35,7 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root if "://" in root else os.path.abspath(root)
+        self.root = root if "://" in root else str(Path(root).absolute())
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -71,7 +72,7 @@ class Store:
                     file.flush()
                     os.fsync(file.fileno())
             if self.is_local:
-                os.replace(temporary, final)
+                Path(temporary).replace(final)
             else:
                 fs.mv(temporary, final)
         except BaseException:
