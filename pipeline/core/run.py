@@ -3,7 +3,6 @@
 spark-submit jobs/dedupe.py --config conf/default.toml --set dedupe.parts=64
 """
 
-import argparse
 import errno
 import json
 import shutil
@@ -28,29 +27,6 @@ Line = tuple[Stage, ...]
 _NEEDED_DISK_BYTES = 200 * 2**20
 
 
-def main(
-    names: Sequence[str],
-    line: Line,
-    filters: Mapping[str, type[Filter]],
-    argv: Sequence[str] | None = None,
-    extra: Mapping[str, type[Section]] | None = None,
-) -> int:
-    """Run the named stages of the line with the command line's config; the exit status.
-
-    0: done. 1: a stage failed. 2: config, input or environment refused, nothing written.
-    """
-    parser = argparse.ArgumentParser(description=f"Pairmill: {', '.join(names)}")
-    parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
-    args = parser.parse_args(argv)
-    return guarded(
-        lambda: run(
-            names, line, load_config(args.config, args.set, line, filters, extra), args.redo
-        )
-    )
-
-
 def load_config(
     path: str,
     overrides: Sequence[str],
@@ -65,7 +41,11 @@ def load_config(
 
 
 def guarded(work: Callable[[], object]) -> int:
-    """Run `work`; turn every failure into one line on stderr and an exit status."""
+    """Run `work`; turn every failure into one line on stderr and an exit status.
+
+    0: done. 1: a stage failed. 2: config, input or environment refused, nothing written.
+    130: interrupted. The same command again goes on where it stopped.
+    """
     try:
         work()
         return 0
@@ -173,11 +153,11 @@ def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None
     for account in accounts:
         account.check(stage.name)
         for reason, rows in account.dropped.items():
-            share = rows / account.rows_in
-            if share > section.max_drop_share:
+            share, bound = rows / account.rows_in, section.max_drop_share
+            if share > bound:
                 raise PairmillError(
                     f"{stage.name}: {reason} drops {share:.1%} of {account.rows_in} "
-                    f"{account.unit}, over {stage.name}.max_drop_share = {section.max_drop_share:.1%}; "
+                    f"{account.unit}, over {stage.name}.max_drop_share = {bound:.1%}; "
                     "look for the cause, or raise the bound"
                 )
 

@@ -1,0 +1,57 @@
+# Pairmill. `make` lists the targets.
+#   CONFIG=conf/demo.toml   the recipe of a stage or run
+#   SET="a.b=1 c.d=2"       overrides of it
+#   REDO=1                  do a finished stage (and those after it) again
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CONFIG ?= conf/demo.toml
+STAGES := extract dedupe download match score measure decide shard report
+PY := .venv/bin/python
+SUBMIT := conf/environment/submit.sh
+OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
+
+.PHONY: help setup demo run test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
+	  | sed 's/\$$(STAGES)/<stage>   /'
+	@echo "  stages: $(STAGES)"
+
+setup:  ## Virtual environment, locked packages and a JVM, in .venv
+	@conf/environment/setup.sh
+
+demo: setup  ## Mill the embedded web into a release, with precision and recall
+	@$(SUBMIT) jobs/run.py --config conf/demo.toml $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
+
+run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob>] [SET="a.b=1"]
+	@$(SUBMIT) jobs/run.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
+
+$(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [SET="a.b=1"] [REDO=1]
+	@$(SUBMIT) jobs/$@.py $(OPTIONS)
+
+test: setup  ## All tests
+	@$(PY) -m pytest
+
+test-fast: setup  ## Tests that need no Spark
+	@$(PY) -m pytest -m 'not spark and not slow'
+
+check: setup  ## Lint, format and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+format: setup  ## Format the code
+	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
+
+notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
+	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks
+
+bench: setup  ## Benchmarks: W="extract-wat match" or all; JSON in build/bench
+	@$(PY) -m tests.benchmarks $(W)
+
+bench-peers: setup  ## The same against other tools, each in an environment of its own
+	@$(PY) -m tests.benchmarks.peers $(W)
+
+lock: setup  ## Lock the packages of conf/environment/*.in again
+	@conf/environment/lock.sh
+
+clean:  ## Remove runs and build output; keeps .venv
+	@rm -rf runs build

@@ -1,0 +1,112 @@
+"""What all jobs share: load the recipe, provide the web it asks for, run stages, tell the end.
+
+`[run] web` says where the download goes: "live" is the real web; "embedded" generates and serves
+the demo's web on loopback; "replay" serves the responses recorded in the archives themselves.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import filters
+from pipeline.core.config import Config
+from pipeline.core.run import guarded, load_config, run
+from pipeline.fakeweb.config import DemoSection
+from pipeline.stages.line import LINE
+
+EXTRA = {"demo": DemoSection}
+
+
+def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
+    """Run the named stages with the command line's recipe; the exit status (see `guarded`)."""
+    parser = argparse.ArgumentParser(description=f"Pairmill: {', '.join(names)}")
+    parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--archives", help="archives to read, instead of extract.archives")
+    parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
+    args = parser.parse_args(argv)
+    overrides = list(args.set)
+    if args.archives:
+        overrides.append(f"extract.archives={json.dumps([args.archives])}")
+
+    def work() -> None:
+        config = _load(args.config, overrides)
+        with _web(config, names) as served:
+            config = _load(args.config, [*overrides, *served])
+            run(names, LINE, config, args.redo)
+        if len(names) == len(LINE):
+            _tell_end(config)
+
+    return guarded(work)
+
+
+def _load(path: str, overrides: list[str]) -> Config:
+    return load_config(path, overrides, LINE, filters.load(), EXTRA)
+
+
+@contextmanager
+def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
+    """Serve the web that the recipe asks for while the block runs; overrides that point to it."""
+    folder = str(Path(config.run.root, "web").absolute())
+    if config.run.web == "live":
+        yield []
+        return
+    if config.run.web == "embedded":
+        from pipeline.fakeweb.server import serving
+        from pipeline.fakeweb.write import write_web
+
+        demo = config.sections["demo"]
+        assert isinstance(demo, DemoSection)
+        write_web(folder, demo)
+        archives = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
+        serve = serving(folder)
+    else:
+        from pipeline.fakeweb.replay import replaying
+        from pipeline.stages.extract import expand
+
+        archives = []
+        serve = replaying(expand(config.sections["extract"]), folder)
+    if "download" not in names:
+        yield archives
+        return
+    with serve as served:
+        yield [
+            *archives,
+            f"download.hosts_file={json.dumps(served.hosts_file)}",
+            f"download.ca_file={json.dumps(served.ca_file)}",
+            f"download.port_map={{80 = {served.http_port}, 443 = {served.https_port}}}",
+        ]
+
+
+def _tell_end(config: Config) -> None:
+    """The funnel, the quality where the truth is known, and how to read the release."""
+    from pipeline.stats.funnel import funnel, render_funnel
+
+    root = Path(config.run.root)
+    out = sys.stdout
+    print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
+    if config.run.web == "embedded":
+        from pipeline.fakeweb.evaluate import evaluate, render
+
+        print(
+            f"\nAgainst the ground truth\n{render(evaluate(str(root), str(root / 'web')))}",
+            file=out,
+        )
+    print(
+        f"""
+Release: {root / "release"}
+Report:  {root / "report" / "report.html"}
+
+Read it in Python:
+    import webdataset
+    tars = webdataset.WebDataset("{root / "release"}/00000.tar", shardshuffle=False)
+    for image, text in tars.decode("pil").to_tuple("jpg", "txt"):
+        print(image.size, text)
+or:
+    import datasets
+    rows = datasets.load_dataset("{root / "release"}", split="train")""",
+        file=out,
+    )

@@ -1,0 +1,8 @@
+"""Write the release: sharded tars, index and manifest."""
+
+import sys
+
+from jobs.line import run_stages
+
+if __name__ == "__main__":
+    sys.exit(run_stages("shard"))

@@ -1,0 +1,114 @@
+"""A recipe is read once and refused early, with the key, the value and what was allowed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from pipeline.core.config import Config, RunSection, load
+from pipeline.core.errors import ConfigError
+from pipeline.core.filter import Bound, Filter
+from pipeline.core.stage import Stage, StageSection, tuning
+
+
+class FetchSection(StageSection):
+    timeout_s: float = Field(default=10, gt=0)
+    concurrency: int = tuning(64, gt=0)
+
+
+@dataclass(frozen=True)
+class Length(Filter):
+    min_chars: int = 5
+    max_chars: int = 100
+
+    def bounds(self) -> tuple[Bound, ...]:
+        return (Bound("chars", self.min_chars, self.max_chars),)
+
+
+def read(tmp_path: Path, text: str, *overrides: str) -> Config:
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    return load(
+        str(file), overrides, {"run": RunSection, "fetch": FetchSection}, {"length": Length}
+    )
+
+
+GOOD = '[run]\nroot = "r"\n[fetch]\ntimeout_s = 20\n[filters.length]\nmin_chars = 6\n'
+
+
+def test_values_defaults_and_filters(tmp_path: Path) -> None:
+    config = read(tmp_path, GOOD)
+    assert config.run.root == "r"
+    assert config.sections["fetch"].timeout_s == 20  # type: ignore[attr-defined]
+    assert config.filters == {"length": Length(min_chars=6)}
+
+
+def test_overrides_are_toml_or_plain_text(tmp_path: Path) -> None:
+    config = read(
+        tmp_path, GOOD, "fetch.timeout_s=2.5", "run.root=runs/x", "filters.length.max_chars=9"
+    )
+    assert config.sections["fetch"].timeout_s == 2.5  # type: ignore[attr-defined]
+    assert config.run.root == "runs/x"
+    assert config.filters["length"] == Length(6, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "named"),
+    [
+        ('[run]\nroot="r"\n[fetch]\ntimeout=3\n', (), ["fetch.timeout", "timeout_s"]),
+        (
+            '[run]\nroot="r"\n[fetch]\ntimeout_s="fast"\n',
+            (),
+            ["fetch.timeout_s", "'fast'", "number"],
+        ),
+        (
+            '[run]\nroot="r"\n[fetch]\ntimeout_s=-1\n',
+            (),
+            ["fetch.timeout_s", "-1", "greater than 0"],
+        ),
+        ('[run]\nroot="r"\n[fetsh]\n', (), ["[fetsh]", "did you mean fetch?"]),
+        ('[run]\nroot="r"\n[filters.lenght]\n', (), ["[lenght]", "did you mean length?"]),
+        ('[run]\nroot="r"\n[filters.length]\nmin=1\n', (), ["filters.length.min", "min_chars"]),
+        (
+            '[run]\nroot="r"\n[filters.length]\nmin_chars="x"\n',
+            (),
+            ["filters.length.min_chars", "'x'"],
+        ),
+        ("[run]\n", (), ["run.root is required"]),
+        ("[run\n", (), ["not readable TOML"]),
+        (GOOD, ("timeout_s=3",), ["expected section.key=value"]),
+        (GOOD, ("run.root.deeper=3",), ["root is a value"]),
+    ],
+)
+def test_refused_with_the_offender_and_what_is_allowed(
+    tmp_path: Path, text: str, overrides: tuple[str, ...], named: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text, *overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in named:
+        assert part in message
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere.toml"):
+        load(str(tmp_path / "nowhere.toml"), (), {}, {})
+
+
+def test_identity_leaves_tuning_out(tmp_path: Path) -> None:
+    stage = Stage("fetch", (), (), FetchSection, lambda context: [], uses=("filters",))
+    slow = read(tmp_path, GOOD).identity(stage)
+    fast = read(tmp_path, GOOD, "fetch.concurrency=9").identity(stage)
+    other = read(tmp_path, GOOD, "fetch.timeout_s=9").identity(stage)
+    assert slow == fast != other
+    assert slow["filters"] == {"length": {"min_chars": 6, "max_chars": 100}}
+
+
+def test_bound_needs_a_side_and_order() -> None:
+    with pytest.raises(ValueError, match="neither"):
+        Bound("x")
+    with pytest.raises(ValueError, match="over high"):
+        Bound("x", 2, 1)
+    assert Bound("x", low=1).reasons == ("x_low", "x_missing")

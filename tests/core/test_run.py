@@ -1,0 +1,151 @@
+"""Running stages: skip what is done, continue what was cut, refuse another config, one-line errors."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import functions as F
+
+from pipeline.core.accounts import Account
+from pipeline.core.config import Config, RunSection
+from pipeline.core.context import Context
+from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
+from pipeline.core.run import explain, guarded, run
+from pipeline.core.stage import Stage, StageSection
+from pipeline.core.storage import PartSink
+from pipeline.core.tables import Table, column
+
+pytestmark = pytest.mark.spark
+
+SOURCE = Table("source", "Numbers.", ("n",), pa.schema([column("n", pa.int64(), "a number")]))
+EVEN = Table(
+    "even",
+    "Even numbers by last digit.",
+    ("n",),
+    pa.schema([column("n", pa.int64(), "a number"), column("digit", pa.int32(), "last digit")]),
+    partition="digit",
+)
+
+
+class SourceSection(StageSection):
+    parts: int = 3
+    fail_in_part: int = -1
+
+
+def make(part: int, payload: tuple[int, int, str], sink: PartSink) -> None:
+    start, fail_in_part, log = payload
+    with open(log, "a") as file:
+        file.write(f"{part}\n")
+    sink.write_rows([{"n": start + i} for i in range(10)])
+    if part == fail_in_part and not os.path.exists(f"{log}.mended"):
+        raise OSError(28, "No space left on device")
+    account = Account("numbers")
+    account.keep(10)
+    sink.accounts.append(account)
+
+
+def build_source(context: Context[SourceSection]) -> list[Account]:
+    log = context.store.path("log")
+    todo = [(i, (i * 10, context.config.fail_in_part, log)) for i in range(context.config.parts)]
+    return context.run_parts(SOURCE, make, todo)
+
+
+def build_even(context: Context[StageSection]) -> list[Account]:
+    rows = context.read(SOURCE)
+    even = rows.where(F.col("n") % 2 == 0).withColumn("digit", (F.col("n") % 10).cast("int"))
+    account = Account("numbers", rows_in=rows.count())
+    account.kept = context.write(EVEN, even)
+    account.dropped["odd"] = rows.where(F.col("n") % 2 == 1).count()
+    return [account]
+
+
+class EvenSection(StageSection):
+    pass
+
+
+LINE = (
+    Stage("source", (), (SOURCE,), SourceSection, build_source),
+    Stage("even", (SOURCE,), (EVEN,), EvenSection, build_even),
+)
+
+
+def config(root: Path, **source: Any) -> Config:
+    sections = {"run": RunSection(root=str(root)), "source": SourceSection(**source)}
+    return Config(sections | {"even": EvenSection()}, {})
+
+
+def test_line_runs_counts_and_skips(spark: object, tmp_path: Path) -> None:
+    first = run(["source", "even"], LINE, config(tmp_path))
+    assert first[1]["accounts"] == [
+        {"unit": "numbers", "in": 30, "kept": 15, "dropped": {"odd": 15}}
+    ]
+    assert sorted(p.name for p in (tmp_path / "even").glob("digit=*")) == [
+        f"digit={d}" for d in range(0, 10, 2)
+    ]
+    again = run(["source", "even"], LINE, config(tmp_path))
+    assert again == first
+    assert len((tmp_path / "log").read_text().split()) == 3
+    logs = [
+        json.loads(line)
+        for f in (tmp_path / "_logs").iterdir()
+        for line in f.read_text().splitlines()
+    ]
+    assert {entry["event"] for entry in logs} == {"started", "done", "skipped"}
+
+
+def test_other_config_is_refused_until_redo(spark: object, tmp_path: Path) -> None:
+    run(["source", "even"], LINE, config(tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"source\.parts: 3 -> 2.*--redo"):
+        run(["source"], LINE, config(tmp_path, parts=2))
+    assert sorted(tmp_path.rglob("*")) == before
+    run(["source"], LINE, config(tmp_path, parts=2), redo=True)
+    assert not (tmp_path / "even").exists()  # what was made from it went with it
+    assert run(["even"], LINE, config(tmp_path, parts=2))[0]["accounts"][0]["in"] == 20
+
+
+def test_rerun_does_only_missing_parts(spark: object, tmp_path: Path) -> None:
+    with pytest.raises(Exception) as error:
+        run(["source"], LINE, config(tmp_path, fail_in_part=1))
+    assert "disk full" in explain(error.value)
+    kept = {p.name for p in (tmp_path / "source").iterdir()}
+    assert "part-00001.parquet" not in kept and not any(".writing" in name for name in kept)
+    (tmp_path / "log.mended").touch()
+    done_before = (tmp_path / "log").read_text().split()
+    run(["source"], LINE, config(tmp_path, fail_in_part=1))
+    redone = (tmp_path / "log").read_text().split()[len(done_before) :]
+    assert "1" in redone
+    assert not {f"part-{int(p):05d}.parquet" for p in redone} & kept
+
+
+def test_reading_what_is_not_there_names_the_stage_to_run(spark: object, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="run source first"):
+        run(["even"], LINE, config(tmp_path))
+
+
+def test_too_large_a_drop_aborts(spark: object, tmp_path: Path) -> None:
+    strict = Config({**config(tmp_path).sections, "even": EvenSection(max_drop_share=0.4)}, {})
+    with pytest.raises(PairmillError, match=r"odd drops 50.0% of 30 numbers"):
+        run(["source", "even"], LINE, strict)
+
+
+def test_outside_inputs_are_checked_before_anything_is_written(tmp_path: Path) -> None:
+    def check(section: object) -> object:
+        raise InputError("archive gone.warc.gz does not exist")
+
+    line = (Stage("source", (), (SOURCE,), SourceSection, build_source, check=check),)
+    with pytest.raises(InputError, match=r"gone\.warc\.gz"):
+        run(["source"], line, config(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_guarded_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> None:
+        raise ConfigError("unknown key a.b")
+
+    assert guarded(refuse) == 2
+    assert capsys.readouterr().err == "pairmill: unknown key a.b\n"
+    assert guarded(lambda: None) == 0
