@@ -14,6 +14,7 @@ from pathlib import Path
 import filters
 from pipeline.core.config import Config
 from pipeline.core.run import guarded, load_config, run
+from pipeline.core.storage import Store
 from pipeline.fakeweb.config import DemoSection
 from pipeline.stages.line import LINE
 
