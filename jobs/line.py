@@ -92,10 +92,9 @@ def _tell_end(config: Config) -> None:
     if config.run.web == "embedded":
         from pipeline.fakeweb.evaluate import evaluate, render
 
-        print(
-            f"\nAgainst the ground truth\n{render(evaluate(str(root), str(root / 'web')))}",
-            file=out,
-        )
+        found = evaluate(str(root), str(root / "web"))
+        Store(str(root)).write_json("evaluation.json", found)
+        print(f"\nAgainst the ground truth\n{render(found)}", file=out)
     print(
         f"""
 Release: {root / "release"}

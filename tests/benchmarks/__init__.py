@@ -1,0 +1,1 @@
+"""Benchmarks: one per stage; `python -m tests.benchmarks`."""
