@@ -14,7 +14,7 @@ python=""
 for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
   if will_do "$candidate"; then python=$(command -v "$candidate"); break; fi
 done
-[ -n "$python" ] || fail "needs Python 3.11, 3.12 or 3.13, found $(${PYTHON:-python3} --version 2>&1 || echo none); \
+[ -n "$python" ] || fail "needs Python 3.11, 3.12 or 3.13, found ${PYTHON:-python3}: $(${PYTHON:-python3} --version 2>/dev/null || echo none); \
 install one (Debian: apt-get install python3 python3-venv) and say PYTHON=python3.11 make setup"
 
 wanted=$(cat "$here"/*.txt "$here"/*.sh | sha256sum | cut -c1-16)-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -43,7 +43,7 @@ pip_install() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" >>"$log" 2>&1 && return
   tail -n 5 "$log" >&2
   if grep -qiE 'no space left' "$log"; then fail "the disk is full; free 6 GB and run again"; fi
-  if grep -qiE 'connection|timed out|resolution|proxy|network|SSL' "$log"; then
+  if grep -qiE 'connection|timed out|resolution|proxy|network|SSL|from versions: none' "$log"; then
     fail "packages could not be downloaded; check the network or proxy (or set PIP_INDEX_URL to a mirror) and run again"
   fi
   fail "installing packages failed; the whole output is in $log"
