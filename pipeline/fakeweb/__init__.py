@@ -1,1 +1,1 @@
-"""The embedded web: pages, pictures, archives and servers from a seed, with ground truth."""
+"""A small web made from a seed, with ground truth for everything on it, served on loopback."""

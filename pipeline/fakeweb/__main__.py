@@ -1,0 +1,30 @@
+"""Serve an embedded web in the foreground: `python -m pipeline.fakeweb FOLDER`."""
+
+import argparse
+import json
+import signal
+from dataclasses import asdict
+
+from pipeline.fakeweb.build import write_web
+from pipeline.fakeweb.config import DemoSection
+from pipeline.fakeweb.serving import serving
+
+
+def main() -> None:
+    """Write the web if the folder has none, then serve it until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.fakeweb", description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--pages", type=int, default=DemoSection().pages)
+    parser.add_argument("--seed", type=int, default=DemoSection().seed)
+    args = parser.parse_args()
+    write_web(args.folder, DemoSection(pages=args.pages, seed=args.seed))
+    with serving(args.folder) as served:
+        print(json.dumps(asdict(served), indent=1), flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The servers of an embedded web, all in one process: `python -m pipeline.fakeweb.server`."""
+
+import asyncio
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.fakeweb.behaviour import Route, respond
+from pipeline.fakeweb.files import pack_name
+from pipeline.fakeweb.hostile import Kind
+from pipeline.fakeweb.hosts import robots_txt
+from pipeline.fakeweb.httpd import Exchange, serve
+from pipeline.fakeweb.model import Robots
+from pipeline.fakeweb.tls import Certificates
+
+_NOISE = re.compile(r"[?&](utm_\w+|hop)=[^&]*")
+
+
+class EmbeddedSite:
+    """Dispatches by scheme, host and canonical target. Bodies are read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._routes: dict[tuple[str, str, str], Route] = {}
+        self._placeholders: dict[tuple[str, str], Route] = {}
+        self._visits: Counter[str] = Counter()
+        servers = json.loads((folder / "files/servers.json").read_text(encoding="utf-8"))
+        self._robots = {(s["scheme"], s["name"]): Robots(s["robots"]) for s in servers}
+        self.wrong = frozenset(s["name"] for s in servers if s["has_wrong_certificate"])
+        for number, row in enumerate(pq.read_table(folder / "files/routes.parquet").to_pylist()):
+            route = Route(
+                row["image_id"].hex(),
+                Kind(row["kind"]),
+                row["target"],
+                row["content_type"],
+                row["header"] or "",
+                row["location"] or "",
+                number,
+                self._reader(row["pack"], row["offset"], row["length"]),
+            )
+            self._routes[row["scheme"], row["host"], row["target"]] = route
+            if route.kind is Kind.PLACEHOLDER:
+                self._placeholders.setdefault((row["scheme"], row["host"]), route)
+
+    def _reader(self, pack: int, offset: int, length: int) -> Callable[[], bytes]:
+        return partial(_read, self._folder / "files" / pack_name(pack), offset, length)
+
+    async def respond(self, exchange: Exchange) -> bool:
+        """Answer a request; what is not known is not found."""
+        request = exchange.request
+        server = (request.scheme, request.host)
+        if request.target == "/robots.txt":
+            _answer_robots(exchange, self._robots.get(server, Robots.ABSENT))
+            return True
+        route = self._routes.get((*server, _canonical(request.target)))
+        if route is None:
+            route = self._placeholders.get(server)
+        if route is None:
+            exchange.answer(404, [("Content-Type", "text/html")], b"<h1>Not here</h1>")
+            return True
+        exchange.image = route.image_id
+        visit = self._visits[route.image_id]
+        self._visits[route.image_id] += 1
+        return await respond(exchange, route, visit)
+
+
+def _read(pack: Path, offset: int, length: int) -> bytes:
+    with open(pack, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def _canonical(target: str) -> str:
+    """The target without dot segments, trackers and fragment."""
+    path, question, query = target.partition("#")[0].partition("?")
+    kept: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    path = "/" + "/".join(kept)
+    cleaned = _NOISE.sub("", f"?{query}") if question else ""
+    # A tracker that stood first leaves its & to the next parameter.
+    return path + ("?" + cleaned[1:] if cleaned else "")
+
+
+def _answer_robots(exchange: Exchange, robots: Robots) -> None:
+    text = robots_txt(robots)
+    if robots is Robots.ERROR:
+        exchange.answer(503, [("Content-Type", "text/plain")], b"try later")
+    elif text is None:
+        exchange.answer(404, [("Content-Type", "text/html")], b"<h1>Not here</h1>")
+    else:
+        exchange.answer(200, [("Content-Type", "text/plain; charset=utf-8")], text)
+
+
+def main() -> None:
+    """Serve the web in the folder named first; certificates go to the folder named second."""
+    folder, state = Path(sys.argv[1]), Path(sys.argv[2])
+    site = EmbeddedSite(folder)
+    asyncio.run(serve(site, Certificates(site.wrong), state, folder / "access.jsonl"))
+
+
+if __name__ == "__main__":
+    main()
