@@ -97,6 +97,16 @@ class MatchRule(StrEnum):
     PERCEPTUAL = "perceptual"  # 64-bit hash within the radius, 256-bit hash and shape agree
 
 
+class MatchReason(StrEnum):
+    """Why a picture is not searched, or a pair of close 64-bit hashes is no edge."""
+
+    SAME_FINGERPRINT = "same_fingerprint"  # the picture is already there under another URL
+    LOW_TEXTURE = "low_texture"  # too flat for a perceptual hash to mean anything
+    HASH256_DIFFERS = "hash256_differs"
+    SHAPE_DIFFERS = "shape_differs"
+    MISSED = "missed"  # brute force finds it, the block tables do not: a bug
+
+
 class DropReason(StrEnum):
     """Reasons of the stages between the download and the bounds."""
 

@@ -1,0 +1,59 @@
+"""The search checks itself: a sample of hashes is searched by brute force in the same job."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from pipeline.core.accounts import Account
+from pipeline.core.reasons import MatchReason
+from pipeline.match.blocks import U64
+from pipeline.match.candidates import PAIRS_SCHEMA, column, pair_batch
+
+
+def audit(hashes: DataFrame, pairs: DataFrame, radius: int, rows: int, seed: int) -> Account:
+    """Search `rows` sampled hashes by brute force and look their neighbours up in `pairs`.
+
+    hashes: distinct hash64. pairs: what `candidate_pairs` found in them.
+    The account counts the sampled hashes' pairs: kept are those in `pairs`, the rest is `missed`;
+    recall is kept / in. Cost: rows x hashes comparisons, in Spark tasks.
+    """
+    order = F.xxhash64("hash64", F.lit(seed))
+    sample = hashes.orderBy(order, "hash64").limit(rows).toArrow().column("hash64").to_numpy()
+    queries = np.ascontiguousarray(sample, dtype=np.int64).view(np.uint64)
+    truth = hashes.mapInArrow(
+        partial(brute_force, queries=queries, radius=radius), PAIRS_SCHEMA
+    ).distinct()
+    found = pairs.select("hash_a", "hash_b", F.lit(True).alias("is_found"))
+    counts = (
+        truth.join(found, ["hash_a", "hash_b"], "left")
+        .agg(F.count("*").alias("true_pairs"), F.count("is_found").alias("found_pairs"))
+        .first()
+    )
+    assert counts is not None  # an aggregate without groups has one row
+    account = Account("audited_neighbours")
+    account.keep(counts["found_pairs"])
+    if missed := counts["true_pairs"] - counts["found_pairs"]:
+        account.drop(MatchReason.MISSED, missed)
+    return account
+
+
+def brute_force(
+    batches: Iterator[pa.RecordBatch], queries: U64, radius: int
+) -> Iterator[pa.RecordBatch]:
+    """Pairs within `radius` of a query and a row of `hash64`; a hash is no pair with itself."""
+    import faiss
+
+    from pipeline.match.kernel import flat_search
+
+    faiss.omp_set_num_threads(1)
+    for batch in batches:
+        hashes = column(batch, "hash64")
+        met = flat_search(queries, hashes, radius)
+        other = met.distance > 0
+        left = queries.view(np.int64)[met.left[other]]
+        right = hashes.view(np.int64)[met.right[other]]
+        yield pair_batch(left, right, met.distance[other])
