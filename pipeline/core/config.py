@@ -59,6 +59,10 @@ class Config:
         for name in stage.uses:
             if name == "filters":
                 wanted["filters"] = {n: f.settings() for n, f in self.filters.items()}
+            elif name == "measures":
+                wanted["measures"] = {
+                    n: f.measure_settings() for n, f in self.filters.items() if f.measures
+                }
             else:
                 wanted[name] = self.sections[name].identity()
         return wanted

@@ -4,6 +4,7 @@
 a bound reads no picture. One file in `filters/`, one frozen dataclass: its fields are its settings.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -43,12 +44,20 @@ class Filter:
     reads: columns of `tables.PAIR_VIEW` that `measure` uses.
     measures: Arrow fields it adds to the measures table; empty for a filter that only bounds a
         column that is already there.
+    bound_settings: settings that only move a bound. Every other setting is taken to change what
+        is measured, so that forgetting one here costs time and never gives stale measures.
+
+    Raises ValueError when its bounds contradict each other.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     reads: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[tuple[pa.Field, ...]] = ()
+    bound_settings: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        self.bounds()
 
     def measure(self, batch: pa.RecordBatch) -> list[pa.Array]:
         """One array per field of `measures`, as long as the batch. Pure and vectorised.
@@ -64,3 +73,12 @@ class Filter:
     def settings(self) -> dict[str, object]:
         """Its settings by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def measure_settings(self) -> dict[str, object]:
+        """What its measures depend on, JSON-ready: the settings that do not only move a bound."""
+        return {n: v for n, v in self.settings().items() if n not in self.bound_settings}
+
+
+def measured_fields(filters: Mapping[str, Filter]) -> list[pa.Field]:
+    """The columns that enabled filters add to `measures`, in the order of the filters."""
+    return [field for chosen in filters.values() for field in chosen.measures]

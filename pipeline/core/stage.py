@@ -50,7 +50,8 @@ class Stage:
     reads, writes: tables; the first of `writes` is the stage's main one.
     config: type of its config section.
     build: does the work through the Context and returns the accounts of what it counted.
-    uses: further config sections whose values change what it writes ("filters" included).
+    uses: further config sections whose values change what it writes; "filters" is all settings of
+        the enabled filters, "measures" only those that change what is measured, not the bounds.
     folders: what it writes beside its tables (raw tars, the release), removed when it is redone.
     check: looks at what the stage takes from outside (archives, weights, lists) before Spark
         starts, raises InputError when it is not there, and returns its identity, JSON-ready.
