@@ -1,0 +1,159 @@
+"""Layout of a release: what lies where, and the manifest that names it all.
+
+    00000.tar ...          WebDataset tars, nothing else about them
+    sizes.json             {"00000.tar": samples}
+    README.md              dataset card
+    .meta/manifest.json    this module's `Manifest`
+    .meta/00000.idx        u64 little-endian offsets of the samples, and the end of the last one
+    .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
+
+Everything but tars, sizes and card is in a hidden folder: a Parquet or index file that Hugging
+Face `datasets` can see beside the tars is taken for data.
+"""
+
+import hashlib
+import json
+import posixpath
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from pipeline.core.errors import InputError
+from pipeline.core.tables import ID, column
+
+META = ".meta"
+MANIFEST = f"{META}/manifest.json"
+SIZES = "sizes.json"
+CARD = "README.md"
+FORMAT = "pairmill-release-1"
+# Members of a sample, in the order they are stored in.
+SUFFIXES = ("jpg", "txt", "json")
+
+# Columns every sidecar starts with; metadata columns of the pair follow.
+SIDECAR = pa.schema(
+    [
+        column("key", pa.string(), "name of the sample's members: pair_id in hex"),
+        column("pair_id", ID, "of the pair"),
+        column("image_id", ID, "of its image"),
+        column("offset", pa.int64(), "of the sample's first header in the tar", unit="bytes"),
+        column("bytes", pa.int64(), "from there to the next sample", unit="bytes"),
+        column("crc32c", pa.uint32(), "of those bytes, headers and padding included"),
+        *(
+            column(f"{suffix}_{what}", pa.int64(), f"{doc} of the .{suffix} member", unit="bytes")
+            for suffix in SUFFIXES
+            for what, doc in (("offset", "offset in the tar"), ("bytes", "size"))
+        ),
+    ]
+)
+
+
+def shard_name(shard: int, shards: int) -> str:
+    """File name of a tar without its suffix: the number in five digits, or as many as are needed.
+
+    All names of a release are equally long, so they sort by number.
+    """
+    return f"{shard:0{max(5, len(str(shards - 1)))}d}"
+
+
+def index_path(tar: str) -> str:
+    """Where the offsets of a tar are, relative to the release."""
+    return f"{META}/{posixpath.splitext(tar)[0]}.idx"
+
+
+def sidecar_path(tar: str) -> str:
+    """Where the sample table of a tar is, relative to the release."""
+    return f"{META}/{posixpath.splitext(tar)[0]}.parquet"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One tar of a release. path: file name; sha256: of the tar, hex."""
+
+    path: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a release consists of.
+
+    name: of the dataset. version: of the software that wrote it.
+    stages: stage -> id of its configuration and inputs, for provenance; may be empty.
+    shards: in order, without gaps.
+    """
+
+    name: str
+    version: str
+    stages: dict[str, str]
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(s.samples for s in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all tars."""
+        return sum(s.bytes for s in self.shards)
+
+    @property
+    def id(self) -> str:
+        """Names the content: SHA-256 over the shards' hashes in order, hex."""
+        whole = hashlib.sha256()
+        for shard in self.shards:
+            whole.update(bytes.fromhex(shard.sha256))
+        return whole.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "name": self.name,
+            "version": self.version,
+            "stages": self.stages,
+            "samples": self.samples,
+            "bytes": self.bytes,
+            "shards": [asdict(s) for s in self.shards],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Manifest":
+        """Undo `to_json`. Raises InputError when `data` is no manifest or contradicts itself."""
+        try:
+            if data["format"] != FORMAT:
+                raise InputError(f"release format {data['format']!r}; this reads {FORMAT!r}")
+            shards = tuple(
+                ShardEntry(str(s["path"]), int(s["samples"]), int(s["bytes"]), str(s["sha256"]))
+                for s in data["shards"]
+            )
+            manifest = cls(str(data["name"]), str(data["version"]), dict(data["stages"]), shards)
+            stated = (data["id"], data["samples"], data["bytes"])
+            actual = (manifest.id, manifest.samples, manifest.bytes)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not a release manifest: {error!r}") from None
+        if any("/" in s.path or not s.path.endswith(".tar") for s in shards):
+            raise InputError("not a release manifest: a shard is not a tar in the release's folder")
+        if stated != actual:
+            raise InputError(
+                f"manifest contradicts itself: it states id, samples, bytes {stated}, "
+                f"its shards give {actual}"
+            )
+        return manifest
+
+
+def load(fs: fsspec.AbstractFileSystem, folder: str) -> Manifest:
+    """The manifest of the release in `folder`. Raises InputError when there is none to be read."""
+    path = posixpath.join(folder, MANIFEST)
+    try:
+        return Manifest.from_json(json.loads(fs.cat_file(path)))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no release: it has no {MANIFEST}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,246 @@
+"""`shard`: the kept pairs and their pictures become a release of WebDataset tars.
+
+Samples are ordered by pair_id. It is a hash, so that order mixes hosts, pages and languages
+perfectly, and it does not depend on how the rows arrive. Shard s of n holds the ranks
+[floor(s N / n), floor((s + 1) N / n)) of that order.
+
+The rank of a pair is found without sorting all of them in one place: pairs are counted by the
+first two bytes of their id, and ranked inside each of those 65,536 groups; the rank is the number
+of pairs in earlier groups plus the rank inside. Cost: two shuffles of the kept pairs' metadata.
+No picture crosses a shuffle: a task per shard reads its pictures from the raw tars.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import Field, StringConstraints
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+import pipeline
+from pipeline.core import records, release
+from pipeline.core.accounts import Account, merge
+from pipeline.core.context import Context
+from pipeline.core.errors import ContractError, PairmillError
+from pipeline.core.reasons import DropReason
+from pipeline.core.release import Manifest, ShardEntry
+from pipeline.core.stage import Stage, StageSection, tuning
+from pipeline.core.storage import Store
+from pipeline.core.tables import DECISIONS, SHARDS, Table, column, measures_table
+from pipeline.shards import sample
+from pipeline.shards.build import Job
+from pipeline.shards.build import build as build_shard
+from pipeline.shards.card import card
+
+RELEASE = "release"
+BUILDING = "release.building"
+_INPUTS = "shard_inputs"
+_PLAN = f"{_INPUTS}/_plan.json"
+
+_LICENCE_NOTE = (
+    "Pictures and captions belong to their authors; this release claims no rights in them. "
+    "Opt-outs that pages, hosts and robots.txt stated when the pictures were fetched were honoured."
+)
+
+
+class ShardSection(StageSection):
+    """`[shard]`."""
+
+    # Target; shards are evened out, so each has this many within half a shard's share.
+    samples_per_shard: int = Field(default=10_000, gt=0, le=10**7)
+    name: str = Field(default="Pairmill release", min_length=1)
+    # An identifier the Hugging Face Hub knows.
+    licence: str = "other"
+    licence_note: str = _LICENCE_NOTE
+    languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    # Pictures a task holds while it writes a shard.
+    read_ahead_mb: int = tuning(64, gt=0)
+
+
+def build(ctx: Context[ShardSection]) -> list[Account]:
+    """Plan the shards, build the missing ones, publish the release."""
+    measures = measures_table([m for f in ctx.filters.values() for m in f.measures])
+    inputs = inputs_table(measures)
+    folder = _open(ctx.store)
+    if not _is_planned(ctx.store):
+        _assign(ctx, measures, inputs)
+    plan = ctx.store.read_json(_PLAN)
+    samples, shards = plan["samples"], plan["shards"]
+    job = Job(ctx.store, folder, inputs, shards, ctx.config.read_ahead_mb << 20)
+    sizes = [_first(s + 1, samples, shards) - _first(s, samples, shards) for s in range(shards)]
+    accounts = ctx.run_parts(SHARDS, partial(build_shard, job), list(enumerate(sizes)))
+    lost = Account("samples")
+    if plan["no_score"]:
+        lost.drop(DropReason.NO_SCORE, plan["no_score"])
+    _publish(ctx, folder, shards, measures)
+    for shard in ctx.store.fs.glob(ctx.store.path(_INPUTS, "shard=*")):
+        ctx.store.fs.rm(shard, recursive=True)
+    return merge([*accounts, lost])
+
+
+def inputs_table(measures: Table) -> Table:
+    """`shard_inputs`: the measures of the pairs that go into the release, in a folder per shard."""
+    return Table(
+        _INPUTS,
+        "One row per sample of the release; removed when the release is written.",
+        ("pair_id",),
+        pa.schema([*measures.schema, column("shard", pa.int32(), "the tar it goes into, from 0")]),
+        partition="shard",
+    )
+
+
+def _first(shard: int, samples: int, shards: int) -> int:
+    """Rank of the first sample of a shard."""
+    return shard * samples // shards
+
+
+def _is_planned(store: Store) -> bool:
+    """True when the plan is made and the rows of every shard still to build are there."""
+    if not store.exists(_PLAN):
+        return False
+    missing = set(range(store.read_json(_PLAN)["shards"])) - store.committed(SHARDS).keys()
+    return all(store.exists(f"{_INPUTS}/shard={s}") for s in missing)
+
+
+def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
+    """Write `shard_inputs`, then the plan, which is its commit record."""
+    decisions = ctx.read(DECISIONS)
+    kept = decisions.where("is_kept").select("pair_id")
+    rows = ctx.read(measures).join(kept, "pair_id")
+    rows = rows.withColumn("_prefix", F.substring("pair_id", 1, 2))
+    has_score = ~F.isnan("clip_similarity")
+    counts = sorted(
+        (bytes(r["_prefix"]), r["rows"], r["usable"])
+        for r in rows.groupBy("_prefix")
+        .agg(F.count("*").alias("rows"), F.count_if(has_score).alias("usable"))
+        .collect()
+    )
+    wanted, found = kept.count(), sum(c[1] for c in counts)
+    samples = sum(c[2] for c in counts)
+    if wanted != found:
+        raise ContractError(f"{wanted} pairs are kept, but {found} of them are in measures")
+    if not samples:
+        raise PairmillError(
+            f"no pair is left to write: {decisions.count()} were measured, {wanted} kept, "
+            f"{found} of these without a score; see the reasons that decide counted"
+        )
+    per_shard = ctx.config.samples_per_shard
+    shards = max(1, (samples + per_shard // 2) // per_shard)
+    ranked = _with_shard(ctx, rows.where(has_score), counts, samples, shards)
+    ctx.store.remove(_PLAN)
+    written = ctx.write(inputs, ranked.repartition("shard"))
+    if written != samples:
+        raise ContractError(f"{_INPUTS} has {written} rows, not {samples}: pair_id is not unique")
+    plan = {"samples": samples, "shards": shards, "no_score": found - samples}
+    ctx.store.write_json(_PLAN, plan)
+
+
+def _with_shard(
+    ctx: Context[ShardSection],
+    rows: DataFrame,
+    counts: list[tuple[bytes, int, int]],
+    samples: int,
+    shards: int,
+) -> DataFrame:
+    """Add the shard of every row; counts: (prefix, rows, usable rows), sorted."""
+    before, starts = 0, []
+    for prefix, _, usable in counts:
+        starts.append((bytearray(prefix), before))
+        before += usable
+    offsets = ctx.spark.createDataFrame(starts, "_prefix binary, _before bigint")
+    inside = F.row_number().over(Window.partitionBy("_prefix").orderBy("pair_id"))
+    return (
+        rows.join(F.broadcast(offsets), "_prefix")
+        # Rank from 1; shard = ceil(rank * shards / samples) - 1, the inverse of `_first`.
+        .withColumn("_rank", F.col("_before") + inside)
+        .withColumn("shard", F.expr(f"cast((_rank * {shards}L - 1) div {samples}L as int)"))
+    )
+
+
+def _open(store: Store) -> str:
+    """The folder to build in, without what killed tasks left, and with every committed tar in it.
+
+    A local release is built beside its place. On object storage, where folders cannot be renamed,
+    it is built in place, and is there once its manifest is.
+    """
+    folder = BUILDING if store.is_local else RELEASE
+    if store.is_local and store.exists(RELEASE) and not store.exists(BUILDING):
+        Path(store.path(RELEASE)).rename(store.path(BUILDING))
+    store.sweep(folder)
+    present = _tar_bytes(store, folder)
+    for part, file in store.committed(SHARDS).items():
+        for batch in store.read_part(SHARDS, part):
+            row = batch.to_pylist()[0]
+            if present.get(row["path"]) != row["bytes"]:
+                store.fs.rm(file)
+    return folder
+
+
+def _tar_bytes(store: Store, folder: str) -> dict[str, int]:
+    """Size of every tar in a folder, by file name."""
+    if not store.exists(folder):
+        return {}
+    found = store.fs.ls(store.path(folder), detail=True)
+    files = {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in found}
+    return {name: size for name, size in files.items() if name.endswith(".tar")}
+
+
+def _publish(ctx: Context[ShardSection], folder: str, shards: int, measures: Table) -> None:
+    """Check that all is there, write sizes, card and manifest, and move the release to its name."""
+    store = ctx.store
+    entries = [
+        ShardEntry(row["path"], row["samples"], row["bytes"], row["sha256"])
+        for shard in range(shards)
+        for batch in store.read_part(SHARDS, shard)
+        for row in batch.to_pylist()
+    ]
+    manifest = Manifest(ctx.config.name, pipeline.__version__, _provenance(store), tuple(entries))
+    present = _tar_bytes(store, folder)
+    wrong = [e.path for e in entries if present.get(e.path) != e.bytes]
+    foreign = sorted(present.keys() - {e.path for e in entries})
+    if wrong or foreign:
+        raise ContractError(
+            f"{store.path(folder)}: tars missing or of another size: {wrong[:5]}, "
+            f"tars that are not of this release: {foreign[:5]}; run shard with --redo"
+        )
+    config = ctx.config
+    with_language = sample.LANGUAGE in measures.schema.names
+    fields = sample.RecordWithLanguage if with_language else sample.Record
+    text = card(
+        manifest,
+        config.licence,
+        config.licence_note,
+        config.languages,
+        sorted(fields.__struct_fields__),
+    )
+    store.write_json(f"{folder}/{release.SIZES}", {e.path: e.samples for e in entries})
+    with store.publish(f"{folder}/{release.CARD}") as file:
+        file.write(text.encode())
+    store.write_json(f"{folder}/{release.MANIFEST}", manifest.to_json())
+    if folder != RELEASE:
+        Path(store.path(folder)).rename(store.path(RELEASE))
+
+
+def _provenance(store: Store) -> dict[str, str]:
+    """Stage -> id of its config and inputs, of every stage the release rests on."""
+    found: dict[str, str] = {}
+    todo = ["shard"]
+    while todo:
+        name = todo.pop()
+        record: dict[str, Any] | None = records.load(store, name)
+        if record is not None and name not in found:
+            found[name] = record["id"]
+            todo += record["inputs"]
+    return dict(sorted(found.items()))
+
+
+STAGE = Stage(
+    name="shard",
+    reads=(measures_table([]), DECISIONS),
+    writes=(SHARDS,),
+    config=ShardSection,
+    build=build,
+    folders=(RELEASE, BUILDING, _INPUTS),
+)
