@@ -107,7 +107,8 @@ def distributions(bins: Mapping[str, tuple[Column, Bins]], categories: Mapping[s
         f"struct('{name}' AS figure, coalesce({sql}, '') AS bucket)"
         for name, sql in categories.items()
     ]
-    grid = f"CAST(CAST(round(clip_similarity / {SCORE_GRID!r}D) AS INT) AS STRING)"
+    score = f"round(clip_similarity / {SCORE_GRID!r}D)"
+    grid = f"CASE WHEN abs({score}) < 1e9D THEN CAST(CAST({score} AS INT) AS STRING) END"
     items.append(f"struct('score_grid' AS figure, coalesce({grid}, '') AS bucket)")
     counted = (
         "SELECT figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM ("
