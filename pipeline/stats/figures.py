@@ -1,0 +1,237 @@
+"""The figures of a run as Spark SQL text, and what they say about the measured columns.
+
+Every query gives the columns of `tables.STATS`: figure, series, bucket, value. Names in braces
+are the run's tables; `{judged}` is measures joined with decisions.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.core.filter import Bound, Filter
+from pipeline.core.tables import PAIR_VIEW
+from pipeline.stats.bins import Bins
+
+# Numbers of the pair view that say where bytes lie, not what a pair is.
+_NOT_MEASURES = frozenset({"part", "raw_offset"})
+# Scores are counted on this grid, so that quantiles are exact on it and the same on any cluster.
+SCORE_GRID = 1e-4
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_LARGEST = "1e300D"
+_MOST_CATEGORIES = 200  # per figure and series: a text measure may have any number of values
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the measures table as the report draws it.
+
+    sql: a double; null for null, NaN and infinities. log: see `bins.choose`.
+    """
+
+    name: str
+    sql: str
+    doc: str
+    unit: str
+    is_integer: bool
+    bounds: tuple[Bound, ...] = ()
+    log: bool | None = None
+
+
+def numeric_columns(filters: Mapping[str, Filter]) -> list[Column]:
+    """Numbers to draw: bounded ones first, in the order of the config, then the others."""
+    bounds: dict[str, list[Bound]] = {}
+    for flt in filters.values():
+        for bound in flt.bounds():
+            bounds.setdefault(bound.measure, []).append(bound)
+    fields = {f.name: f for f in [*_measures(filters), *PAIR_VIEW] if _is_number(f.type)}
+    order = [n for n in bounds if n in fields]
+    order += [n for n in fields if n not in bounds and n not in _NOT_MEASURES]
+    found = [_column(fields[n], tuple(bounds.get(n, ()))) for n in order]
+    shape = "original_width / original_height"
+    doc = "width over height of the received picture"
+    return [*found, Column("width_over_height", f"({shape})", doc, "", False, log=True)]
+
+
+def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:
+    """Texts to count: name -> SQL. Text measures of filters, and what the pair view has."""
+    found = {f.name: f"`{f.name}`" for f in _measures(filters) if pa.types.is_string(f.type)}
+    language = "lower(regexp_extract(trim(page_lang), '^[A-Za-z]{{2,3}}', 0))"
+    return found | {
+        "format": "format",
+        "page_lang": f"coalesce(nullif({language}, ''), 'undeclared')",
+        "caption_kind": "caption_kind",
+    }
+
+
+def _measures(filters: Mapping[str, Filter]) -> list[pa.Field]:
+    return [field for flt in filters.values() for field in flt.measures]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _column(field: pa.Field, bounds: tuple[Bound, ...]) -> Column:
+    metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+    value = f"CAST(`{field.name}` AS DOUBLE)"
+    if pa.types.is_floating(field.type):
+        value = f"CASE WHEN NOT isnan({value}) AND abs({value}) < {_LARGEST} THEN {value} END"
+    return Column(
+        field.name,
+        f"({value})",
+        metadata.get("doc", ""),
+        metadata.get("unit", ""),
+        not pa.types.is_floating(field.type),
+        bounds,
+    )
+
+
+def extremes(columns: Sequence[Column]) -> str:
+    """One row: the lowest and highest of every column, as low_0, high_0, low_1, ..."""
+    wanted = [f"min({c.sql}) AS low_{i}, max({c.sql}) AS high_{i}" for i, c in enumerate(columns)]
+    return f"SELECT {', '.join(wanted)} FROM {{measures}}"
+
+
+def distributions(bins: Mapping[str, tuple[Column, Bins]], categories: Mapping[str, str]) -> str:
+    """Every histogram and category count of the judged pairs in one pass.
+
+    A histogram's bucket is its bin number, '' for a missing value. Scores come also as counts on
+    `SCORE_GRID`, in the figure 'score_grid'.
+    """
+    items = [
+        f"struct('{name}' AS figure, coalesce(CAST({b.index_sql(c.sql)} AS STRING), '') AS bucket)"
+        for name, (c, b) in bins.items()
+    ]
+    items += [
+        f"struct('{name}' AS figure, coalesce({sql}, '') AS bucket)"
+        for name, sql in categories.items()
+    ]
+    score = f"round(clip_similarity / {SCORE_GRID!r}D)"
+    grid = f"CASE WHEN abs({score}) < 1e9D THEN CAST(CAST({score} AS INT) AS STRING) END"
+    items.append(f"struct('score_grid' AS figure, coalesce({grid}, '') AS bucket)")
+    counted = (
+        "SELECT figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM ("
+        "SELECT IF(is_kept, 'kept', 'dropped') AS series, "
+        f"inline(array({', '.join(items)})) FROM {{judged}}) GROUP BY figure, series, bucket"
+    )
+    listed = ", ".join(f"'{name}'" for name in categories)
+    return (
+        "SELECT figure, series, bucket, value FROM (SELECT *, row_number() OVER ("
+        f"PARTITION BY figure, series ORDER BY value DESC, bucket) AS place FROM ({counted})) "
+        f"WHERE place <= {_MOST_CATEGORIES} OR figure NOT IN ({listed})"
+    )
+
+
+def _count(figure: str, series: str, bucket: str, source: str) -> str:
+    return (
+        f"SELECT '{figure}' AS figure, {series} AS series, {bucket} AS bucket, "
+        f"CAST(count(*) AS DOUBLE) AS value FROM {source} GROUP BY 2, 3"
+    )
+
+
+def _sizes() -> Iterable[str]:
+    """Rows of every table, and what the release weighs."""
+    for table in ("pairs", "candidates", "images", "neighbors", "scores", "measures", "decisions"):
+        yield _count("rows", "'rows'", f"'{table}'", f"{{{table}}}")
+    yield _count("rows", "'rows'", "'kept'", "{decisions} WHERE is_kept")
+    yield _count("rows", "'rows'", "'downloaded'", "{images} WHERE status = 'ok'")
+    for bucket, value in (("shards", "count(*)"), ("samples", "sum(samples)"), ("bytes", "sum(bytes)")):
+        yield (
+            f"SELECT 'release' AS figure, 'release' AS series, '{bucket}' AS bucket, "
+            f"CAST(coalesce({value}, 0) AS DOUBLE) AS value FROM {{shards}}"
+        )
+
+
+def _reasons() -> Iterable[str]:
+    """Reasons: the first one, alone, at all, and each with each other."""
+    yield _count("reason", "'first'", "reason", "{decisions} WHERE reason IS NOT NULL")
+    yield _count("reason", "'alone'", "reasons[0]", "{decisions} WHERE size(reasons) = 1")
+    each = "(SELECT explode(reasons) AS a FROM {decisions})"
+    yield _count("reason", "'at_all'", "a", each)
+    both = "(SELECT a, explode(reasons) AS b FROM (SELECT reasons, explode(reasons) AS a FROM {decisions}))"
+    yield _count("joint_reason", "a", "b", both)
+
+
+def _duplicates() -> Iterable[str]:
+    """Sizes of the groups around one kept picture, the picture included, and distances."""
+    groups = (
+        "(SELECT CAST(count(DISTINCT image_id) + 1 AS STRING) AS size FROM {decisions} "
+        "WHERE duplicate_of IS NOT NULL GROUP BY duplicate_of)"
+    )
+    yield _count("duplicate_group", "'groups'", "size", groups)
+    dropped = "{decisions} WHERE duplicate_of IS NOT NULL"
+    distance = "CAST(duplicate_distance AS STRING)"
+    yield _count("duplicate_distance", "'pairs'", f"coalesce({distance}, '')", dropped)
+    yield _count("neighbor_distance", "rule", "CAST(distance AS STRING)", "{neighbors}")
+
+
+def counts(top: int) -> list[str]:
+    """The figures that need one table each; `top` limits lists that the web makes long."""
+    page_lang = category_columns({})["page_lang"]
+    captions = (
+        "(SELECT c.caption AS caption, max(c.caption_images) AS images "
+        "FROM (SELECT explode(captions) AS c FROM {candidates}) "
+        "WHERE c.caption_images > 1 GROUP BY c.caption "
+        f"ORDER BY images DESC, caption LIMIT {top})"
+    )
+    return [
+        *_sizes(),
+        *_reasons(),
+        *_duplicates(),
+        _count("status", "'images'", "status", "{images}"),
+        _count("consent", "'images'", "consent", "{images}"),
+        _count("http_status", "'images'", "CAST(http_status AS STRING)",
+               "{images} WHERE http_status IS NOT NULL"),
+        _count("page_lang", "'pairs'", page_lang, "{pairs}"),
+        _count("caption_kind", "'pairs'", "caption_kind", "{pairs}"),
+        "SELECT 'frequent_caption' AS figure, 'images' AS series, substring(caption, 1, 200) AS bucket, "
+        f"CAST(max(images) AS DOUBLE) AS value FROM {captions} GROUP BY 3",
+    ]
+
+
+def domains(top: int) -> str:
+    """The `top` domains by pairs found and by pairs kept, with both counts; how many there are."""
+    kept = "SELECT domain, count(*) AS kept FROM {judged} WHERE is_kept GROUP BY domain"
+    found = "SELECT domain, count(*) AS pairs FROM {pairs} GROUP BY domain"
+    both = (
+        f"SELECT domain, coalesce(pairs, 0) AS pairs, coalesce(kept, 0) AS kept "
+        f"FROM ({found}) FULL JOIN ({kept}) USING (domain)"
+    )
+    def best(by: str) -> str:
+        return f"(SELECT * FROM ({both}) ORDER BY {by} DESC, domain LIMIT {top})"
+
+    shown = f"(SELECT * FROM {best('pairs')} UNION SELECT * FROM {best('kept')})"
+    return (
+        "SELECT 'domain' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value FROM ("
+        f"SELECT domain, stack(2, 'pairs', pairs, 'kept', kept) AS (series, n) FROM {shown}) "
+        "UNION ALL SELECT 'domains', series, 'distinct', CAST(n AS DOUBLE) FROM ("
+        "SELECT stack(2, 'pairs', count_if(pairs > 0), 'kept', count_if(kept > 0)) AS (series, n) "
+        f"FROM ({both}))"
+    )
+
+
+def samples(seed: int, kept: int, per_reason: int, extremes_shown: int) -> str:
+    """Pairs to show, by group ('kept', 'reason:<reason>', 'highest', 'lowest') and rank from 1.
+
+    Random ones are those with the smallest hash of seed and pair_id.
+    """
+    chance = f"CAST(xxhash64({seed}, pair_id) AS DOUBLE)"
+    scored = "clip_similarity IS NOT NULL AND NOT isnan(clip_similarity)"
+    groups = (
+        f"concat(IF(is_kept, array(struct('kept' AS grp, {chance} AS position)), array()), "
+        f"transform(reasons, r -> struct(concat('reason:', r) AS grp, {chance} AS position)), "
+        f"IF({scored}, array(struct('highest' AS grp, -CAST(clip_similarity AS DOUBLE) AS position), "
+        "struct('lowest' AS grp, CAST(clip_similarity AS DOUBLE) AS position)), array()))"
+    )
+    ranked = (
+        "SELECT *, row_number() OVER (PARTITION BY grp ORDER BY position, pair_id) AS rank FROM ("
+        "SELECT * EXCEPT (groups), inline(groups) FROM ("
+        f"SELECT *, {groups} AS groups FROM {{judged}}))"
+    )
+    most = (
+        f"CASE WHEN grp = 'kept' THEN {kept} WHEN grp LIKE 'reason:%' THEN {per_reason} "
+        f"ELSE {extremes_shown} END"
+    )
+    largest = max(kept, per_reason, extremes_shown, 1)
+    return f"SELECT * FROM ({ranked}) WHERE rank <= {largest} AND rank <= {most}"

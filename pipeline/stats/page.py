@@ -1,0 +1,325 @@
+"""The report page: one self-contained HTML file from figures, stage records and pictures.
+
+Everything that came from the web is text: the template escapes it, links to it are not made, and
+the page's own content policy allows neither scripts nor loads.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from pipeline.core.reasons import Status
+from pipeline.stats import charts, funnel
+from pipeline.stats.figures import QUANTILES, SCORE_GRID, Column
+
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
+_CAPTION_CHARS = 300
+_JOINT_REASONS = 12
+
+
+class Figures:
+    """The rows of the stats table, by figure and series: bucket -> value."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, str, float]]) -> None:
+        self._found: dict[str, dict[str, dict[str, float]]] = {}
+        for figure, series, bucket, value in rows:
+            self._found.setdefault(figure, {}).setdefault(series, {})[bucket] = value
+
+    def series(self, figure: str, series: str) -> dict[str, float]:
+        """Bucket -> value; empty when there is nothing."""
+        return self._found.get(figure, {}).get(series, {})
+
+    def all_series(self, figure: str) -> dict[str, dict[str, float]]:
+        return self._found.get(figure, {})
+
+    def value(self, figure: str, series: str, bucket: str) -> float:
+        """One value, 0 when it is not there."""
+        return self.series(figure, series).get(bucket, 0.0)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of a bar list. `kept` of `value` is drawn in the accent colour.
+
+    width, kept_width: percent of the longest bar.
+    """
+
+    label: str
+    value: float
+    share: str
+    width: float
+    kept: float
+    kept_width: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pair to look at. picture: a data URI, or None when there is none to show.
+
+    other: the kept picture this one duplicates.
+    """
+
+    caption: str
+    lang: str | None
+    domain: str
+    score: float | None
+    size: str
+    reasons: tuple[str, ...]
+    picture: str | None
+    other: str | None = None
+    distance: int | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples under one heading; `count` pairs are of this kind in all, None when it says nothing."""
+
+    name: str
+    examples: tuple[Example, ...]
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the report shows beside the figures."""
+
+    title: str
+    run: str
+    records: Sequence[Mapping[str, Any]]
+    columns: Sequence[Column]
+    categories: Sequence[str]
+    galleries: Sequence[Gallery] = ()
+    reason_galleries: Sequence[Gallery] = ()
+    pictures_left_out: int = 0
+    sources: Sequence[str] = field(default_factory=tuple)
+
+
+def language_tag(*claimed: str | None) -> str | None:
+    """The first claim that has the form of a language tag (RFC 5646), fit for `lang`."""
+    for text in claimed:
+        tag = (text or "").strip().replace("_", "-")
+        if _LANGUAGE_TAG.match(tag):
+            return tag
+    return None
+
+
+def shorten(caption: str) -> str:
+    """A caption cut at 300 characters."""
+    return caption if len(caption) <= _CAPTION_CHARS else caption[: _CAPTION_CHARS - 1] + "…"
+
+
+def bars(
+    counts: Mapping[str, float],
+    kept: Mapping[str, float] | None = None,
+    *,
+    order: str = "value",
+    whole: float | None = None,
+    notes: Mapping[str, str] | None = None,
+    most: int = 60,
+) -> list[Bar]:
+    """Bars of the counts, longest first or (order 'label') by number; the rest is one last bar."""
+    if order == "label":
+        items = sorted(counts.items(), key=lambda item: (_as_number(item[0]), item[0]))
+    else:
+        items = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    whole = whole if whole is not None else sum(counts.values())
+    if len(items) > most:
+        rest = items[most - 1 :]
+        items = [*items[: most - 1], (f"{len(rest)} more", sum(v for _, v in rest))]
+    longest = max((v for _, v in items), default=0) or 1
+    found = []
+    for label, value in items:
+        inside = kept.get(label, 0.0) if kept is not None else value
+        of = value if kept is not None else whole
+        found.append(
+            Bar(
+                label or "unknown",
+                value,
+                charts.share(inside, of),
+                100 * value / longest,
+                inside,
+                100 * min(inside, value) / longest,
+                (notes or {}).get(label, ""),
+            )
+        )
+    return found
+
+
+def _as_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
+
+
+def histogram(figures: Figures, column: Column) -> charts.Histogram | None:
+    """The histogram of a measure; None when no pair has a value."""
+    edges = tuple(v for _, v in sorted(figures.series("edges", column.name).items()))
+    if len(edges) < 2:
+        return None
+    kept, dropped = (figures.series(column.name, s) for s in ("kept", "dropped"))
+    lows = [b.low for b in column.bounds if b.low is not None]
+    highs = [b.high for b in column.bounds if b.high is not None]
+    labels = [edge_label(e) for e in edges[:-1]]
+    return charts.Histogram(
+        column.name,
+        edges,
+        tuple(kept.get(label, 0.0) for label in labels),
+        tuple(dropped.get(label, 0.0) for label in labels),
+        max(lows, default=None),
+        min(highs, default=None),
+        column.is_integer,
+    )
+
+
+def edge_label(edge: float) -> str:
+    """A bin's low edge as its bucket in the stats table."""
+    return str(int(edge)) if edge == int(edge) else repr(edge)
+
+
+def quantiles(grid: Mapping[str, float]) -> dict[float, float]:
+    """Nearest-rank quantiles of scores counted on `SCORE_GRID`; empty without scores."""
+    cells = sorted((int(k), v) for k, v in grid.items() if k)
+    total = sum(v for _, v in cells)
+    found: dict[float, float] = {}
+    for q in QUANTILES if total else ():
+        seen = 0.0
+        for cell, rows in cells:
+            seen += rows
+            if seen >= q * total:
+                found[q] = round(cell * SCORE_GRID, 4)
+                break
+    return found
+
+
+def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, str, str]]:
+    def rows(bucket: str) -> float:
+        return figures.value("rows", "rows", bucket)
+
+    cards = [
+        (f"{step.unit} read", charts.number(step.rows_in), "")
+        for step in found
+        if step.stage == "extract"
+    ][:2]
+    judged, kept = rows("decisions"), rows("kept")
+    cards += [
+        ("pairs found", charts.number(rows("pairs")), ""),
+        ("distinct images", charts.number(rows("candidates")), ""),
+        (
+            "downloaded",
+            charts.number(rows("downloaded")),
+            f"{charts.share(rows('downloaded'), rows('images'))} of images",
+        ),
+        ("pairs judged", charts.number(judged), ""),
+        ("pairs kept", charts.number(kept), f"{charts.share(kept, judged)} of judged"),
+        (
+            "release",
+            charts.file_size(figures.value("release", "release", "bytes")),
+            f"{charts.number(figures.value('release', 'release', 'shards'))} shards",
+        ),
+    ]
+    return cards
+
+
+def _joint(figures: Figures) -> tuple[list[str], list[list[tuple[float, float]]]]:
+    """The most frequent reasons, and for each pair of them the count and its share of the row."""
+    joint = figures.all_series("joint_reason")
+    names = sorted(joint, key=lambda a: (-joint[a].get(a, 0.0), a))[:_JOINT_REASONS]
+    cells = [
+        [
+            (joint[a].get(b, 0.0), joint[a].get(b, 0.0) / (joint[a].get(a, 0.0) or 1.0))
+            for b in names
+        ]
+        for a in names
+    ]
+    return names, cells
+
+
+def _by_kept(figures: Figures, name: str) -> list[Bar]:
+    kept, dropped = (figures.series(name, s) for s in ("kept", "dropped"))
+    judged = {k: kept.get(k, 0.0) + dropped.get(k, 0.0) for k in kept.keys() | dropped.keys()}
+    return bars(judged, kept, most=30)
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in config.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, dict) and value:
+            found += _settings(value, name)
+        else:
+            found.append((name, str(value)))
+    return found
+
+
+def _measures(page: Page, figures: Figures) -> list[dict[str, Any]]:
+    shown = []
+    for column in page.columns:
+        chart = histogram(figures, column)
+        missing = sum(figures.value(column.name, s, "missing") for s in ("kept", "dropped"))
+        if chart is not None or missing:
+            shown.append({"column": column, "chart": chart, "missing": missing})
+    return shown
+
+
+def render(page: Page, figures: Figures) -> str:
+    """The whole page. The same arguments give the same text."""
+    steps = funnel.steps(page.records)
+    finished = [r["finished_at"] for r in page.records if r.get("finished_at")]
+    transient = {s.value: "may succeed later" for s in Status if s.is_transient}
+    names, cells = _joint(figures)
+    judged = figures.value("rows", "rows", "decisions")
+    reasons = figures.series("reason", "at_all")
+    return _template().render(
+        page=page,
+        finished=max(finished, default=""),
+        cards=_cards(figures, steps),
+        steps=[(step, bars(step.dropped, whole=step.rows_in)) for step in steps],
+        reasons=bars(reasons, whole=judged),
+        first=figures.series("reason", "first"),
+        alone=figures.series("reason", "alone"),
+        joint_names=names,
+        joint_cells=cells,
+        statuses=bars(figures.series("status", "images"), notes=transient),
+        consent=bars(figures.series("consent", "images")),
+        http=bars(figures.series("http_status", "images"), most=20),
+        measures=_measures(page, figures),
+        quantile_names=[f"{q:.0%}" for q in QUANTILES],
+        quantiles={
+            s: list(quantiles(figures.series("score_grid", s)).values())
+            for s in ("kept", "dropped")
+        },
+        categories=[(name, _by_kept(figures, name)) for name in page.categories],
+        page_lang=bars(figures.series("page_lang", "pairs"), most=30),
+        domains=bars(figures.series("domain", "pairs"), figures.series("domain", "kept")),
+        domain_count=figures.all_series("domains"),
+        captions=bars(figures.series("frequent_caption", "images")),
+        groups=bars(figures.series("duplicate_group", "groups"), order="label", most=40),
+        duplicate_distance=bars(figures.series("duplicate_distance", "pairs"), order="label"),
+        neighbors={
+            rule: bars(counts, order="label")
+            for rule, counts in sorted(figures.all_series("neighbor_distance").items())
+        },
+        configs=[(r, _settings(r.get("config", {}))) for r in page.records],
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    text = resources.files("pipeline.stats").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {
+        "number": charts.number,
+        "file_size": charts.file_size,
+        "words": lambda name: str(name).replace("_", " "),
+    }
+    environment.globals["share"] = charts.share
+    return environment.from_string(text)
