@@ -51,17 +51,15 @@ def _load(path: str, overrides: list[str]) -> Config:
 @contextmanager
 def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
     """Serve the web that the recipe asks for while the block runs; overrides that point to it."""
-    folder = str(Path(config.run.root, "web").absolute())
     if config.run.web == "live":
         yield []
         return
     if config.run.web == "embedded":
-        from pipeline.fakeweb.server import serving
-        from pipeline.fakeweb.write import write_web
+        from pipeline.fakeweb.serving import serving
+        from pipeline.fakeweb.build import write_web
 
-        demo = config.sections["demo"]
-        assert isinstance(demo, DemoSection)
-        write_web(folder, demo)
+        folder = _demo_folder(config)
+        write_web(folder, config.sections["demo"])  # type: ignore[arg-type]
         archives = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
         serve = serving(folder)
     else:
@@ -69,7 +67,7 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
         from pipeline.stages.extract import expand
 
         archives = []
-        serve = replaying(expand(config.sections["extract"]), folder)
+        serve = replaying(expand(config.sections["extract"]), str(Path(config.run.root, "web")))
     if "download" not in names:
         yield archives
         return
@@ -82,6 +80,12 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
         ]
 
 
+def _demo_folder(config: Config) -> str:
+    demo = config.sections["demo"]
+    assert isinstance(demo, DemoSection)
+    return str(Path(demo.folder).absolute())
+
+
 def _tell_end(config: Config) -> None:
     """The funnel, the quality where the truth is known, and how to read the release."""
     from pipeline.stats.funnel import funnel, render_funnel
@@ -92,7 +96,7 @@ def _tell_end(config: Config) -> None:
     if config.run.web == "embedded":
         from pipeline.fakeweb.evaluate import evaluate, render
 
-        found = evaluate(str(root), str(root / "web"))
+        found = evaluate(str(root), _demo_folder(config))
         Store(str(root)).write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)
     print(
