@@ -112,3 +112,6 @@ class DropReason(StrEnum):
 
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
     NO_SCORE = "no_score"
+    SAME_PICTURE = "same_picture"  # its bytes are embedded under another image already
+    SAME_CAPTION = "same_caption"  # embedded already for another pair
+    UNREADABLE_PICTURE = "unreadable_picture"  # the stored bytes do not decode

@@ -224,9 +224,7 @@ def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any) -> Clip:
     cfg = open_clip.transform.PreprocessCfg(**loaded.visual.preprocess_cfg)
     steps = open_clip.transform.image_transform_v2(cfg, is_train=False).transforms
     side = cfg.size if isinstance(cfg.size, int) else cfg.size[0]
-    mean, std = (
-        torch.tensor(values, device=where).view(3, 1, 1) for values in (cfg.mean, cfg.std)
-    )
+    mean, std = (torch.tensor(values, device=where).view(3, 1, 1) for values in (cfg.mean, cfg.std))
     return Clip(
         model=loaded,
         tokenizer=tokenizer,

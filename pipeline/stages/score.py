@@ -1,0 +1,267 @@
+"""score: embed every distinct picture and caption once, then compare each pair's two vectors.
+
+Grows with the number of distinct pictures and captions (model time) and with the number of pairs
+(one join on 16-byte keys that carries two vectors a pair).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, model_validator
+
+from pipeline.core.accounts import Account
+from pipeline.core.context import Context
+from pipeline.core.errors import InputError
+from pipeline.core.ids import text_id
+from pipeline.core.reasons import DropReason, Status
+from pipeline.core.stage import Stage, StageSection, tuning
+from pipeline.core.storage import PartSink, Store
+from pipeline.core.tables import CANDIDATES, EMBEDDINGS, ID, IMAGES, SCORES
+from pipeline.score import clip
+from pipeline.score.clip import Precision
+from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
+from pipeline.score.vectors import similarity
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class ScoreSection(StageSection):
+    """`[score]`: the CLIP model and how it is run. Scores depend on all but the tuning values."""
+
+    # An open_clip architecture, or "hf-hub:..." or "local-dir:...". "pairmill-tiny" is included;
+    # it knows the embedded web alone.
+    model: str = clip.SHIPPED_MODEL
+    # A tag that open_clip knows for the model, or the path of a weight file on every worker.
+    pretrained: str = ""
+    precision: Precision = "auto"
+    batch_size: int = Field(64, gt=0, le=65536)
+    threads: int = Field(1, gt=0, le=256)  # of the model, per task; results depend on it
+    device: str = tuning("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    decode_threads: int = tuning(2, gt=0, le=64)
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> "ScoreSection":
+        if not self.pretrained and self.model != clip.SHIPPED_MODEL and ":" not in self.model:
+            raise ValueError(
+                f"model {self.model!r} needs pretrained: a tag or the path of a weight file"
+            )
+        return self
+
+
+def check(section: ScoreSection) -> dict[str, str]:
+    """Identity of local weights; InputError when they are not there. Hub tags name themselves."""
+    if not clip.is_local(section.model, section.pretrained):
+        return {}
+    return {"sha256": clip.sha256_of(clip.local_weights(section.model, section.pretrained))}
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """images: ok images with their content_id. pairs: their pairs with text_id and caption."""
+
+    images: "DataFrame"
+    pairs: "DataFrame"
+
+
+def build(ctx: Context[ScoreSection]) -> list[Account]:
+    """Write `embeddings` and `scores`; accounts of pictures, captions and pairs."""
+    from pyspark.sql import functions as F
+
+    parts = [row.part for row in ctx.read(IMAGES).select("part").distinct().collect()]
+    parts = sorted(parts) or [0]
+    frames = _frames(ctx, parts)
+    if not ctx.store.exists(f"{INPUTS.name}/_SUCCESS"):
+        ctx.write(INPUTS, _inputs(frames))
+    work = partial(embed_part, ctx.store, ctx.config)
+    embedded = ctx.run_parts(EMBEDDINGS, work, [(part, None) for part in parts])
+    scored = ctx.write(SCORES, _scores(ctx, frames))
+    ctx.store.remove(INPUTS.name)
+    images = frames.images.count()
+    pairs = frames.images.join(ctx.read(CANDIDATES), "image_id").agg(F.sum(F.size("captions")))
+    return _accounts(embedded, images, pairs.collect()[0][0] or 0, scored)
+
+
+def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> list[Account]:
+    by_unit = {account.unit: account for account in embedded}
+    pictures, captions = (by_unit.get(u, Account(u)) for u in ("pictures", "captions"))
+    compared = Account("pairs", rows_in=scored, kept=scored)
+    for account, reason, rows_in in (
+        (pictures, DropReason.SAME_PICTURE, images),
+        (captions, DropReason.SAME_CAPTION, pairs),
+        (compared, DropReason.NO_SCORE, pairs),
+    ):
+        if rows_in != account.rows_in:
+            account.drop(reason, rows_in - account.rows_in)
+    return [pictures, captions, compared]
+
+
+def _frames(ctx: Context[ScoreSection], parts: Sequence[int]) -> _Frames:
+    from pyspark.sql import functions as F
+
+    images = (
+        ctx.read(IMAGES)
+        .where(F.col("status") == Status.OK.value)
+        .select(
+            "image_id",
+            F.substring("sha256", 1, 16).alias("content_id"),
+            "part",
+            "raw_offset",
+            "raw_bytes",
+        )
+    )
+    pairs = (
+        ctx.read(CANDIDATES)
+        .select("image_id", F.explode("captions").alias("c"))
+        .join(images.select("image_id", "content_id"), "image_id")
+        .select("image_id", "content_id", "c.pair_id", "c.caption")
+        .mapInArrow(
+            partial(_add_text_ids, tuple(parts)),
+            "image_id binary, content_id binary, pair_id binary, caption string, "
+            "text_id binary, text_part int",
+        )
+    )
+    return _Frames(images, pairs)
+
+
+def _add_text_ids(
+    parts: tuple[int, ...], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Append each caption's id and the part that embeds it."""
+    numbers = np.array(parts, dtype=np.int32)
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        ids = [text_id(caption) for caption in batch.column("caption").to_pylist()]
+        first_bytes = np.frombuffer(b"".join(i[:4] for i in ids), ">u4")
+        columns = [*batch.columns, pa.array(ids, ID), pa.array(numbers[first_bytes % len(parts)])]
+        names = [*batch.schema.names, "text_id", "text_part"]
+        yield pa.RecordBatch.from_arrays(columns, names)
+
+
+def _inputs(frames: _Frames) -> "DataFrame":
+    """Rows of INPUTS: every distinct picture at its smallest image_id, every distinct caption."""
+    from pyspark.sql import functions as F
+
+    place = F.min(F.struct("image_id", "raw_offset", "raw_bytes", "part")).alias("place")
+    pictures = (
+        frames.images.groupBy("content_id")
+        .agg(place)
+        .select(
+            F.lit("image").alias("kind"),
+            "content_id",
+            "place.raw_offset",
+            "place.raw_bytes",
+            F.lit(None).cast("string").alias("caption"),
+            "place.part",
+        )
+    )
+    captions = frames.pairs.dropDuplicates(["text_id"]).select(
+        F.lit("text").alias("kind"),
+        F.col("text_id").alias("content_id"),
+        F.lit(None).cast("long").alias("raw_offset"),
+        F.lit(None).cast("int").alias("raw_bytes"),
+        "caption",
+        F.col("text_part").alias("part"),
+    )
+    # By place in the tar, so that a part's pictures are read from front to back.
+    return (
+        pictures.unionByName(captions)
+        .repartition("part")
+        .sortWithinPartitions("part", "kind", "raw_offset", "content_id")
+    )
+
+
+@lru_cache(maxsize=1)
+def _model(section: ScoreSection, device: str) -> clip.Clip:
+    """The model of this worker process, loaded once for all its tasks."""
+    return clip.load(section.model, section.pretrained, section.precision, device, section.threads)
+
+
+def _device(section: ScoreSection) -> str:
+    """The GPU that Spark gave this task where it schedules them, else what the config says."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    given = context.resources().get("gpu") if context and section.device == "auto" else None
+    return f"cuda:{given.addresses[0]}" if given else section.device
+
+
+def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: PartSink) -> None:
+    """Embed the pictures and captions of one part of INPUTS into `sink`.
+
+    Raises InputError when the part's tar or the weights are missing.
+    """
+    model = _model(section, _device(section))
+    pictures, captions = Account("pictures"), Account("captions")
+    sink.accounts = [pictures, captions]
+    if not store.exists(f"{INPUTS.name}/{INPUTS.partition}={part}"):
+        return  # nothing to embed: no picture arrived, and no caption falls to this part
+    rows = pa.Table.from_batches(store.read_part(INPUTS, part))
+    images = rows.filter(pc.equal(rows.column("kind"), "image"))
+    texts = rows.filter(pc.equal(rows.column("kind"), "text"))
+    size = section.batch_size
+    if images.num_rows:
+        with _raw_tar(store, part) as tar:
+            for batch, unreadable in embed_pictures(
+                model, tar, images, size, section.decode_threads
+            ):
+                sink.write(batch)
+                pictures.keep(batch.num_rows)
+                if unreadable:
+                    pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
+    for batch in embed_captions(model, texts, size):
+        sink.write(batch)
+        captions.keep(batch.num_rows)
+
+
+def _raw_tar(store: Store, part: int) -> IO[bytes]:
+    path = store.path(f"raw/part-{part:05d}.tar")
+    try:
+        return store.fs.open(path, "rb")  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise InputError(f"{path} is gone; run download again with --redo") from None
+
+
+def _scores(ctx: Context[ScoreSection], frames: _Frames) -> "DataFrame":
+    """Rows of SCORES: pairs whose picture and caption both have a vector."""
+    from pyspark.sql import functions as F
+
+    vectors = ctx.read(EMBEDDINGS)
+
+    def of(kind: str, key: str) -> "DataFrame":
+        return vectors.where(F.col("kind") == kind).select(
+            F.col("content_id").alias(key), F.col("vector").alias(f"{kind}_vector")
+        )
+
+    return (
+        frames.pairs.select("pair_id", "image_id", "content_id", "text_id")
+        .join(of("image", "content_id"), "content_id")
+        .join(of("text", "text_id"), "text_id")
+        .select("pair_id", "image_id", "image_vector", "text_vector")
+        .mapInArrow(_compare, "pair_id binary, image_id binary, clip_similarity float")
+    )
+
+
+def _compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if batch.num_rows:
+            found = similarity(batch.column("image_vector"), batch.column("text_vector"))
+            columns = [batch.column("pair_id"), batch.column("image_id"), pa.array(found)]
+            yield pa.RecordBatch.from_arrays(columns, SCORES.schema.names)
+
+
+STAGE = Stage(
+    name="score",
+    reads=(CANDIDATES, IMAGES),
+    writes=(SCORES, EMBEDDINGS),
+    config=ScoreSection,
+    build=build,
+    folders=(INPUTS.name,),
+    check=check,
+)

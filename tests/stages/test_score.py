@@ -1,0 +1,249 @@
+"""score on real rendered pictures: each content embedded once, every pair compared or counted."""
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from pipeline.core.accounts import Account
+from pipeline.core.config import RunSection
+from pipeline.core.context import Context
+from pipeline.core.errors import InputError
+from pipeline.core.ids import image_id, pair_id, text_id
+from pipeline.core.spark import read_table
+from pipeline.core.storage import Store
+from pipeline.core.tables import CANDIDATES, EMBEDDINGS, IMAGES, SCORES
+from pipeline.fakeweb.captions import describe
+from pipeline.fakeweb.pictures import render, sample_scene
+from pipeline.score import clip
+from pipeline.stages.score import STAGE, ScoreSection, build, check
+
+pytestmark = pytest.mark.spark
+
+
+@dataclass
+class Picture:
+    url: str
+    part: int
+    data: bytes | None  # None: its download failed
+    captions: list[str]
+
+    @property
+    def id(self) -> bytes:
+        return image_id(self.url)
+
+
+def jpeg(seed: int) -> tuple[bytes, str, str]:
+    rng = np.random.default_rng(seed)
+    scene = sample_scene(rng)
+    file = io.BytesIO()
+    Image.fromarray(render(scene, 160, 120)).save(file, "JPEG", quality=90)
+    return file.getvalue(), describe(scene, "en", rng), describe(scene, "ko", rng)
+
+
+def web() -> list[Picture]:
+    """Seven candidates in three parts: a repeated picture, a repeated caption, a failed download,
+    stored bytes that do not decode, and a part of which nothing arrived."""
+    made = [jpeg(seed) for seed in range(4)]
+    shared = "a caption that many pictures share"
+    return [
+        Picture("http://a.example/0", 0, made[0][0], [made[0][1], made[0][2]]),
+        Picture("http://a.example/1", 0, made[1][0], [made[1][1], shared]),
+        Picture("http://b.example/2", 1, made[2][0], [made[2][2], shared]),
+        Picture("http://b.example/3", 1, made[0][0], [made[3][1]]),  # the first one's bytes
+        Picture("http://b.example/4", 1, b"\xff\xd8 not a picture", ["broken on the disk"]),
+        Picture("http://b.example/5", 1, None, ["never scored"]),
+        Picture("http://c.example/6", 2, None, ["never scored either"]),
+    ]
+
+
+def value(field: pa.Field, known: dict[str, object]) -> object:
+    if field.name in known:
+        return known[field.name]
+    if field.nullable:
+        return None
+    return {pa.string(): "x", pa.binary(): bytes(16)}.get(field.type, 0)
+
+
+def write_web(root: Path, pictures: list[Picture]) -> Store:
+    store = Store(str(root))
+    (root / "raw").mkdir(parents=True)
+    for part in sorted({p.part for p in pictures}):
+        rows, candidates = [], []
+        with tarfile.open(root / f"raw/part-{part:05d}.tar", "w") as tar:
+            for picture in (p for p in pictures if p.part == part):
+                row: dict[str, object] = {"image_id": picture.id, "part": part, "status": "dns"}
+                if picture.data is not None:
+                    info = tarfile.TarInfo(picture.id.hex() + ".jpg")
+                    info.size = len(picture.data)
+                    row |= {"status": "ok", "raw_offset": tar.offset + 512}
+                    row |= {"raw_bytes": info.size, "sha256": hashlib.sha256(picture.data).digest()}
+                    tar.addfile(info, io.BytesIO(picture.data))
+                rows.append({f.name: value(f, row) for f in IMAGES.schema})
+                captions = [
+                    {"pair_id": pair_id(picture.id, c), "caption": c, "caption_kind": "alt"}
+                    | {"page_url": "p", "page_domain": "d", "pages": 1, "caption_images": 1}
+                    for c in picture.captions
+                ]
+                known = {"image_id": picture.id, "part": part, "captions": captions}
+                candidates.append({f.name: value(f, known) for f in CANDIDATES.schema})
+        with store.publish_part(IMAGES, part) as sink:
+            sink.write_rows(rows)
+        folder = root / f"candidates/part={part}"
+        folder.mkdir(parents=True)
+        table = pa.Table.from_pylist(candidates, schema=CANDIDATES.schema).drop_columns(["part"])
+        pq.write_table(table, folder / "part-00000.parquet")
+    return store
+
+
+def score(spark, store: Store, **settings: object) -> dict[str, Account]:
+    section = ScoreSection(precision="fp32", batch_size=2, **settings)
+    sections = {"run": RunSection(root=store.root), "score": section}
+    accounts = build(Context("score", spark, store, section, sections, {}))
+    for account in accounts:
+        account.check("score")
+    return {account.unit: account for account in accounts}
+
+
+def rows(spark, store: Store, table) -> list[dict[str, object]]:
+    found = [r.asDict() for r in read_table(spark, store, table).collect()]
+    return sorted(found, key=lambda r: tuple(bytes(str(r[k]), "utf8") for k in table.key))
+
+
+def test_each_content_is_embedded_once_and_every_pair_compared_or_counted(spark, tmp_path):
+    pictures = web()
+    store = write_web(tmp_path / "run", pictures)
+    accounts = score(spark, store)
+
+    assert accounts["pictures"].to_json() == {
+        "unit": "pictures",
+        "in": 5,
+        "kept": 3,
+        "dropped": {"same_picture": 1, "unreadable_picture": 1},
+    }
+    # The captions of a picture that does not decode are not known to be useless beforehand.
+    assert accounts["captions"].dropped == {"same_caption": 1}
+    assert accounts["captions"].kept == 7
+    assert accounts["pairs"].dropped == {"no_score": 1}
+    assert accounts["pairs"].kept == 7
+
+    ok = [p for p in pictures if p.data is not None]
+    embedded = rows(spark, store, EMBEDDINGS)
+    images = [bytes(r["content_id"]) for r in embedded if r["kind"] == "image"]
+    texts = [bytes(r["content_id"]) for r in embedded if r["kind"] == "text"]
+    readable = {hashlib.sha256(p.data).digest()[:16] for p in ok if p.url[-1] != "4"}
+    assert sorted(images) == sorted(readable)
+    assert sorted(texts) == sorted({text_id(c) for p in ok for c in p.captions})
+    vectors = np.stack([np.frombuffer(r["vector"], "<f2") for r in embedded]).astype(np.float32)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
+    assert not store.exists("score_inputs")
+
+
+def test_similarity_is_that_of_open_clip_itself(spark, tmp_path):
+    import torch
+
+    pictures = web()
+    store = write_web(tmp_path / "run", pictures)
+    score(spark, store)
+
+    model = clip.load("pairmill-tiny", precision="fp32", device="cpu")
+    open_clip = clip.import_open_clip()
+    transform = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**model.model.visual.preprocess_cfg), is_train=False
+    )
+    expected = {}
+    with torch.inference_mode():
+        for p in pictures:
+            if p.data is None or p.url[-1] == "4":
+                continue
+            image = transform(Image.open(io.BytesIO(p.data)))[None]
+            text = model.tokenizer(p.captions)
+            cosines = (
+                model.model.encode_image(image, normalize=True)
+                @ model.model.encode_text(text, normalize=True).T
+            )
+            for caption, cosine in zip(p.captions, cosines[0].tolist(), strict=True):
+                expected[pair_id(p.id, caption)] = (p.id, cosine)
+    found = rows(spark, store, SCORES)
+    assert {bytes(r["pair_id"]) for r in found} == set(expected)
+    for row in found:
+        owner, cosine = expected[bytes(row["pair_id"])]
+        assert bytes(row["image_id"]) == owner
+        assert abs(row["clip_similarity"] - cosine) < 1e-3
+
+
+def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, tmp_path):
+    store = write_web(tmp_path / "run", web())
+    first = score(spark, store)
+    scores, embeddings = rows(spark, store, SCORES), rows(spark, store, EMBEDDINGS)
+    kept = tmp_path / "run/embeddings/part-00000.parquet"
+    lost = tmp_path / "run/embeddings/part-00001.parquet"
+    before = kept.stat().st_mtime_ns
+    bytes_before = lost.read_bytes()
+    lost.unlink()
+    store.remove("scores")
+
+    assert {u: a.to_json() for u, a in score(spark, store).items()} == {
+        u: a.to_json() for u, a in first.items()
+    }
+    assert kept.stat().st_mtime_ns == before
+    assert lost.read_bytes() == bytes_before
+    assert rows(spark, store, SCORES) == scores
+    assert rows(spark, store, EMBEDDINGS) == embeddings
+
+
+def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
+    store = write_web(tmp_path / "run", [p for p in web() if p.data is None])
+    accounts = score(spark, store)
+    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0]
+    assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
+
+
+def test_a_lost_tar_ends_the_stage_with_its_name(spark, tmp_path):
+    store = write_web(tmp_path / "run", web())
+    (tmp_path / "run/raw/part-00001.tar").unlink()
+    with pytest.raises(Exception, match="part-00001.tar is gone"):
+        score(spark, store)
+
+
+def test_check_gives_the_identity_of_local_weights(tmp_path):
+    data = clip.SHIPPED_WEIGHTS.read_bytes()
+    assert check(ScoreSection()) == {"sha256": hashlib.sha256(data).hexdigest()}
+    weights = tmp_path / "own.pt"
+    weights.write_bytes(b"any")
+    section = ScoreSection(model="ViT-B-32", pretrained=str(weights))
+    assert check(section) == {"sha256": hashlib.sha256(b"any").hexdigest()}
+    assert check(ScoreSection(model="ViT-B-32", pretrained="openai")) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"model": "ViT-B-32", "pretrained": "/nowhere/weights.pt"}, "/nowhere/weights.pt"),
+        ({"model": "ViT-B-32", "pretrained": "weights.safetensors"}, "weights.safetensors"),
+        ({"model": "local-dir:/nowhere"}, "/nowhere"),
+    ],
+)
+def test_check_refuses_weights_that_are_not_there(settings, named):
+    with pytest.raises(InputError, match=named) as told:
+        check(ScoreSection(**settings))
+    assert "score." in str(told.value)
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ValidationError, match="needs pretrained"):
+        ScoreSection(model="ViT-B-32")
+
+
+def test_device_and_decoding_threads_do_not_change_the_identity():
+    assert ScoreSection(device="cpu", decode_threads=5).identity() == ScoreSection().identity()
+    assert ScoreSection(threads=2).identity() != ScoreSection().identity()
+    assert STAGE.writes == (SCORES, EMBEDDINGS)
