@@ -18,7 +18,10 @@ Relation = tuple[Any, ...]
 _TABLES = ("pairs", "images", "neighbors", "scores", "decisions")
 _TRUTH = ("images", "links")
 # Reasons that hold the caption, or its fit to the picture, to be bad.
-_CAPTION_REASONS = "^(caption_[^r]|caption_repetition|clip_similarity|is_filename_like|is_language_allowed|has_personal_data)"
+_CAPTION_REASONS = (
+    "^(caption_[^r]|caption_repetition|clip_similarity|is_filename_like|is_language_allowed"
+    "|has_personal_data)"
+)
 
 
 def evaluate(run_root: str, web_folder: str) -> Figures:
@@ -61,7 +64,7 @@ def _register(db: duckdb.DuckDBPyConnection, root: Path, name: str) -> bool:
 
 
 def _read_log(path: Path) -> pa.Table:
-    """The server's log as host, image_id (null: none of the web) and open; half lines are left out."""
+    """The server's log: host, image_id (null: none of the web), open; half lines are left out."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
