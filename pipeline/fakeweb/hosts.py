@@ -10,80 +10,18 @@ import numpy as np
 from pipeline.fakeweb.config import DemoSection
 from pipeline.fakeweb.model import Domain, Host, Lang, Robots
 
-_FIRST = [
-    "harbor",
-    "meadow",
-    "copper",
-    "silver",
-    "maple",
-    "cedar",
-    "amber",
-    "winter",
-    "summer",
-    "river",
-    "north",
-    "south",
-    "coral",
-    "lunar",
-    "velvet",
-    "willow",
-    "garden",
-    "stone",
-    "golden",
-    "quiet",
-    "bright",
-    "paper",
-    "cobalt",
-    "ember",
-    "forest",
-    "island",
-    "lantern",
-    "marble",
-    "ocean",
-    "pepper",
-    "prairie",
-    "quartz",
-    "raven",
-    "saffron",
-    "timber",
-    "urban",
-    "violet",
-    "walnut",
-    "zephyr",
-    "bamboo",
-]
-_SECOND = [
-    "photos",
-    "gallery",
-    "journal",
-    "market",
-    "press",
-    "studio",
-    "news",
-    "archive",
-    "kitchen",
-    "travel",
-    "images",
-    "blog",
-    "shop",
-    "museum",
-    "diary",
-    "magazine",
-    "school",
-    "house",
-    "works",
-    "club",
-    "cafe",
-    "daily",
-    "notes",
-    "atlas",
-    "review",
-    "library",
-    "media",
-    "album",
-    "stories",
-    "post",
-]
+_FIRST_WORDS = (
+    "harbor meadow copper silver maple cedar amber winter summer river north south coral "
+    "lunar velvet willow garden stone golden quiet bright paper cobalt ember forest island "
+    "lantern marble ocean pepper prairie quartz raven saffron timber urban violet walnut "
+    "zephyr bamboo"
+)
+_SECOND_WORDS = (
+    "photos gallery journal market press studio news archive kitchen travel images blog "
+    "shop museum diary magazine school house works club cafe daily notes atlas review "
+    "library media album stories post"
+)
+_FIRST, _SECOND = _FIRST_WORDS.split(), _SECOND_WORDS.split()
 _TOP = ("example", "test")
 _IMAGE_HOSTS = ("img", "cdn", "static", "media", "img3", "photos")
 

@@ -28,9 +28,10 @@ _NAV: dict[Lang, tuple[str, ...]] = {
     "ko": ("처음", "소개", "문의"),
 }
 _TITLE: dict[Lang, str] = {"en": "Pictures of the week, no. {}", "ko": "이번 주의 그림 {}호"}
-# How pages that declare an encoding spell it. EUC-KR on the web means the larger cp949.
-# Source: WHATWG Encoding Standard, labels of euc-kr.
+# How pages that declare an encoding spell it, and the codec that writes it: EUC-KR on the web means
+# the larger cp949, and ISO 8859-1 means windows-1252. Source: WHATWG Encoding Standard, labels.
 _LABELS = {"cp949": "ks_c_5601-1987"}
+_CODECS = {"euc-kr": "cp949", "iso-8859-1": "windows-1252"}
 
 
 def _rng(seed: int, page: Page) -> np.random.Generator:
@@ -88,7 +89,7 @@ def page_html(
     if page.index % 5 == 0:
         lines.append(f'<img src="{BLANK}" alt="inline picture, no link">')
     lines += [f"<p>{' '.join(texts)}</p>", "</body>", "</html>", ""]
-    return "\n".join(lines).encode(page.charset, "xmlcharrefreplace")
+    return "\n".join(lines).encode(_CODECS.get(page.charset, page.charset), "xmlcharrefreplace")
 
 
 def page_metadata(
