@@ -35,7 +35,7 @@ Handler = Callable[[Request], Awaitable[None]]
 
 @dataclass
 class WebServer:
-    """routes: path -> handler for every host, or "host/path" for one; robots.txt is 404 by default."""
+    """routes: path -> handler, or "host/path" for one host alone; anything else is a 404."""
 
     routes: dict[str, Handler] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
