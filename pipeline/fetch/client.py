@@ -1,0 +1,383 @@
+"""One GET: polite, bounded in time and bytes, to permitted addresses only, with a typed outcome."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import aiohttp
+import yarl
+
+from pipeline.core.reasons import Status
+from pipeline.fetch import robots
+from pipeline.fetch.errors import FetchError, classify
+from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
+from pipeline.fetch.limits import BodyMemory, Gates, Lease, backoff_s, retry_after_s
+from pipeline.fetch.optout import response_optout
+from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
+from pipeline.fetch.resolver import Resolver, read_hosts
+from pipeline.fetch.settings import DownloadSection
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NAMED = {403: Status.HTTP_403, 404: Status.HTTP_404, 410: Status.HTTP_410, 429: Status.HTTP_429}
+_HOST_FAILURES = frozenset(
+    {Status.CONNECT, Status.TLS, Status.TIMEOUT, Status.DISCONNECTED, Status.BAD_RESPONSE}
+)
+# A body of an answer that is not wanted is read to keep the connection only up to this size.
+_DRAIN_BYTES = 64 * 1024
+# Bodies up to this size need no reservation: concurrency bounds their memory.
+_SMALL_BODY_BYTES = 256 * 1024
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_HEADERS = 128
+_KEEPALIVE_S = 10.0
+_ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
+
+
+class Deadline:
+    """Time that one picture may take on the network; waits for one's turn do not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self.spent = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let the time run inside the block. Raises TimeoutError when it is used up."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left):
+                yield
+        finally:
+            took = time.monotonic() - started
+            self._left -= took
+            self.spent += took
+
+
+@dataclass
+class Fetched:
+    """What asking for one URL gave. `body` is set when status is OK; `reserved_bytes` of body
+    memory are then to be released."""
+
+    status: Status = Status.OK
+    detail: str | None = None
+    consent: str = "unknown"
+    http_status: int | None = None
+    final_url: str | None = None
+    content_type: str | None = None
+    body: bytes | None = None
+    fetch_ms: int = 0
+    retry_after_s: float | None = None
+    reserved_bytes: int = 0
+
+
+@lru_cache(maxsize=4)
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """The TLS context of this process: building one costs 20 ms, so all connections share it."""
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+class Client:
+    """Asks for pictures inside one event loop. Use as an async context manager.
+
+    gates: turns per host. memory: bound on large bodies under way.
+    """
+
+    def __init__(self, settings: DownloadSection, gates: Gates, memory: BodyMemory) -> None:
+        self._settings = settings
+        self._gates = gates
+        self._memory = memory
+        self._guard = Guard.of(settings.allowed_networks)
+        hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
+        self._resolver = Resolver(self._guard, hosts, settings.port_map)
+        self._robots = robots.RobotsCache()
+
+    async def __aenter__(self) -> "Client":
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            use_dns_cache=False,
+            resolver=self._resolver,
+            socket_factory=self._guard.socket,
+            ssl=tls_context(self._settings.ca_file),
+            keepalive_timeout=_KEEPALIVE_S,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "User-Agent": self._settings.user_agent_header,
+                "Accept": _ACCEPT,
+                "Accept-Encoding": "identity",
+            },
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._session.close()
+        await self._resolver.close()
+
+    async def get(self, url: str, lease: Lease) -> Fetched:
+        """Ask for a picture. Never raises for what the web does; releases the lease."""
+        found = Fetched()
+        deadline = Deadline(self._settings.timeout_s)
+        try:
+            await self._follow(url, lease, deadline, found)
+        except FetchError as error:
+            found.status, found.detail = error.status, error.detail
+        except Exception as error:  # noqa: BLE001 - whatever one URL provokes costs that URL alone
+            found.status, found.detail = classify(error)
+        finally:
+            lease.release()
+            found.fetch_ms = round(deadline.spent * 1000)
+            if found.status is not Status.OK and found.reserved_bytes:
+                self._memory.release(found.reserved_bytes)
+                found.reserved_bytes = 0
+        return found
+
+    async def _follow(self, url: str, lease: Lease, deadline: Deadline, found: Fetched) -> None:
+        """Ask, and follow redirects; every hop has its own turn, robots.txt and address check."""
+        target = _parse(url, None)
+        for _ in range(self._settings.max_redirects + 1):
+            if lease.gate.given_up_because is not None:
+                raise FetchError(Status.HOST_GIVEN_UP, lease.gate.given_up_because)
+            await self._require_robots(target, lease, found)
+            await lease.turn()
+            location = await self._ask(target, lease, deadline, found)
+            if location is None:
+                return
+            target = _parse(location, target.href)
+            await lease.move(target.host)
+        raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
+
+    async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
+        rules = await self._robots.of(target, lambda: self._fetch_robots(target, lease))
+        if rules.failure is not None:
+            status, detail = rules.failure
+            if status is Status.ROBOTS_UNAVAILABLE:
+                found.consent = "robots.txt"
+            raise FetchError(status, detail)
+        agent = self._settings.user_agent
+        if not rules.allows(target.href, agent):
+            found.consent = "robots.txt"
+            raise FetchError(Status.ROBOTS, None)
+        delay = min(rules.crawl_delay_s(agent), self._settings.max_crawl_delay_s)
+        lease.gate.slow_down(delay)
+        found.consent = "allowed"
+
+    async def _ask(
+        self, target: Target, lease: Lease, deadline: Deadline, found: Fetched
+    ) -> str | None:
+        """One request; the place it redirects to, or None when `found` holds the body."""
+        with _blame(lease):
+            async with deadline.running():
+                response = await self._open(target)
+        try:
+            _note(response, target, found)
+            optout = response_optout(response.headers, self._settings.user_agent)
+            if optout:
+                lease.gate.succeed()
+                found.consent = optout
+                raise FetchError(Status.OPTED_OUT, optout)
+            if response.status == 200:
+                with _blame(lease):
+                    await self._read_picture(response, deadline, found)
+                lease.gate.succeed()
+                return None
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with deadline.running():
+                    await self._drain(response)
+            return self._judge(response, lease, found)
+        finally:
+            response.close() if not response.content.at_eof() else response.release()
+
+    def _judge(self, response: aiohttp.ClientResponse, lease: Lease, found: Fetched) -> str:
+        """Where an answer without a picture redirects to. Raises FetchError when nowhere."""
+        code = response.status
+        if code in _REDIRECTS:
+            lease.gate.succeed()
+            location = response.headers.get("Location")
+            if not location:
+                raise FetchError(Status.BAD_REDIRECT, "no Location")
+            return location
+        if code == 429 or code >= 500:
+            found.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
+            lease.gate.fail(f"HTTP {code}")
+            if found.retry_after_s is not None:
+                if found.retry_after_s > self._settings.max_retry_after_s:
+                    lease.gate.give_up(f"asks to wait {found.retry_after_s:.0f} s")
+                else:
+                    lease.gate.pause(found.retry_after_s)
+        else:
+            lease.gate.succeed()
+        fallback = Status.HTTP_5XX if code >= 500 else Status.HTTP_4XX
+        if code < 400:
+            raise FetchError(Status.BAD_RESPONSE, f"HTTP {code}")
+        raise FetchError(_NAMED.get(code, fallback), f"HTTP {code}")
+
+    async def _open(self, target: Target) -> aiohttp.ClientResponse:
+        """Send the request and read the head of the answer."""
+        url = yarl.URL(target.href, encoded=True)
+        headers = None
+        address = parse_address(target.host)
+        if address is not None:
+            if not self._guard.permits(address):
+                raise FetchError(Status.PRIVATE_ADDRESS, f"refused address {target.host}")
+            # Literal addresses do not pass the resolver, which maps the ports of names.
+            port = self._resolver.mapped_port(target.host, target.port)
+            if port != target.port:
+                headers = {"Host": url.host_port_subcomponent or target.host}
+                url = url.with_port(port)
+        return await self._session.get(url, headers=headers, allow_redirects=False)
+
+    async def _read_picture(
+        self, response: aiohttp.ClientResponse, deadline: Deadline, found: Fetched
+    ) -> None:
+        cap = self._settings.max_body_bytes
+        length = response.content_length
+        if length is not None and length > cap:
+            raise FetchError(Status.TOO_LARGE, f"{length} bytes announced")
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        formats = self._settings.formats if encoding in ("", "identity") else None
+        chunks: list[bytes] = []
+        received, is_known = 0, formats is None
+        while True:
+            if received > _SMALL_BODY_BYTES and not found.reserved_bytes:
+                found.reserved_bytes = await self._memory.reserve(length or cap)
+            async with deadline.running():
+                chunk = await response.content.readany()
+            if not chunk:
+                break
+            chunks.append(chunk)
+            received += len(chunk)
+            if received > cap:
+                raise FetchError(Status.TOO_LARGE, f"over {cap} bytes")
+            if not is_known and formats and received >= SIGNATURE_BYTES:
+                is_known = has_signature(b"".join(chunks)[:SIGNATURE_BYTES], formats)
+                if not is_known and (length is None or length > _DRAIN_BYTES):
+                    raise FetchError(Status.NOT_AN_IMAGE, "no known format")
+                is_known = True
+        found.body = _decompressed(b"".join(chunks), encoding, cap)
+        if not found.body:
+            raise FetchError(Status.EMPTY, "no bytes")
+
+    async def _drain(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read a short body, so that its connection can serve again."""
+        return await _read_up_to(response, _DRAIN_BYTES)
+
+    async def _fetch_robots(self, target: Target, lease: Lease) -> robots.Rules:
+        """robots.txt of the target's origin, tried again when it cannot be had."""
+        rules = robots.Rules()
+        for attempt in range(self._settings.retries + 1):
+            if attempt:
+                await asyncio.sleep(backoff_s(self._settings.backoff_s, attempt, target.host))
+            await lease.turn()
+            try:
+                rules = await self._robots_once(target)
+            except FetchError as error:
+                rules = robots.Rules(failure=(error.status, error.detail or ""))
+            except Exception as error:  # noqa: BLE001 - a hostile site costs itself alone
+                rules = robots.Rules(failure=classify(error))
+            if rules.failure is None:
+                return rules
+            status, detail = rules.failure
+            # The picture would fail in the same way: its status says so, more exactly.
+            if status in (Status.DNS, Status.TLS, Status.PRIVATE_ADDRESS, Status.BAD_URL):
+                return rules
+            if status is not Status.CONNECT:
+                rules = robots.Rules(failure=(Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"))
+        return rules
+
+    async def _robots_once(self, target: Target) -> robots.Rules:
+        at = parse_target("/robots.txt", target.href)
+        deadline = Deadline(self._settings.timeout_s)
+        for _ in range(robots.MAX_REDIRECTS + 1):
+            async with deadline.running():
+                response = await self._open(at)
+                try:
+                    location = response.headers.get("Location")
+                    if response.status not in _REDIRECTS or not location:
+                        body = await _read_up_to(response, robots.MAX_BYTES)
+                        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+                        body = _decompressed(body, encoding, robots.MAX_BYTES, is_cut=True)
+                        return robots.answered(response.status, body)
+                    await self._drain(response)
+                finally:
+                    response.close() if not response.content.at_eof() else response.release()
+            try:
+                at = parse_target(location, at.href)
+            except UrlError:
+                break
+        # Nowhere to be found, which the RFC lets count as a 4xx.
+        return robots.Rules()
+
+
+def _parse(url: str, base: str | None) -> Target:
+    try:
+        return parse_target(url, base)
+    except UrlError as error:
+        raise FetchError(
+            Status.BAD_URL if base is None else Status.BAD_REDIRECT, str(error)[:200]
+        ) from None
+
+
+def _note(response: aiohttp.ClientResponse, target: Target, found: Fetched) -> None:
+    found.http_status = response.status
+    found.final_url = target.href
+    kind = response.headers.get("Content-Type")
+    found.content_type = kind[:200] if kind else None
+
+
+@contextlib.contextmanager
+def _blame(lease: Lease) -> Iterator[None]:
+    """Count failures of the connection against the host."""
+    try:
+        yield
+    except FetchError:
+        raise
+    except Exception as error:
+        status, detail = classify(error)
+        if status in _HOST_FAILURES:
+            lease.gate.fail(status)
+        raise FetchError(status, detail) from error
+
+
+async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, or its first bytes when it is longer."""
+    chunks: list[bytes] = []
+    received = 0
+    while received < limit and (chunk := await response.content.readany()):
+        chunks.append(chunk)
+        received += len(chunk)
+    return b"".join(chunks)[:limit]
+
+
+def _decompressed(body: bytes, encoding: str, cap: int, *, is_cut: bool = False) -> bytes:
+    """A body without its content encoding, at most `cap` bytes of it.
+
+    Servers were asked for none; gzip and deflate are undone all the same. Raises FetchError when
+    the result is over the cap (unless `is_cut`) or the encoding is another one.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise FetchError(Status.BAD_RESPONSE, f"content encoding {encoding[:50]}")
+    try:
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        data = stream.decompress(body, cap + 1)
+    except zlib.error as error:
+        raise FetchError(Status.BAD_RESPONSE, f"content encoding: {error}") from None
+    if len(data) > cap and not is_cut:
+        raise FetchError(Status.TOO_LARGE, f"over {cap} bytes decompressed")
+    return data[:cap]

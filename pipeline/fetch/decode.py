@@ -1,0 +1,137 @@
+"""One body to one picture: judged by its header, decoded once, upright sRGB, stored as JPEG."""
+
+import io
+import time
+import warnings
+from hashlib import sha256
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from pipeline.core.reasons import Status
+from pipeline.fetch import pixels
+from pipeline.fetch.hashes import fingerprint, hashes
+from pipeline.fetch.picture import DecodeSettings, Picture
+
+_ORIENTATION = 0x0112
+# The largest DCT-domain reduction of the JPEG decoder is 8; under 2 it saves nothing.
+_MIN_DRAFT_RATIO = 2.0
+
+# The header is judged here, with the configured cap; Pillow's own warning would only be noise.
+Image.MAX_IMAGE_PIXELS = None
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+warnings.simplefilter("ignore")
+
+
+class _Refused(Exception):
+    def __init__(self, status: Status, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def decode(body: bytes, settings: DecodeSettings) -> Picture:
+    """What a body gives: a stored JPEG with sizes and hashes, or the status that says why not.
+
+    Never raises for what the body holds.
+    """
+    found = Picture(Status.OK)
+    try:
+        _decode(body, settings, found)
+    except _Refused as refused:
+        return _without_picture(found, refused.status, refused.detail)
+    except UnidentifiedImageError:
+        return _without_picture(found, Status.NOT_AN_IMAGE, "no known format")
+    except MemoryError:
+        return _without_picture(found, Status.DECODE, "out of memory")
+    except Exception as error:  # noqa: BLE001 - decoders raise everything on hostile bytes
+        return _without_picture(found, Status.DECODE, f"{type(error).__name__}: {error}"[:200])
+    return found
+
+
+def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
+    if not body:
+        raise _Refused(Status.EMPTY, "no bytes")
+    started = time.thread_time()
+    with Image.open(io.BytesIO(body), formats=settings.formats) as image:
+        turned = _judge_header(image, settings, found)
+        size = image.size
+        is_plain = _is_plain_jpeg(image, turned)
+        wanted = pixels.target_size(size, settings.resize_mode, settings.image_size_px)
+        ratio = min(size[0] / wanted[0], size[1] / wanted[1])
+        if image.format == "JPEG" and ratio >= _MIN_DRAFT_RATIO:
+            image.draft(None, wanted)
+        image.load()
+        stored = pixels.to_rgb(image, wanted, settings.background)
+        stored = pixels.upright(stored, turned)
+        stored = pixels.frame(
+            stored, settings.resize_mode, settings.image_size_px, settings.background
+        )
+    decoded = time.thread_time()
+    looks = hashes(stored)
+    digest = sha256(body).digest()
+    hashed = time.thread_time()
+    if settings.keep_original and is_plain and stored.size == size:
+        found.data = body
+    else:
+        buffer = io.BytesIO()
+        stored.save(buffer, "JPEG", quality=settings.jpeg_quality)
+        found.data = buffer.getvalue()
+    found.width, found.height = stored.size
+    found.sha256 = digest
+    found.hash64, found.hash256, found.texture = looks.hash64, looks.hash256, looks.texture
+    assert found.original_width is not None and found.original_height is not None
+    found.fingerprint = fingerprint(
+        looks, digest, found.original_width, found.original_height, settings.min_texture
+    )
+    found.decode_s, found.hash_s = decoded - started, hashed - decoded
+    found.encode_s = time.thread_time() - hashed
+
+
+def _judge_header(image: Image.Image, settings: DecodeSettings, found: Picture) -> int:
+    """Note what the header says and refuse by it, before any pixel; the EXIF orientation."""
+    width, height = image.size
+    # A JPEG with several pictures (MPO) is one picture and its previews, not an animation.
+    is_mpo = image.format == "MPO"
+    if width * height > settings.max_pixels:
+        raise _Refused(Status.TOO_MANY_PIXELS, f"{width}x{height}")
+    orientation = _orientation(image)
+    if orientation in pixels.SIDEWAYS:
+        width, height = height, width
+    found.format = "JPEG" if is_mpo else image.format
+    found.original_width, found.original_height = width, height
+    if min(width, height) < settings.min_side_px:
+        raise _Refused(Status.TOO_SMALL, f"{width}x{height}")
+    found.frames = 1 if is_mpo else int(getattr(image, "n_frames", 1))
+    return orientation
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - EXIF is hostile too; a picture with broken EXIF is upright
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _is_plain_jpeg(image: Image.Image, orientation: int) -> bool:
+    """True for a baseline three-channel JPEG whose stored samples are the upright sRGB picture."""
+    return (
+        image.format == "JPEG"
+        and image.mode == "RGB"
+        and orientation == 1
+        and not image.info.get("progressive")
+        and pixels.is_srgb(image.info.get("icc_profile"))
+    )
+
+
+def _without_picture(found: Picture, status: Status, detail: str) -> Picture:
+    """What is told of a body that gave no picture: the header's facts stay only when decoded far
+    enough to be known."""
+    return Picture(
+        status,
+        detail,
+        format=found.format,
+        frames=found.frames,
+        original_width=found.original_width,
+        original_height=found.original_height,
+    )

@@ -1,0 +1,134 @@
+"""Decoder processes as the fetcher sees them: give a body, get a picture, whatever happens."""
+
+import atexit
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+
+from pipeline.core.errors import EnvironmentProblem
+from pipeline.core.reasons import Status
+from pipeline.fetch.picture import DecodeSettings, Picture
+from pipeline.fetch.wire import read_frame, write_frame
+from pipeline.fetch.worker import Start
+
+_START_S = 120.0
+# How much longer than its own alarm a decoder is waited for.
+_GRACE_S = 5.0
+
+
+class DecoderProcess:
+    """One decoder process. Not for use by two threads at once."""
+
+    def __init__(self, start: Start) -> None:
+        self._timeout_s = start.timeout_s + _GRACE_S
+        ours, theirs = socket.socketpair()
+        # One thread per process: the parts of a job already use every core.
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.fetch.worker"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        theirs.close()
+        self._socket = ours
+        ours.settimeout(_START_S)
+        try:
+            write_frame(ours, msgspec.msgpack.encode(start))
+            ready = read_frame(ours)
+        except (OSError, EOFError):
+            ready = None
+        if ready != b"ready":
+            self.close()
+            raise EnvironmentProblem(
+                f"the decoder process does not start: {sys.executable} -m pipeline.fetch.worker"
+            )
+        ours.settimeout(self._timeout_s)
+
+    def decode(self, body: bytes) -> Picture:
+        """Decode one body. Raises OSError, EOFError or msgspec.DecodeError when the process is of
+        no more use."""
+        write_frame(self._socket, body)
+        answer = read_frame(self._socket)
+        if answer is None:
+            raise EOFError("the decoder died")
+        return msgspec.msgpack.decode(answer, type=Picture)
+
+    def close(self) -> str:
+        """End the process and wait for it; how it ended."""
+        self._socket.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        code = self._process.wait()
+        return "over its time" if code == -signal.SIGALRM else f"exit status {code}"
+
+
+class DecoderPool:
+    """A few decoder processes, each behind a thread. They start when first needed and are replaced
+    when they die or hang: the picture that did it gets status `decode`."""
+
+    def __init__(
+        self, settings: DecodeSettings, workers: int, timeout_s: float, memory_bytes: int
+    ) -> None:
+        self._start = Start(settings, memory_bytes, timeout_s)
+        self._threads = ThreadPoolExecutor(workers, "decode")
+        self._idle: queue.SimpleQueue[DecoderProcess] = queue.SimpleQueue()
+        self._all: list[DecoderProcess] = []
+
+    def submit(self, body: bytes) -> "Future[Picture]":
+        """Decode a body; the future raises only EnvironmentProblem."""
+        return self._threads.submit(self._decode, body)
+
+    def _decode(self, body: bytes) -> Picture:
+        try:
+            process = self._idle.get_nowait()
+        except queue.Empty:
+            process = DecoderProcess(self._start)
+            self._all.append(process)
+        try:
+            picture = process.decode(body)
+        except (OSError, EOFError, msgspec.MsgspecError):
+            self._all.remove(process)
+            return Picture(Status.DECODE, f"the decoder died: {process.close()}")
+        self._idle.put(process)
+        return picture
+
+    def close(self) -> None:
+        """End all processes; those that are decoding too."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._all):
+            with contextlib.suppress(OSError):
+                process.close()
+        self._all.clear()
+
+
+_pools: dict[tuple[DecodeSettings, int, float, int], DecoderPool] = {}
+
+
+def shared_pool(
+    settings: DecodeSettings, workers: int, timeout_s: float, memory_bytes: int
+) -> DecoderPool:
+    """The pool of this process for these settings: one start serves all parts it works on."""
+    key = (settings, workers, timeout_s, memory_bytes)
+    if key not in _pools:
+        _pools[key] = DecoderPool(*key)
+    return _pools[key]
+
+
+@atexit.register
+def close_pools() -> None:
+    """End the decoder processes of this process."""
+    while _pools:
+        _pools.popitem()[1].close()

@@ -1,0 +1,40 @@
+"""Length-prefixed frames over a socket, between the fetcher and its decoder processes."""
+
+import socket
+import struct
+
+_LENGTH = struct.Struct("<I")
+_MAX_FRAME_BYTES = 2**31
+
+
+def write_frame(connection: socket.socket, data: bytes) -> None:
+    """Send one frame. Raises OSError when the other side is gone, TimeoutError past a timeout."""
+    connection.sendall(_LENGTH.pack(len(data)))
+    connection.sendall(data)
+
+
+def read_frame(connection: socket.socket) -> bytes | None:
+    """Receive one frame; None when the other side closed. Raises OSError, TimeoutError, EOFError
+    when it closed inside a frame or announces more than 2 GiB."""
+    head = _read(connection, _LENGTH.size)
+    if head is None:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > _MAX_FRAME_BYTES:
+        raise EOFError(f"frame of {length} bytes")
+    data = _read(connection, length)
+    if data is None:
+        raise EOFError("closed inside a frame")
+    return bytes(data)
+
+
+def _read(connection: socket.socket, length: int) -> bytearray | None:
+    data = bytearray(length)
+    view = memoryview(data)
+    at = 0
+    while at < length:
+        got = connection.recv_into(view[at:])
+        if not got:
+            return None
+        at += got
+    return data

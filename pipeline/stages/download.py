@@ -1,0 +1,98 @@
+"""`download`: ask for every candidate's picture, politely; store bytes in raw tars, facts in rows.
+
+A part's raw tar is published before its rows, which are the commit: a part without rows is done
+again and overwrites its tar. Cost grows with the number of candidates; a part uses one core for
+decoding and fetches while it does.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from pipeline.core.accounts import Account
+from pipeline.core.context import Context
+from pipeline.core.errors import InputError
+from pipeline.core.stage import Stage
+from pipeline.core.storage import PartSink, Store
+from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fetch.settings import DownloadSection
+
+__all__ = ["STAGE", "DownloadSection", "build", "raw_tar"]
+
+RAW = "raw"
+_ROWS_PER_BATCH = 4096
+
+
+def raw_tar(part: int) -> str:
+    """Path of a part's raw tar in the run's folder."""
+    return f"{RAW}/part-{part:05d}.tar"
+
+
+def check(config: DownloadSection) -> object:
+    """Refuse a crawl without a contact address, or with files that are not there. These files are
+    no part of what a picture is, so the stage's identity does not hold them."""
+    config.require_contact()
+    if config.hosts_file:
+        from pipeline.fetch.resolver import read_hosts
+
+        read_hosts(config.hosts_file)
+    if config.ca_file:
+        import ssl
+
+        try:
+            ssl.create_default_context(cafile=config.ca_file)
+        except OSError as error:
+            raise InputError(f"download.ca_file {config.ca_file}: {error}") from None
+    return {}
+
+
+def build(ctx: Context[DownloadSection]) -> list[Account]:
+    """Download the parts that are missing, each in a task of its own."""
+    ctx.store.sweep(RAW)
+    folders = ctx.store.fs.ls(ctx.store.path(CANDIDATES.name), detail=False)
+    prefix = f"{CANDIDATES.partition}="
+    names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
+    parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+    at_once = ctx.spark.sparkContext.defaultParallelism
+    shares = {domain: min(held, at_once) for domain, held in _split_domains(ctx).items()}
+    work = partial(_download, ctx.store, ctx.config, shares)
+    return ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+
+
+def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
+    """Domains so large that several parts hold them -> how many do."""
+    held = ctx.read(CANDIDATES).select("domain", "part").distinct().groupBy("domain").count()
+    return {row["domain"]: row["count"] for row in held.where("count > 1").collect()}
+
+
+def _download(
+    store: Store,
+    config: DownloadSection,
+    shares: Mapping[str, int],
+    part: int,
+    payload: None,
+    sink: PartSink,
+) -> None:
+    """One task: download a part."""
+    from pipeline.fetch.part import COLUMNS, download_part
+
+    with store.publish(raw_tar(part)) as file:
+        candidates = store.read_part(CANDIDATES, part, COLUMNS)
+        result = download_part(candidates, config, cast(BinaryIO, file), shares)
+    for start in range(0, len(result.rows), _ROWS_PER_BATCH):
+        rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
+        sink.write(pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema))
+    sink.accounts.append(result.account)
+
+
+STAGE = Stage(
+    name="download",
+    reads=(CANDIDATES,),
+    writes=(IMAGES,),
+    config=DownloadSection,
+    build=build,
+    folders=(RAW,),
+    check=check,
+)

@@ -1,0 +1,169 @@
+"""Pure rules: opt-outs, robots.txt, Retry-After, backoff, raw tar, settings."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.reasons import Status
+from pipeline.fetch import robots
+from pipeline.fetch.limits import backoff_s, retry_after_s
+from pipeline.fetch.optout import response_optout
+from pipeline.fetch.rawtar import RawTar, header
+from pipeline.fetch.resolver import read_hosts
+from pipeline.fetch.settings import DownloadSection
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["noai"], "noai"),
+        (["NoImageAI, nofollow"], "noimageai"),
+        (["nofollow", "none"], "none"),
+        (["index, follow"], None),
+        (["otherbot: noindex, noai"], None),
+        (["otherbot: noindex", "noai"], "noai"),
+        (["pairmill: noindex"], "noindex"),
+        (["otherbot: nofollow, Pairmill: noimageindex"], "noimageindex"),
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], "noai"),
+        (["max-image-preview: none"], "none"),
+        (["noindexing"], None),
+        ([""], None),
+    ],
+)
+def test_robots_tag(values: list[str], found: str | None) -> None:
+    headers = CIMultiDict([("X-Robots-Tag", v) for v in values])
+    expected = f"header:x-robots-tag:{found}" if found else None
+    if values == ["max-image-preview: none"]:
+        expected = None  # about previews, not about the picture's use
+    assert response_optout(headers, "Pairmill") == expected
+
+
+def test_robots_rules() -> None:
+    rules = robots.parse(
+        b"\xef\xbb\xbfUser-agent: *\nDisallow: /a/*.jpg$\nAllow: /a/b/longer.jpg\nCrawl-delay: 2\n"
+        b"\nUser-agent: PairMill\nDisallow: /only\n"
+    )
+    assert not rules.allows("http://x/a/c.jpg", "other")
+    assert rules.allows("http://x/a/b/longer.jpg", "other") and rules.allows(
+        "http://x/a/c.jpg?x", "other"
+    )
+    assert rules.allows("http://x/a/c.jpg", "Pairmill")
+    assert not rules.allows("http://x/only/x", "Pairmill")
+    assert (rules.crawl_delay_s("other"), rules.crawl_delay_s("Pairmill")) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed"), [(200, False), (404, True), (403, True), (429, False), (503, False)]
+)
+def test_robots_answers(code: int, allowed: bool) -> None:
+    rules = robots.answered(code, b"User-agent: *\nDisallow: /\n")
+    assert rules.allows("http://x/a.jpg", "Pairmill") is allowed
+    if code in (429, 503):
+        assert rules.failure is not None and rules.failure[0] == Status.ROBOTS_UNAVAILABLE
+
+
+@given(st.binary(max_size=400))
+def test_any_robots_txt_gives_a_verdict(body: bytes) -> None:
+    rules = robots.parse(b"User-agent: *\nDisallow: /x\n" + body)
+    assert rules.allows("http://h/y", "Pairmill") in (True, False)
+    assert rules.crawl_delay_s("Pairmill") >= 0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 90.0),
+        ("Thu, 01 Jan 1970 00:00:05 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert retry_after_s(value, now_unix_s=10.0) == seconds
+
+
+def test_backoff_doubles_and_is_spread_the_same_every_time() -> None:
+    for attempt in (1, 2, 3):
+        delays = [backoff_s(1.0, attempt, f"http://{i}/") for i in range(50)]
+        assert delays == [backoff_s(1.0, attempt, f"http://{i}/") for i in range(50)]
+        assert all(2 ** (attempt - 1) * 0.5 <= d <= 2 ** (attempt - 1) * 1.5 for d in delays)
+        assert len(set(delays)) == 50
+
+
+@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.binary(max_size=2000))))
+def test_raw_tar_is_read_by_tarfile_and_by_offset(members: list[tuple[bytes, bytes]]) -> None:
+    file = io.BytesIO()
+    tar = RawTar(file)
+    offsets = [tar.append(name, data) for name, data in members]
+    tar.close()
+    whole = file.getvalue()
+    for (_, data), at in zip(members, offsets, strict=True):
+        assert whole[at : at + len(data)] == data
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        read = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
+    assert read == [(f"{name.hex()}.jpg", data) for name, data in members]
+
+
+def test_ustar_header_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        header("x" * 101, 1)
+    with pytest.raises(ValueError, match="does not fit"):
+        header("x", 8**11)
+
+
+@pytest.mark.parametrize("contact", ["", "me", "me@", "http://", "mail me"])
+def test_a_crawl_needs_a_contact(contact: str) -> None:
+    with pytest.raises(ConfigError, match=r"download\.contact"):
+        DownloadSection(contact=contact).require_contact()
+
+
+def test_contact_is_in_the_user_agent_and_not_needed_on_loopback() -> None:
+    for contact in ("crawl@example.org", "https://example.org/crawl"):
+        config = DownloadSection(contact=contact)
+        config.require_contact()
+        assert config.user_agent_header.endswith(f" (+{contact})")
+    DownloadSection(hosts_file="h", allowed_networks=("127.0.0.0/8",)).require_contact()
+    with pytest.raises(ConfigError):
+        DownloadSection(
+            hosts_file="h", allowed_networks=("127.0.0.0/8", "10.0.0.0/8")
+        ).require_contact()
+    with pytest.raises(ConfigError):
+        DownloadSection(allowed_networks=("127.0.0.0/8",)).require_contact()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"formats": ("JPEG", "EPS")},
+        {"allowed_networks": ("localhost",)},
+        {"background": (0, 0, 256)},
+        {"user_agent": "Mozilla/5.0"},
+        {"resize_mode": "stretch"},
+        {"timeout_s": 0},
+    ],
+)
+def test_bad_settings_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        DownloadSection.model_validate(bad)
+
+
+def test_hosts_file(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.json"
+    path.write_text('{"A.test": "127.0.0.1", "*": ["127.0.0.2", "::1"]}')
+    assert read_hosts(str(path)) == {"a.test": ("127.0.0.1",), "*": ("127.0.0.2", "::1")}
+    for text in ("[]", "{", '{"a": "b"}', '{"a": []}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"hosts\.json"):
+            read_hosts(str(path))
+    with pytest.raises(InputError):
+        read_hosts(str(tmp_path / "none"))

@@ -1,0 +1,94 @@
+"""The stage: parts of the candidates become raw tars and rows, and only missing ones again."""
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.context import Context
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.ids import image_id
+from pipeline.core.storage import Store
+from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fetch.settings import DownloadSection
+from pipeline.stages.download import RAW, STAGE, build, check
+from tests.fetch.server import WebServer
+from tests.fetch.test_part import serving, settings
+
+
+def candidate(url: str, part: int) -> dict[str, Any]:
+    return {
+        "image_id": image_id(url),
+        "url": url,
+        "canonical_url": url,
+        "domain": "a.test",
+        "page_optout": None,
+        "captions": [],
+        "part": part,
+    }
+
+
+def write_candidates(root: Path, parts: dict[int, list[str]]) -> None:
+    for part, urls in parts.items():
+        folder = root / "candidates" / f"part={part}"
+        folder.mkdir(parents=True)
+        rows = pa.Table.from_pylist([candidate(u, part) for u in urls], CANDIDATES.schema)
+        pq.write_table(rows.drop_columns(["part"]), folder / "rows.parquet")
+
+
+@pytest.mark.spark
+def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    good = [f"http://{name}.test/x.jpg" for name in "abcd"]
+    write_candidates(root, {0: [*good[:2], "http://a.test/none.jpg"], 3: good[2:]})
+    with WebServer({"/x.jpg": serving()}) as server:
+        store = Store(str(root))
+        config = settings(tmp_path, server)
+        ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+        (account,) = build(ctx)
+        account.check("download")
+        assert (account.unit, account.kept, account.dropped) == ("images", 4, {"http_404": 1})
+        rows = ctx.read(IMAGES).toArrow().to_pylist()
+        assert sorted((r["part"], r["status"]) for r in rows) == [
+            (0, "http_404"), (0, "ok"), (0, "ok"), (3, "ok"), (3, "ok"),
+        ]  # fmt: skip
+        for row in rows:
+            if row["status"] == "ok":
+                with tarfile.open(root / RAW / f"part-{row['part']:05d}.tar") as tar:
+                    member = tar.getmember(f"{row['image_id'].hex()}.jpg")
+                    assert (member.offset_data, member.size) == (
+                        row["raw_offset"],
+                        row["raw_bytes"],
+                    )
+        # As after a kill between the tar of part 3 and its rows, with a half-written file left.
+        (root / "images" / "part-00003.parquet").unlink()
+        (root / RAW / ".writing-1-part-00003.tar").write_bytes(b"half")
+        before = (root / "images" / "part-00000.parquet").read_bytes()
+        server.log.clear()
+        (again,) = build(ctx)
+        assert again.to_json() == account.to_json()
+        assert {host for host, _ in server.log} == {"c.test", "d.test"}
+        assert (root / "images" / "part-00000.parquet").read_bytes() == before
+        assert sorted(p.name for p in (root / RAW).iterdir()) == [
+            "part-00000.tar", "part-00003.tar",
+        ]  # fmt: skip
+
+
+def test_what_is_missing_is_refused_before_spark_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"download\.contact is required"):
+        check(DownloadSection())
+    with pytest.raises(InputError, match="hosts_file"):
+        check(DownloadSection(contact="a@b.org", hosts_file=str(tmp_path / "none")))
+    with pytest.raises(InputError, match="ca_file"):
+        check(DownloadSection(contact="a@b.org", ca_file=str(tmp_path / "none")))
+    assert check(DownloadSection(contact="a@b.org")) == {}
+
+
+def test_ports_and_rates_are_no_part_of_the_identity() -> None:
+    first = DownloadSection(port_map={80: 1}, hosts_file="a", timeout_s=1, contact="a@b.org")
+    assert first.identity() == DownloadSection().identity()
+    assert DownloadSection(jpeg_quality=80).identity() != DownloadSection().identity()
+    assert STAGE.folders == (RAW,)
