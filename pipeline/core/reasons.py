@@ -26,6 +26,7 @@ class LinkReason(StrEnum):
     DATA_URL = "data_url"
     BAD_URL = "bad_url"
     NOT_HTTP = "not_http"
+    OVER_PAGE_CAP = "over_page_cap"  # beyond the most links that are taken from one page
 
 
 class Status(StrEnum):
@@ -101,4 +102,5 @@ class DropReason(StrEnum):
     """Reasons of the stages between the download and the bounds."""
 
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
+    REGISTERED = "registered"  # an earlier crawl already holds the image
     NO_SCORE = "no_score"
