@@ -25,7 +25,9 @@ LAZY_SRC = (
 LAZY_SRCSET = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-srcset-fg")
 
 # Elements whose text does not flow into that of their neighbours.
-_BLOCKS = frozenset("p div br li ul ol dl dt dd h1 h2 h3 h4 h5 h6 tr td th table hr section".split())
+_BLOCKS = frozenset(
+    "p div br li ul ol dl dt dd h1 h2 h3 h4 h5 h6 tr td th table hr section".split()
+)
 _SILENT = frozenset(("script", "style", "noscript", "template"))
 _KINDS = (
     (CaptionKind.ALT, "alt"),
@@ -57,9 +59,7 @@ def read_page(body: bytes, max_links: int) -> Page:
 class _Reader:
     """One pass over the nodes that matter, in document order."""
 
-    def __init__(
-        self, page: Page, max_links: int, fallbacks: Set[int], has_figures: bool
-    ) -> None:
+    def __init__(self, page: Page, max_links: int, fallbacks: Set[int], has_figures: bool) -> None:
         self.page = page
         self.max_links = max_links
         self.fallbacks = fallbacks

@@ -9,7 +9,7 @@ from fastwarc.stream_io import BrotliReader, ZstdReader
 
 _MAX_HEADER_BYTES = 64 << 10
 _END = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(rb"HTTP/[0-9.]{1,4} +([0-9]{3})")
+_STATUS = re.compile(rb"HTTP/[0-9.]{1,4}(?: +HTTP/[0-9.]{1,4})? +([0-9]{3})")
 _CHUNK = re.compile(rb"\s*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
@@ -31,7 +31,7 @@ class Response(NamedTuple):
 def parse_response(block: bytes, max_body_bytes: int) -> Response | None:
     """The response in a record's block; None when there is no status line.
 
-    Lines may end in LF alone, and a status line may be doubled. Transfer and content encodings
+    Lines may end in LF alone, and the version may be doubled. Transfer and content encodings
     are undone where the bytes show that they are still there (crawlers often store the decoded
     body under the old headers); a decoded body is cut at `max_body_bytes`.
     """

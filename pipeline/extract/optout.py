@@ -20,9 +20,7 @@ _SPLIT = re.compile(r"[,;\s]+")
 _VALUED = frozenset(("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"))
 
 
-def page_optout(
-    headers: Iterable[tuple[str, str]], metas: Iterable[tuple[str, str]]
-) -> str | None:
+def page_optout(headers: Iterable[tuple[str, str]], metas: Iterable[tuple[str, str]]) -> str | None:
     """The page's opt-out as "source:value", or None.
 
     headers: response headers, metas: (name, content) of `meta` elements; names in any case.

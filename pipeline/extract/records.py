@@ -66,7 +66,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
     file: seekable. Memory: one record of at most `max_record_bytes`; larger ones are passed over
     unread. Raises OSError only when the file itself cannot be read, never for what it holds.
     """
-    is_gzip = file.read(3) == GZIP_MAGIC
+    is_gzip = not file.read(5) == b"WARC/"  # a damaged first member is gzip all the same
     start = 0
     is_resumed = False
     while True:
@@ -124,7 +124,9 @@ def _end_of(file: IO[bytes], record: Record, is_gzip: bool) -> int:
     if not is_gzip:
         head = file.read(_PROBE_BYTES * 16)
         end = re.search(rb"\r?\n\r?\n", head)
-        length = re.search(rb"(?i)\ncontent-length:\s*([0-9]{1,15})", head[: end.end()] if end else b"")
+        length = re.search(
+            rb"(?i)\ncontent-length:\s*([0-9]{1,15})", head[: end.end()] if end else b""
+        )
         return record.offset + (end.end() if end else 0) + (int(length[1]) if length else 0)
     member = zlib.decompressobj(31)
     at = record.offset

@@ -38,6 +38,14 @@ class _Html(Struct):
 
 class _Message(Struct):
     status: str | int | None = field(default=None, name="Status")
+    reason: str | None = field(default=None, name="Reason")
+
+    @property
+    def is_ok(self) -> bool:
+        """A doubled version ("HTTP/1.1 HTTP/1.1 200 OK") leaves the code in the reason."""
+        return str(self.status) == "200" or (
+            str(self.status) == "0" and (self.reason or "").startswith("200")
+        )
 
 
 class _Response(Struct):
@@ -71,7 +79,7 @@ def read_page(body: bytes, max_links: int) -> Page | RecordReason:
     response = payload.response if payload else None
     if response is None:
         return RecordReason.NOT_A_PAGE
-    if response.message is None or str(response.message.status) != "200":
+    if response.message is None or not response.message.is_ok:
         return RecordReason.HTTP_STATUS
     if response.html is None:
         return RecordReason.NOT_HTML
