@@ -26,9 +26,8 @@ def normalise(text: str) -> str:
     Pages escape twice (`&amp;amp;`), so entities that the parser left are resolved once.
     Idempotent but for a text that was escaped three times or more.
     """
-    if text.isascii():
-        if not _SUSPECT.search(text):
-            return text[:MAX_CAPTION_CHARS].rstrip() if len(text) > MAX_CAPTION_CHARS else text
+    if text.isascii() and not _SUSPECT.search(text):
+        return text[:MAX_CAPTION_CHARS].rstrip() if len(text) > MAX_CAPTION_CHARS else text
     text = text[: 4 * MAX_CAPTION_CHARS]
     if "&" in text:
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)

@@ -16,17 +16,58 @@ from pipeline.extract.srcset import Source
 # Magento (data-original), WP Rocket and a3 Lazy Load (data-lazy-src, data-lazy-srcset), Slick
 # (data-lazy), FooGallery (data-src-fg), Autoptimize (data-src), Jetpack (data-lazy-src), and the
 # list in the data processing code of OBELICS (Laurençon et al. 2023, arXiv 2306.16527).
-LAZY_SRC = (
-    "data-src data-original data-lazy-src data-lazy data-lazyload data-lazy-original data-src-fg "
-    "data-original-src data-orig-src data-echo data-ll-src data-gt-lazy-src data-lateloadsrc "
-    "data-img-src data-scroll-image data-url data-image data-hi-res-src data-actualsrc "
-    "data-delayed-url data-defer-src data-cfsrc src2"
-).split()
+LAZY_SRC = [
+    "data-src",
+    "data-original",
+    "data-lazy-src",
+    "data-lazy",
+    "data-lazyload",
+    "data-lazy-original",
+    "data-src-fg",
+    "data-original-src",
+    "data-orig-src",
+    "data-echo",
+    "data-ll-src",
+    "data-gt-lazy-src",
+    "data-lateloadsrc",
+    "data-img-src",
+    "data-scroll-image",
+    "data-url",
+    "data-image",
+    "data-hi-res-src",
+    "data-actualsrc",
+    "data-delayed-url",
+    "data-defer-src",
+    "data-cfsrc",
+    "src2",
+]
 LAZY_SRCSET = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-srcset-fg")
 
 # Elements whose text does not flow into that of their neighbours.
 _BLOCKS = frozenset(
-    "p div br li ul ol dl dt dd h1 h2 h3 h4 h5 h6 tr td th table hr section".split()
+    [
+        "p",
+        "div",
+        "br",
+        "li",
+        "ul",
+        "ol",
+        "dl",
+        "dt",
+        "dd",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "tr",
+        "td",
+        "th",
+        "table",
+        "hr",
+        "section",
+    ]
 )
 _SILENT = frozenset(("script", "style", "noscript", "template"))
 _KINDS = (

@@ -78,7 +78,7 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
             return zlib.decompressobj(15).decompress(body, max_bytes)
         if body[:4] == b"\x28\xb5\x2f\xfd":
             return bytes(ZstdReader(io.BytesIO(body)).read(max_bytes))
-        if "br" in encoding and not body.lstrip()[:1] == b"<":
+        if "br" in encoding and body.lstrip()[:1] != b"<":
             return bytes(BrotliReader(io.BytesIO(body)).read(max_bytes)) or body
     except (zlib.error, OSError, ValueError):
         return body

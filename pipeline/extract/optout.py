@@ -11,8 +11,19 @@ DIRECTIVES = ("noimageai", "noai", "noimageindex", "noindex", "none")
 # Whose directives are taken as meant for us: everybody's, our own, and those for collectors of
 # training data. A directive for one search engine (googlebot, bingbot) says nothing to us.
 AGENTS = frozenset(
-    "robots pairmill ccbot img2dataset gptbot google-extended anthropic-ai claudebot "
-    "applebot-extended bytespider meta-externalagent".split()
+    [
+        "robots",
+        "pairmill",
+        "ccbot",
+        "img2dataset",
+        "gptbot",
+        "google-extended",
+        "anthropic-ai",
+        "claudebot",
+        "applebot-extended",
+        "bytespider",
+        "meta-externalagent",
+    ]
 )
 
 _SPLIT = re.compile(r"[,;\s]+")

@@ -66,7 +66,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
     file: seekable. Memory: one record of at most `max_record_bytes`; larger ones are passed over
     unread. Raises OSError only when the file itself cannot be read, never for what it holds.
     """
-    is_gzip = not file.read(5) == b"WARC/"  # a damaged first member is gzip all the same
+    is_gzip = file.read(5) != b"WARC/"  # a damaged first member is gzip all the same
     start = 0
     is_resumed = False
     while True:

@@ -21,12 +21,36 @@ MAX_URL_CHARS = 8_000
 
 # Parameters that say how a visitor came, never which picture is meant.
 # Source: each vendor's documentation of its click identifier: Google (utm_*, gclid, gclsrc, dclid,
-# wbraid, gbraid, _ga, _gl), Meta (fbclid, igshid), Microsoft (msclkid), X (twclid), TikTok (ttclid),
-# LinkedIn (li_fat_id), Yandex (yclid, _openstat), Mailchimp (mc_cid, mc_eid), HubSpot (_hsenc,
+# wbraid, gbraid, _ga, _gl), Meta (fbclid, igshid), Microsoft (msclkid), X (twclid), TikTok
+# (ttclid), LinkedIn (li_fat_id), Yandex (yclid, _openstat), Mailchimp (mc_cid, mc_eid), HubSpot (_hsenc,
 # _hsmi), Marketo (mkt_tok), Adobe (s_cid), Matomo (mtm_*, pk_*), Vero (vero_id), Olytics (oly_*).
 TRACKING = frozenset(
-    "gclid gclsrc dclid wbraid gbraid _ga _gl fbclid igshid msclkid twclid ttclid li_fat_id yclid "
-    "_openstat mc_cid mc_eid _hsenc _hsmi mkt_tok s_cid vero_id oly_anon_id oly_enc_id".split()
+    [
+        "gclid",
+        "gclsrc",
+        "dclid",
+        "wbraid",
+        "gbraid",
+        "_ga",
+        "_gl",
+        "fbclid",
+        "igshid",
+        "msclkid",
+        "twclid",
+        "ttclid",
+        "li_fat_id",
+        "yclid",
+        "_openstat",
+        "mc_cid",
+        "mc_eid",
+        "_hsenc",
+        "_hsmi",
+        "mkt_tok",
+        "s_cid",
+        "vero_id",
+        "oly_anon_id",
+        "oly_enc_id",
+    ]
 )
 TRACKING_PREFIXES = ("utm_", "mtm_", "pk_")
 

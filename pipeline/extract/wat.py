@@ -95,11 +95,10 @@ def _page(response: _Response, html: _Html, max_links: int) -> Page:
     if html.head:
         page.base_href = html.head.base
         for meta in html.head.metas:
-            name = meta.name or meta.http_equiv
-            if name == "HTML@/lang":
+            if meta.name == "HTML@/lang":
                 page.lang = page.lang or meta.content
-            elif name and meta.content:
-                page.metas.append((name, meta.content))
+            elif (named := meta.name or meta.http_equiv) and meta.content:
+                page.metas.append((named, meta.content))
     for link in html.links:
         if link.path != "IMG@/src":
             continue
