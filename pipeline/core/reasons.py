@@ -26,6 +26,7 @@ class LinkReason(StrEnum):
     DATA_URL = "data_url"
     BAD_URL = "bad_url"
     NOT_HTTP = "not_http"
+    OVER_PAGE_CAP = "over_page_cap"  # beyond the most links that are taken from one page
 
 
 class Status(StrEnum):
@@ -111,6 +112,7 @@ class DropReason(StrEnum):
     """Reasons of the stages between the download and the bounds."""
 
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
+    REGISTERED = "registered"  # an earlier crawl already holds the image
     NO_SCORE = "no_score"
     SAME_PICTURE = "same_picture"  # its bytes are embedded under another image already
     SAME_CAPTION = "same_caption"  # embedded already for another pair

@@ -1,0 +1,100 @@
+"""Which character encoding a page is in, and its text as UTF-8.
+
+Order: byte order mark, HTTP header, `meta` within the first 1,024 bytes, detection. A declaration
+that the bytes contradict is dropped for detection.
+Source: WHATWG HTML, section 13.2.3.2 "Determining the character encoding"; labels: WHATWG Encoding.
+"""
+
+import codecs
+import re
+
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+PRESCAN_BYTES = 1024
+_DETECT_BYTES = 1 << 16
+# More than this share of undecodable bytes among the non-ASCII ones: the declaration lies. A few
+# broken characters are usual in pages that are otherwise what they say (cut by byte, pasted ads).
+_MAX_BROKEN_SHARE = 0.05
+
+_HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';,]+)", re.IGNORECASE)
+_META_CHARSET = re.compile(
+    rb"<meta\b[^>]{0,300}?\bcharset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]+)", re.IGNORECASE
+)
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Python's codecs that decode what browsers decode under the label.
+# Source: WHATWG Encoding, sections 4.2 (labels) and 10 to 13 (legacy multi-byte encodings).
+_CODECS = {
+    "euc-kr": "cp949",
+    "shift_jis": "cp932",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+    "big5": "big5hkscs",
+}
+
+
+def codec_of(label: str | None) -> str | None:
+    """The Python codec for a WHATWG encoding label; None when there is none."""
+    if not label:
+        return None
+    name = map_encoding_to_html5(label.strip().lower(), fallback_utf8=False)
+    if not name:
+        return None
+    name = _CODECS.get(name.lower(), name.lower())
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return None
+
+
+def to_utf8(body: bytes, content_type: str | None) -> bytes:
+    """The page as UTF-8, without a byte order mark; what cannot be decoded becomes U+FFFD."""
+    for mark, codec in _BOMS:
+        if body.startswith(mark):
+            return _recode(body[len(mark) :], codec)
+    declared = declared_codec(body, content_type)
+    if declared is None or declared == "utf-8" or body.isascii():
+        # Most of the web: one check, and the parser takes the bytes as they are.
+        if (declared or "").startswith("utf-16") or declared == "iso2022_jp":
+            return _recode(body, declared or "utf-8")
+        try:
+            body.decode("utf-8")
+            return body
+        except UnicodeDecodeError:
+            pass
+    if declared is not None and _fits(body, declared):
+        return _recode(body, declared)
+    detected = codec_of(detect_encoding(body, max_len=_DETECT_BYTES)) or "utf-8"
+    return _recode(body, detected)
+
+
+def declared_codec(body: bytes, content_type: str | None) -> str | None:
+    """The codec that header or `meta` declares; None when neither does, or by no known label."""
+    if content_type:
+        found = _HEADER_CHARSET.search(content_type)
+        codec = codec_of(found[1]) if found else None
+        if codec:
+            return codec
+    in_meta = _META_CHARSET.search(body[:PRESCAN_BYTES])
+    codec = codec_of(in_meta[1].decode("ascii")) if in_meta else None
+    # A page that can be prescanned is not UTF-16, whatever it says.
+    return "utf-8" if codec and codec.startswith("utf-16") else codec
+
+
+def _fits(body: bytes, codec: str) -> bool:
+    sample = body[:_DETECT_BYTES]
+    if codec == "utf-16-le" or codec == "utf-16-be":
+        return sample.count(b"\0") > len(sample) // 10
+    high = len(sample) - len(sample.translate(None, _HIGH_BYTES))
+    broken = sample.decode(codec, "replace").count("\ufffd")
+    return broken <= max(1, high * _MAX_BROKEN_SHARE)
+
+
+_HIGH_BYTES = bytes(range(0x80, 0x100))
+
+
+def _recode(body: bytes, codec: str) -> bytes:
+    return body.decode(codec, "replace").encode("utf-8", "replace")
