@@ -118,7 +118,7 @@ def _images(
 
 
 def _cpu_seconds(spark: Any) -> float:
-    """CPU time so far of this process, the JVM and its Python workers, those that ended included."""
+    """CPU time so far of this process, the JVM and its Python workers, ended ones included."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     tick = os.sysconf("SC_CLK_TCK")
     jvm = int(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
