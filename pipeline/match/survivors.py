@@ -43,7 +43,8 @@ def kept_by_priority(
     better, worse = np.where(a_wins, a, b), np.where(a_wins, b, a)
     order = np.argsort(rank[better], kind="stable")
     dropped = greedy_dropped(better[order].tolist(), worse[order].tolist(), len(rank))
-    return np.frombuffer(dropped, dtype=np.uint8) == 0
+    kept: npt.NDArray[np.bool_] = np.frombuffer(dropped, dtype=np.uint8) == 0
+    return kept
 
 
 def priority() -> Column:
