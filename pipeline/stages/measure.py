@@ -103,7 +103,8 @@ def _udf(
     def measure_batch(*columns: pa.Array) -> pa.Array:
         return measure_all(pa.RecordBatch.from_arrays(list(columns), names=list(reads)), measuring)
 
-    wrapped: Any = arrow_udf(measure_batch, from_arrow_schema(pa.schema(fields)))
+    kind: Any = from_arrow_schema(pa.schema(fields))  # the stubs know no struct
+    wrapped: Any = arrow_udf(measure_batch, kind)
     return wrapped  # type: ignore[no-any-return]
 
 
