@@ -103,9 +103,10 @@ def _udf(
     def measure_batch(*columns: pa.Array) -> pa.Array:
         return measure_all(pa.RecordBatch.from_arrays(list(columns), names=list(reads)), measuring)
 
-    kind: Any = from_arrow_schema(pa.schema(fields))  # the stubs know no struct
-    wrapped: Any = arrow_udf(measure_batch, kind)
-    return wrapped  # type: ignore[no-any-return]
+    # Typed as Any: the stubs know neither struct results nor functions of several columns.
+    vectorised: Any = arrow_udf
+    made: Callable[..., Column] = vectorised(measure_batch, from_arrow_schema(pa.schema(fields)))
+    return made
 
 
 def measure_all(batch: pa.RecordBatch, filters: tuple[Filter, ...]) -> pa.StructArray:
