@@ -1,6 +1,7 @@
 """Opt-outs of publishers."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +14,8 @@ from pipeline.core.errors import InputError
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import column
 
-_HOST = r"(?i)^[a-z]+://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
+# Scheme, user, port and fragment are left aside.
+_PARTS = r"(?i)^[a-z]+://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)(?::\d*)?(?P<rest>[^#]*)"
 
 
 @dataclass(frozen=True)
@@ -80,34 +82,42 @@ def _optouts(path: str) -> tuple[frozenset[str], pa.Array]:
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
-        host, slash, rest = entry.partition("://")[2].partition("/") if "://" in entry else (
-            entry.partition("/")
-        )  # fmt: skip
-        try:
-            host = host.strip(".").encode("idna").decode().lower()
-        except UnicodeError:
-            host = ""
-        if not host or any(c.isspace() for c in entry):
+        parts = re.match(_PARTS, entry if "://" in entry else f"https://{entry}")
+        host = _ascii(parts["host"]) if parts else ""
+        if not parts or not host or any(c.isspace() for c in entry):
             raise InputError(f"{path}, line {number}: {entry!r} is neither a domain nor a URL")
-        if rest:
-            urls.add(f"{host}{slash}{rest.partition('#')[0]}")
-        else:
+        if parts["rest"] in ("", "/"):
             domains.add(host)
+        else:
+            urls.add(host + parts["rest"])
     return frozenset(domains), pa.array(sorted(urls), pa.string())
 
 
 def _listed(addresses: pa.Array, domains: frozenset[str], urls: pa.Array) -> pa.Array:
     """Which addresses are on the list: bool, one per row; a null address is not."""
-    addresses = pc.fill_null(addresses, "")
-    hosts = pc.utf8_lower(pc.struct_field(pc.extract_regex(addresses, _HOST), "host"))
-    hosts = pc.fill_null(hosts, "").dictionary_encode()
-    by_host = np.array([_covers(h, domains) for h in hosts.dictionary.to_pylist()], dtype=bool)
-    by_row = by_host[hosts.indices.to_numpy()] if len(hosts) else np.zeros(0, dtype=bool)
-    bare = pc.replace_substring_regex(addresses, r"(?i)^[a-z]+://|#.*$", "")
-    return pc.or_(pa.array(by_row, pa.bool_()), pc.is_in(bare, value_set=urls))
+    parts = pc.extract_regex(pc.fill_null(addresses, ""), _PARTS)
+    hosts = pc.fill_null(pc.struct_field(parts, "host"), "").dictionary_encode()
+    ascii_hosts = [_ascii(host) for host in hosts.dictionary.to_pylist()]
+    by_host = np.array([_covers(host, domains) for host in ascii_hosts], dtype=bool)
+    rows = hosts.indices.to_numpy()
+    bare = pc.binary_join_element_wise(
+        pa.array(ascii_hosts, pa.string()).take(hosts.indices),
+        pc.fill_null(pc.struct_field(parts, "rest"), ""),
+        "",
+    )
+    on_list = pc.is_in(bare, value_set=urls)
+    return pc.or_(pa.array(by_host[rows], pa.bool_()), on_list)
+
+
+def _ascii(host: str) -> str:
+    """The host in lower case, its Unicode labels as punycode; "" when it cannot be one."""
+    try:
+        return host.strip(".").lower().encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def _covers(host: str, domains: frozenset[str]) -> bool:
     """Whether the host or a domain it is in is listed."""
-    labels = host.rstrip(".").split(".")
+    labels = host.split(".")
     return any(".".join(labels[i:]) in domains for i in range(len(labels)))

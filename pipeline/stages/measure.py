@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from pipeline.core.accounts import Account
@@ -102,11 +103,10 @@ def _udf(
     def measure_batch(*columns: pa.Array) -> pa.Array:
         return measure_all(pa.RecordBatch.from_arrays(list(columns), names=list(reads)), measuring)
 
-    # Spark looks at the annotations of the function to learn its kind; it has to be told.
-    wrapped: Any = F.arrow_udf(
-        measure_batch, from_arrow_schema(pa.schema(fields)), F.ArrowUDFType.SCALAR
-    )
-    return wrapped  # type: ignore[no-any-return]
+    # Typed as Any: the stubs know neither struct results nor functions of several columns.
+    vectorised: Any = arrow_udf
+    made: Callable[..., Column] = vectorised(measure_batch, from_arrow_schema(pa.schema(fields)))
+    return made
 
 
 def measure_all(batch: pa.RecordBatch, filters: tuple[Filter, ...]) -> pa.StructArray:

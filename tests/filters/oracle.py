@@ -1,0 +1,77 @@
+"""What a bound means, in plain Python: the reference that filters are tested against."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.filter import Filter
+from pipeline.core.tables import PAIR_VIEW
+
+# A pair that passes every filter.
+GOOD: dict[str, Any] = {
+    "pair_id": b"p" * 16,
+    "image_id": b"i" * 16,
+    "url": "https://img.example.com/a/dog.jpg",
+    "domain": "example.com",
+    "caption": "A brown dog running on the beach",
+    "caption_kind": "alt",
+    "caption_images": 1,
+    "page_url": "https://www.example.org/dogs",
+    "page_domain": "example.org",
+    "page_lang": None,
+    "page_optout": None,
+    "consent": "allowed",
+    "format": "JPEG",
+    "frames": 1,
+    "body_bytes": 80_000,
+    "original_width": 800,
+    "original_height": 600,
+    "width": 512,
+    "height": 384,
+    "texture": 60,
+    "fingerprint": b"f" * 16,
+    "sha256": b"s" * 32,
+    "part": 0,
+    "raw_offset": 512,
+    "raw_bytes": 30_000,
+    "clip_similarity": 0.31,
+}
+
+
+def pairs(*changes: Mapping[str, Any]) -> pa.RecordBatch:
+    """One row per change of the good pair."""
+    return pa.RecordBatch.from_pylist([GOOD | change for change in changes], schema=PAIR_VIEW)
+
+
+def captions(*texts: str) -> pa.RecordBatch:
+    """One row per caption."""
+    return pairs(*({"caption": text} for text in texts))
+
+
+def measured(chosen: Filter, batch: pa.RecordBatch) -> dict[str, list[Any]]:
+    """The filter's measures by name."""
+    arrays = chosen.measure(batch.select(list(chosen.reads)))
+    names = [field.name for field in chosen.measures]
+    return {name: array.to_pylist() for name, array in zip(names, arrays, strict=True)}
+
+
+def reasons(chosen: Filter, batch: pa.RecordBatch) -> list[str | None]:
+    """The first bound each row fails, None for a row that passes."""
+    columns = batch.to_pydict() | measured(chosen, batch)
+    return [
+        next(filter(None, (fails(b, columns[b.measure][row]) for b in chosen.bounds())), None)
+        for row in range(batch.num_rows)
+    ]
+
+
+def fails(bound: Any, value: float | None) -> str | None:
+    """The reason a value is outside a bound: a closed interval, null and NaN are missing."""
+    if value is None or math.isnan(value):
+        return f"{bound.measure}_missing"
+    if bound.low is not None and value < bound.low:
+        return f"{bound.measure}_low"
+    if bound.high is not None and value > bound.high:
+        return f"{bound.measure}_high"
+    return None

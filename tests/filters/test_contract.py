@@ -1,0 +1,108 @@
+"""What every filter must hold, present and future ones."""
+
+import pickle
+
+import pyarrow as pa
+import pytest
+from pydantic import TypeAdapter
+
+import filters
+from pipeline.core.filter import Filter, measured_fields
+from pipeline.core.tables import PAIR_VIEW, measures_table
+from tests.filters.oracle import GOOD, pairs
+
+ALL = filters.load()
+# Columns that `decide` computes among the pairs that pass all else.
+DECIDED = {"is_representative", "caption_rank"}
+HOSTILE = [
+    {},
+    {"page_lang": None, "page_optout": None},
+    {"page_lang": "ko-KR", "page_optout": "meta:noai"},
+    {"caption": "\u0000\ufffd\u202e"},
+    {"caption": "a" * 20_000},
+    {"caption": "👨‍👩‍👧‍👦 é 한글 かな 漢字 𠀀"},
+    {"caption": "x", "url": "not a url", "page_url": "://", "domain": ""},
+    {"clip_similarity": float("nan"), "original_width": 0, "original_height": 0},
+]
+
+
+@pytest.fixture(params=ALL)
+def chosen(request: pytest.FixtureRequest) -> Filter:
+    return ALL[request.param]()
+
+
+def check(chosen: Filter, batch: pa.RecordBatch) -> list[pa.Array]:
+    arrays = chosen.measure(batch.select(list(chosen.reads)))
+    assert len(arrays) == len(chosen.measures)
+    for array, field in zip(arrays, chosen.measures, strict=True):
+        assert array.type == field.type, field.name
+        assert len(array) == batch.num_rows
+        assert field.nullable or array.null_count == 0
+    return arrays
+
+
+def test_empty_batch(chosen: Filter) -> None:
+    check(chosen, pairs())
+
+
+def test_hostile_rows(chosen: Filter) -> None:
+    check(chosen, pairs(*HOSTILE))
+
+
+def test_sliced_batches_measure_the_same(chosen: Filter) -> None:
+    """Rows do not depend on their neighbours or on where their batch starts."""
+    batch = pairs(*HOSTILE)
+    whole = check(chosen, batch)
+    for row in range(batch.num_rows):
+        for array, alone in zip(whole, check(chosen, batch.slice(row, 1)), strict=True):
+            assert str(array[row].as_py()) == str(alone[0].as_py())
+
+
+def test_bounds_name_what_is_measured(chosen: Filter) -> None:
+    known = {f.name for f in chosen.measures} | set(PAIR_VIEW.names) | DECIDED
+    assert {bound.measure for bound in chosen.bounds()} <= known
+    assert set(chosen.reads) <= set(PAIR_VIEW.names)
+
+
+def test_it_cites_and_documents(chosen: Filter) -> None:
+    assert "Source:" in (type(chosen).__doc__ or "")
+    for field in chosen.measures:
+        assert field.metadata[b"doc"]
+        assert field.name not in PAIR_VIEW.names
+        assert not pa.types.is_nested(field.type)
+
+
+def test_bound_settings_are_settings(chosen: Filter) -> None:
+    assert set(chosen.bound_settings) <= chosen.settings().keys()
+
+
+def test_a_good_pair_is_measured_after_pickling(chosen: Filter) -> None:
+    check(pickle.loads(pickle.dumps(chosen)), pairs(GOOD))
+
+
+def test_unknown_settings_are_refused(chosen: Filter) -> None:
+    with pytest.raises(ValueError, match="no_such_setting"):
+        TypeAdapter(type(chosen)).validate_python({"no_such_setting": 1})
+
+
+def test_measures_of_all_filters_fit_in_one_table() -> None:
+    names = measures_table(measured_fields({n: kind() for n, kind in ALL.items()})).schema.names
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("caption_length", {"min_chars": 10, "max_chars": 9}),
+        ("caption_words", {"min_words": 10, "max_words": 9}),
+        ("clip_similarity", {"low": 0.5, "high": 0.4}),
+        ("caption_language", {"languages": ["klingon"]}),
+        ("caption_language", {"min_probability": 2}),
+        ("caption_repetition", {"chars": 0}),
+        ("captions_per_image", {"max_captions": 0}),
+        ("image_size", {"min_side": "big"}),
+    ],
+)
+def test_contradicting_settings_are_refused(name: str, settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        TypeAdapter(ALL[name]).validate_python(settings)
