@@ -5,17 +5,17 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from pipeline.stream.reader import Release
 from tests.shards import small_run
 
 pytestmark = pytest.mark.spark
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def wanted(pairs: list[small_run.Pair]) -> dict[str, tuple[bytes, str]]:
@@ -97,6 +97,9 @@ _MODEL = {
 
 
 def test_open_clip_trains_on_it(release: Path, pairs: list[small_run.Pair], tmp_path: Path) -> None:
+    # Its [training] extra says so: later ones put end-of-shard marks without a name into the
+    # stream, which its own grouping of members does not know.
+    assert Version(version("webdataset")) <= Version("0.2.86"), "open_clip_train needs <=0.2.86"
     models = tmp_path / "models"
     models.mkdir()
     (models / "tiny-test.json").write_text(json.dumps(_MODEL))
@@ -118,7 +121,7 @@ def test_open_clip_trains_on_it(release: Path, pairs: list[small_run.Pair], tmp_
     }
     done = subprocess.run(
         [sys.executable, "-c", _TRAIN, str(models), *(a for kv in arguments.items() for a in kv)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         cwd=tmp_path,
