@@ -110,21 +110,20 @@ def _read(file: IO[bytes], path: str, start: int, rows: list[list[Any]]) -> Iter
             after += 1
         file.seek(base)
         block = file.read(offsets[after - 1] + sizes[after - 1] - base)
-        view = memoryview(block)
         columns = (column[first:after] for column in rows)
         for number, (key, offset, size, crc, *at) in enumerate(zip(*columns, strict=True), first):
             jpg, jpg_bytes, txt, txt_bytes, json, json_bytes = at
-            offset -= base
-            if checksum(view[offset : offset + size]) != crc:
+            data = block[offset - base : offset - base + size]
+            if checksum(data) != crc:
                 raise CorruptSample(
-                    f"{path}: sample {start + number} (key {key}, bytes {base + offset} to "
-                    f"{base + offset + size}) is damaged: its CRC-32C is not the recorded one"
+                    f"{path}: sample {start + number} (key {key}, bytes {offset} to "
+                    f"{offset + size}) is damaged: its CRC-32C is not the recorded one"
                 )
-            jpg, txt, json = jpg - base, txt - base, json - base
+            jpg, txt, json = jpg - offset, txt - offset, json - offset
             yield Sample(
                 key,
-                block[jpg : jpg + jpg_bytes],
-                block[txt : txt + txt_bytes],
-                block[json : json + json_bytes],
+                data[jpg : jpg + jpg_bytes],
+                data[txt : txt + txt_bytes],
+                data[json : json + json_bytes],
             )
         first = after

@@ -1,1 +1,1 @@
-"""Benchmarks: one per stage; `python -m tests.benchmarks`."""
+"""Benchmarks: one workload per process, one JSON object per workload in build/bench/."""

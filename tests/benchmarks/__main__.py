@@ -1,0 +1,108 @@
+"""python -m tests.benchmarks [workload ...]: run workloads, each in a process of its own.
+
+Writes build/bench/<workload>.json with workload, items, seconds, cpu_seconds,
+items_per_core_second, peak_rss_mb, machine and what the workload adds.
+"""
+
+import argparse
+import importlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import machine
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build" / "bench"
+
+# workload -> module of this package, function that runs it and returns its figures.
+WORKLOADS = {
+    "extract-wat": ("extract", "run_wat"),
+    "extract-warc": ("extract", "run_warc"),
+    "dedupe": ("dedupe", "run"),
+    "download-https": ("download", "run_https"),
+    "download-http": ("download", "run_http"),
+    "match": ("match", "run"),
+    "score": ("score", "run"),
+    "filters": ("filters", "run"),
+    "shard-write": ("shards", "run_write"),
+    "shard-read": ("shards", "run_read"),
+    "line": ("line", "run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the workloads; 1 when one failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("workload", nargs="*", help=f"of {', '.join(WORKLOADS)}; default all")
+    parser.add_argument("--child", metavar="FILE", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.workload) - WORKLOADS.keys())
+    if unknown:
+        parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    if args.child:
+        return _child(args.workload[0], Path(args.child))
+    OUT.mkdir(parents=True, exist_ok=True)
+    print(f"{'workload':16}{'items':>12}{'seconds':>10}{'cpu s':>10}{'/core s':>12}{'MB':>8}")
+    failed = []
+    for workload in args.workload or WORKLOADS:
+        figures = run(workload)
+        if figures is None:
+            failed.append(workload)
+            continue
+        (OUT / f"{workload}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        print(
+            f"{workload:16}{figures['items']:>12,}{figures['seconds']:>10.2f}"
+            f"{figures['cpu_seconds']:>10.2f}{figures['items_per_core_second']:>12,.1f}"
+            f"{figures['peak_rss_mb']:>8,.0f}",
+            flush=True,
+        )
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(workload: str) -> dict[str, Any] | None:
+    """Run one workload in a fresh process; its figures, or None when it failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "figures.json"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks", workload, "--child", str(result)],
+            cwd=ROOT,
+            start_new_session=True,
+            stdout=sys.stderr,
+        )
+        try:
+            with machine.PeakMemory(process) as peak:
+                status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        if status or not result.exists():
+            return None
+        figures: dict[str, Any] = json.loads(result.read_text())
+    figures["items_per_core_second"] = round(figures["items"] / figures["cpu_seconds"], 2)
+    figures["peak_rss_mb"] = round(max(peak.mb, figures["peak_rss_mb"]), 1)
+    return figures | {"machine": machine.describe()}
+
+
+def _child(workload: str, result: Path) -> int:
+    module, function = WORKLOADS[workload]
+    figures = dict(getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)())
+    missing = {"workload", "items", "seconds", "cpu_seconds"} - figures.keys()
+    if missing or figures["workload"] != workload:
+        raise ValueError(f"{module}.{function} gave {figures}; missing {sorted(missing)}")
+    # What the sampling outside may have missed: the largest single process.
+    used = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    figures["peak_rss_mb"] = max(resource.getrusage(who).ru_maxrss for who in used) / 1024
+    result.write_text(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""python -m tests.benchmarks.peers [workload ...]: ours and a peer in turn on the same input.
+
+Writes build/bench/peers/<workload>.json with the figures of both and `ratio`: ours over the
+peer, items per core-second, the median of pairs.
+"""
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tests.benchmarks import machine
+from tests.benchmarks.__main__ import OUT
+
+# workload -> module of this package, function that compares and returns the figures.
+COMPARISONS = {
+    "shard-write": ("shards", "run_write"),
+    "shard-read": ("shards", "run_read"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparisons; 1 when one failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers")
+    parser.add_argument("workload", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.workload) - COMPARISONS.keys())
+    if unknown:
+        parser.error(f"no comparison {', '.join(unknown)}; there are {', '.join(COMPARISONS)}")
+    (OUT / "peers").mkdir(parents=True, exist_ok=True)
+    failed = []
+    for workload in args.workload or COMPARISONS:
+        module, function = COMPARISONS[workload]
+        compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
+        try:
+            figures = compare() | {"machine": machine.describe()}
+        except (AssertionError, subprocess.CalledProcessError) as error:
+            print(f"{workload}: {error}", file=sys.stderr)
+            failed.append(workload)
+            continue
+        (OUT / "peers" / f"{workload}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        rates = {
+            side: max(f["items_per_core_second"] for f in figures[side])
+            for side in ("ours", "peer")
+        }
+        print(
+            f"{workload}: {figures['ratio']:.2f} times {figures['peer_name']} "
+            f"(best {rates['ours']:,.0f} and {rates['peer']:,.0f} items per core-second)",
+            flush=True,
+        )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
