@@ -58,7 +58,7 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
         rows = [*_funnel_rows(records), *_bound_rows(columns)]
         rows += _distribution_rows(ctx, tables, columns, categories)
-        for query in [*figures.counts(ctx.config.top), figures.domains(ctx.config.top)]:
+        for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
     rows.sort()
     table = pa.Table.from_arrays(
