@@ -256,12 +256,13 @@ def samples(seed: int, kept: int, per_reason: int, extremes_shown: int) -> str:
     Random ones are those with the smallest hash of seed and pair_id.
     """
     chance = f"CAST(xxhash64({seed}, pair_id) AS DOUBLE)"
+    score = "CAST(clip_similarity AS DOUBLE)"
     scored = "clip_similarity IS NOT NULL AND NOT isnan(clip_similarity)"
     groups = (
         f"concat(IF(is_kept, array(struct('kept' AS grp, {chance} AS position)), array()), "
         f"transform(reasons, r -> struct(concat('reason:', r) AS grp, {chance} AS position)), "
-        f"IF({scored}, array(struct('highest' AS grp, -CAST(clip_similarity AS DOUBLE) AS position), "
-        "struct('lowest' AS grp, CAST(clip_similarity AS DOUBLE) AS position)), array()))"
+        f"IF({scored}, array(struct('highest' AS grp, -{score} AS position), "
+        f"struct('lowest' AS grp, {score} AS position)), array()))"
     )
     ranked = (
         "SELECT *, row_number() OVER (PARTITION BY grp ORDER BY position, pair_id) AS rank FROM ("
