@@ -88,8 +88,9 @@ def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
 
 def _rows(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> list[Row]:
     """A query's rows; `query` names tables in braces."""
-    used = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
-    return [tuple(row) for row in ctx.spark.sql(query, **used).collect()]  # type: ignore[misc]
+    used: dict[str, Any] = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
+    found = ctx.spark.sql(query, None, **used).collect()
+    return [(row.figure, row.series, row.bucket, row.value) for row in found]
 
 
 def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:

@@ -94,7 +94,7 @@ class Page:
 
     title: str
     run: str
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[dict[str, Any]]
     columns: Sequence[Column]
     categories: Sequence[str]
     galleries: Sequence[Gallery] = ()

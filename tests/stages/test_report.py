@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from selectolax.parser import HTMLParser
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from pipeline.core.context import Context
 from pipeline.core.storage import Store
@@ -76,7 +77,7 @@ def test_histograms_hold_every_pair_in_its_bin(run, made):
             counted = run.figure(name)[series]
             assert counted.pop("missing") == len(values) - len(present)
             by_edge = {float(edge): n for edge, n in counted.items()}
-            for low, high in zip(edges, edges[1:], strict=False):
+            for low, high in pairwise(edges):
                 assert by_edge[low] == sum(low <= v < high for v in present), (name, low)
             assert sum(counted.values()) == len(present)
 

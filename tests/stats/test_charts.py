@@ -4,7 +4,7 @@ import base64
 import io
 
 from PIL import Image
-from selectolax.parser import HTMLParser
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from pipeline.stats.charts import Histogram, file_size, number, share
 from pipeline.stats.page import language_tag, quantiles
