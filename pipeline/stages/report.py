@@ -214,7 +214,7 @@ def _examples(
             page.language_tag(*(row[name] for name in languages), row["page_lang"]),
             row["domain"],
             row["clip_similarity"],
-            f"{row['original_width']} × {row['original_height']}",
+            f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
             tuple(row["reasons"]),
             album.picture(row["part"], row["raw_offset"], row["raw_bytes"]),
             album.picture(*other) if other else None,
