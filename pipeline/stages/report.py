@@ -58,7 +58,7 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
         rows = [*_funnel_rows(records), *_bound_rows(columns)]
         rows += _distribution_rows(ctx, tables, columns, categories)
-        for query in [*figures.counts(ctx.config.top), figures.domains(ctx.config.top)]:
+        for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
     rows.sort()
     table = pa.Table.from_arrays(
@@ -88,8 +88,9 @@ def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
 
 def _rows(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> list[Row]:
     """A query's rows; `query` names tables in braces."""
-    used = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
-    return [tuple(row) for row in ctx.spark.sql(query, **used).collect()]  # type: ignore[misc]
+    used: dict[str, Any] = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
+    found = ctx.spark.sql(query, None, **used).collect()
+    return [(row.figure, row.series, row.bucket, row.value) for row in found]
 
 
 def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:
@@ -213,7 +214,7 @@ def _examples(
             page.language_tag(*(row[name] for name in languages), row["page_lang"]),
             row["domain"],
             row["clip_similarity"],
-            f"{row['original_width']} × {row['original_height']}",
+            f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
             tuple(row["reasons"]),
             album.picture(row["part"], row["raw_offset"], row["raw_bytes"]),
             album.picture(*other) if other else None,

@@ -1,4 +1,4 @@
-"""Histogram bins chosen from a measure's extremes alone, so that they do not depend on row order."""
+"""Histogram bins chosen from extremes alone, so that they do not depend on the order of rows."""
 
 import math
 from dataclasses import dataclass

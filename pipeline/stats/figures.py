@@ -69,7 +69,9 @@ def _measures(filters: Mapping[str, Filter]) -> list[pa.Field]:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    )
 
 
 def _column(field: pa.Field, bounds: tuple[Bound, ...]) -> Column:
@@ -130,64 +132,100 @@ def _count(figure: str, series: str, bucket: str, source: str) -> str:
     )
 
 
+def _tally(table: str, items: Sequence[tuple[str, str, str]]) -> str:
+    """Counts of several figures in one pass over a table.
+
+    items: figure, series (SQL) and bucket (SQL; a row with null is not counted).
+    """
+    structs = [
+        f"struct('{figure}' AS figure, {series} AS series, {bucket} AS bucket)"
+        for figure, series, bucket in items
+    ]
+    return (
+        "SELECT figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM ("
+        f"SELECT inline(array({', '.join(structs)})) FROM {{{table}}}) "
+        "WHERE bucket IS NOT NULL GROUP BY figure, series, bucket"
+    )
+
+
+def _total(figure: str, bucket: str, value: str, table: str) -> str:
+    return (
+        f"SELECT '{figure}' AS figure, '{figure}' AS series, '{bucket}' AS bucket, "
+        f"CAST(coalesce({value}, 0) AS DOUBLE) AS value FROM {{{table}}}"
+    )
+
+
 def _sizes() -> Iterable[str]:
     """Rows of every table, and what the release weighs."""
     for table in ("pairs", "candidates", "images", "neighbors", "scores", "measures", "decisions"):
-        yield _count("rows", "'rows'", f"'{table}'", f"{{{table}}}")
-    yield _count("rows", "'rows'", "'kept'", "{decisions} WHERE is_kept")
-    yield _count("rows", "'rows'", "'downloaded'", "{images} WHERE status = 'ok'")
-    for bucket, value in (("shards", "count(*)"), ("samples", "sum(samples)"), ("bytes", "sum(bytes)")):
-        yield (
-            f"SELECT 'release' AS figure, 'release' AS series, '{bucket}' AS bucket, "
-            f"CAST(coalesce({value}, 0) AS DOUBLE) AS value FROM {{shards}}"
-        )
+        yield _total("rows", table, "count(*)", table)
+    yield _total("release", "shards", "count(*)", "shards")
+    yield _total("release", "samples", "sum(samples)", "shards")
+    yield _total("release", "bytes", "sum(bytes)", "shards")
 
 
-def _reasons() -> Iterable[str]:
-    """Reasons: the first one, alone, at all, and each with each other."""
-    yield _count("reason", "'first'", "reason", "{decisions} WHERE reason IS NOT NULL")
-    yield _count("reason", "'alone'", "reasons[0]", "{decisions} WHERE size(reasons) = 1")
-    each = "(SELECT explode(reasons) AS a FROM {decisions})"
+def _verdicts() -> Iterable[str]:
+    """Reasons: the first one, alone, at all, and each with each other; distances of duplicates."""
+    duplicate = "coalesce(CAST(duplicate_distance AS STRING), '')"
+    yield _tally(
+        "decisions",
+        [
+            ("rows", "'rows'", "IF(is_kept, 'kept', NULL)"),
+            ("reason", "'first'", "reason"),
+            ("reason", "'alone'", "IF(size(reasons) = 1, reasons[0], NULL)"),
+            ("duplicate_distance", "'pairs'", f"IF(duplicate_of IS NULL, NULL, {duplicate})"),
+        ],
+    )
+    each = "(SELECT explode(reasons) AS a, reasons FROM {decisions})"
     yield _count("reason", "'at_all'", "a", each)
-    both = "(SELECT a, explode(reasons) AS b FROM (SELECT reasons, explode(reasons) AS a FROM {decisions}))"
-    yield _count("joint_reason", "a", "b", both)
+    yield _count("joint_reason", "a", "b", f"(SELECT a, explode(reasons) AS b FROM {each})")
 
 
 def _duplicates() -> Iterable[str]:
-    """Sizes of the groups around one kept picture, the picture included, and distances."""
+    """Sizes of the groups around one kept picture, the picture included, and all matches."""
     groups = (
         "(SELECT CAST(count(DISTINCT image_id) + 1 AS STRING) AS size FROM {decisions} "
         "WHERE duplicate_of IS NOT NULL GROUP BY duplicate_of)"
     )
     yield _count("duplicate_group", "'groups'", "size", groups)
-    dropped = "{decisions} WHERE duplicate_of IS NOT NULL"
-    distance = "CAST(duplicate_distance AS STRING)"
-    yield _count("duplicate_distance", "'pairs'", f"coalesce({distance}, '')", dropped)
     yield _count("neighbor_distance", "rule", "CAST(distance AS STRING)", "{neighbors}")
 
 
-def counts(top: int) -> list[str]:
-    """The figures that need one table each; `top` limits lists that the web makes long."""
-    page_lang = category_columns({})["page_lang"]
+def _captions(top: int) -> str:
+    """The captions on most images; images per caption."""
     captions = (
         "(SELECT c.caption AS caption, max(c.caption_images) AS images "
         "FROM (SELECT explode(captions) AS c FROM {candidates}) "
         "WHERE c.caption_images > 1 GROUP BY c.caption "
         f"ORDER BY images DESC, caption LIMIT {top})"
     )
-    return [
+    return (
+        "SELECT 'frequent_caption' AS figure, 'images' AS series, "
+        "substring(caption, 1, 200) AS bucket, CAST(max(images) AS DOUBLE) AS value "
+        f"FROM {captions} GROUP BY 3"
+    )
+
+
+def counts(top: int) -> str:
+    """The figures that need one table each; `top` limits lists that the web makes long."""
+    of_pair = category_columns({})
+    queries = [
         *_sizes(),
-        *_reasons(),
+        *_verdicts(),
         *_duplicates(),
-        _count("status", "'images'", "status", "{images}"),
-        _count("consent", "'images'", "consent", "{images}"),
-        _count("http_status", "'images'", "CAST(http_status AS STRING)",
-               "{images} WHERE http_status IS NOT NULL"),
-        _count("page_lang", "'pairs'", page_lang, "{pairs}"),
-        _count("caption_kind", "'pairs'", "caption_kind", "{pairs}"),
-        "SELECT 'frequent_caption' AS figure, 'images' AS series, substring(caption, 1, 200) AS bucket, "
-        f"CAST(max(images) AS DOUBLE) AS value FROM {captions} GROUP BY 3",
+        _tally(
+            "images",
+            [
+                ("rows", "'rows'", "IF(status = 'ok', 'downloaded', NULL)"),
+                ("status", "'images'", "status"),
+                ("consent", "'images'", "consent"),
+                ("http_status", "'images'", "CAST(http_status AS STRING)"),
+            ],
+        ),
+        _tally("pairs", [(n, "'pairs'", of_pair[n]) for n in ("page_lang", "caption_kind")]),
+        _captions(top),
     ]
+    return " UNION ALL ".join(f"SELECT * FROM ({query})" for query in queries)
 
 
 def domains(top: int) -> str:
@@ -198,6 +236,7 @@ def domains(top: int) -> str:
         f"SELECT domain, coalesce(pairs, 0) AS pairs, coalesce(kept, 0) AS kept "
         f"FROM ({found}) FULL JOIN ({kept}) USING (domain)"
     )
+
     def best(by: str) -> str:
         return f"(SELECT * FROM ({both}) ORDER BY {by} DESC, domain LIMIT {top})"
 
@@ -217,12 +256,13 @@ def samples(seed: int, kept: int, per_reason: int, extremes_shown: int) -> str:
     Random ones are those with the smallest hash of seed and pair_id.
     """
     chance = f"CAST(xxhash64({seed}, pair_id) AS DOUBLE)"
+    score = "CAST(clip_similarity AS DOUBLE)"
     scored = "clip_similarity IS NOT NULL AND NOT isnan(clip_similarity)"
     groups = (
         f"concat(IF(is_kept, array(struct('kept' AS grp, {chance} AS position)), array()), "
         f"transform(reasons, r -> struct(concat('reason:', r) AS grp, {chance} AS position)), "
-        f"IF({scored}, array(struct('highest' AS grp, -CAST(clip_similarity AS DOUBLE) AS position), "
-        "struct('lowest' AS grp, CAST(clip_similarity AS DOUBLE) AS position)), array()))"
+        f"IF({scored}, array(struct('highest' AS grp, -{score} AS position), "
+        f"struct('lowest' AS grp, {score} AS position)), array()))"
     )
     ranked = (
         "SELECT *, row_number() OVER (PARTITION BY grp ORDER BY position, pair_id) AS rank FROM ("

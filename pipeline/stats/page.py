@@ -6,7 +6,7 @@ the page's own content policy allows neither scripts nor loads.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -78,7 +78,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples under one heading; `count` pairs are of this kind in all, None when it says nothing."""
+    """Examples under one heading.
+
+    count: pairs of this kind in all; None when that says nothing.
+    """
 
     name: str
     examples: tuple[Example, ...]
@@ -91,13 +94,12 @@ class Page:
 
     title: str
     run: str
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[dict[str, Any]]
     columns: Sequence[Column]
     categories: Sequence[str]
     galleries: Sequence[Gallery] = ()
     reason_galleries: Sequence[Gallery] = ()
     pictures_left_out: int = 0
-    sources: Sequence[str] = field(default_factory=tuple)
 
 
 def language_tag(*claimed: str | None) -> str | None:

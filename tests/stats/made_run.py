@@ -29,7 +29,9 @@ from pipeline.core.tables import (
     measures_table,
 )
 
-HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&{{ 7 * 7 }} javascript:alert(3)'
+HOSTILE = (
+    '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&{{ 7 * 7 }} javascript:alert(3)'
+)
 CAPTIONS = [
     ("en", "A red circle above a green field at dusk"),
     ("ko", "푸른 언덕 위의 붉은 원과 하얀 구름"),

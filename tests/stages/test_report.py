@@ -1,0 +1,175 @@
+"""The report stage on a made run: counted figures, examples, an inert page, a notebook."""
+
+import io
+import math
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+
+from pipeline.core.context import Context
+from pipeline.core.storage import Store
+from pipeline.stages.report import REPORT, STAGE, ReportSection, build
+from pipeline.stats import summary
+from tests.stats.made_run import Made, make
+
+pytestmark = pytest.mark.spark
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_report(spark, made: Made) -> str:
+    context = Context("report", spark, Store(str(made.root)), ReportSection(), {}, made.filters)
+    (account,) = build(context)
+    assert (account.unit, account.rows_in, account.kept) == ("pairs", *[len(made.pairs)] * 2)
+    return (made.root / REPORT).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Made:
+    return make(tmp_path_factory.mktemp("report") / "made", 60)
+
+
+@pytest.fixture(scope="module")
+def html(spark, made) -> str:
+    return run_report(spark, made)
+
+
+@pytest.fixture(scope="module")
+def run(html, made) -> summary.Run:
+    return summary.load(str(made.root))
+
+
+def test_counts_equal_hand_counts(run, made):
+    pairs = made.pairs
+    rows = run.figure("rows")["rows"]
+    assert rows["decisions"] == 60 and rows["kept"] == len(made.kept) and rows["pairs"] == 90
+    assert rows["downloaded"] == 60 and rows["images"] == 90
+    assert run.figure("status")["images"] == {"ok": 60, "http_404": 10, "robots": 10, "timeout": 10}
+    assert run.figure("consent")["images"] == {"allowed": 80, "robots.txt": 10}
+    reason = run.figure("reason")
+    assert reason["first"] == Counter(p["reason"] for p in pairs if p["reason"])
+    assert reason["at_all"] == Counter(r for p in pairs for r in p["reasons"])
+    assert reason["alone"] == Counter(p["reason"] for p in pairs if len(p["reasons"]) == 1)
+    joint = Counter((a, b) for p in pairs for a in p["reasons"] for b in p["reasons"])
+    found = run.figure("joint_reason")
+    assert {(a, b): n for a, row in found.items() for b, n in row.items()} == joint
+    languages = run.figure("caption_lang")
+    assert languages["kept"] == Counter(p["caption_lang"] for p in made.kept)
+    domains = run.figure("domain")
+    assert domains["pairs"]["gone.example"] == 30 and domains["kept"]["gone.example"] == 0
+    assert domains["kept"]["domain1.example"] == sum(
+        p["domain"] == "domain1.example" for p in made.kept
+    )
+
+
+def test_histograms_hold_every_pair_in_its_bin(run, made):
+    for name in ("caption_chars", "clip_similarity", "original_width", "is_representative"):
+        edges = [v for _, v in sorted(run.figure("edges")[name].items())]
+        for series, wanted in (("kept", True), ("dropped", False)):
+            values = [p[name] for p in made.pairs if p["is_kept"] is wanted]
+            present = [v for v in values if not math.isnan(v)]
+            counted = run.figure(name)[series]
+            assert counted.pop("missing") == len(values) - len(present)
+            by_edge = {float(edge): n for edge, n in counted.items()}
+            for low, high in pairwise(edges):
+                assert by_edge[low] == sum(low <= v < high for v in present), (name, low)
+            assert sum(counted.values()) == len(present)
+
+
+def test_bounds_and_funnel_are_in_the_stats(run):
+    assert run.bounds("caption_chars") == (10, 1000)
+    assert run.bounds("clip_similarity") == (0.2, None)
+    assert run.bounds("texture") == (None, None)
+    assert run.figure("funnel")["extract:records"]["dropped:not_html"] == 20
+
+
+def test_score_quantiles_are_those_of_the_scores(run, made):
+    scores = sorted(p["clip_similarity"] for p in made.kept)
+    median = scores[math.ceil(len(scores) / 2) - 1]
+    assert run.figure("score_quantile")["kept"]["0.50"] == pytest.approx(median, abs=1e-4)
+
+
+def test_every_reason_has_its_examples(html, made):
+    page = HTMLParser(html)
+    headings = [h.text() for h in page.css("#pictures h3")]
+    for reason, rows in Counter(r for p in made.pairs for r in p["reasons"]).items():
+        heading = next(h for h in headings if reason.replace("_", " ") in h)
+        assert f"({rows})" in heading
+        album = page.css("#pictures h3")[headings.index(heading)].next.next
+        assert len(album.css("figure")) == min(rows, 6)
+        assert album.css("img[src^='data:image/jpeg']")
+    assert len(page.css("#pictures .album")[0].css("figure")) == min(24, len(made.kept))
+
+
+def test_hostile_text_is_inert(html):
+    page = HTMLParser(html)
+    assert "alert(1)" in page.body.text()  # it is shown, as text
+    assert not page.css("script, iframe, object, embed, link, base, form")
+    for node in page.css("*"):
+        for name, value in node.attributes.items():
+            assert not name.startswith("on"), (node.tag, name)
+            if name in ("src", "href"):
+                assert value.startswith(("data:image/jpeg;base64,", "#")), value[:60]
+    assert "49" not in page.css_first("title").text()
+    assert {n.attributes["lang"] for n in page.css("blockquote[lang]")} <= {"en", "ko", "ja", "ar"}
+    assert "url(" not in html and "@import" not in html
+
+
+def test_page_is_small_and_the_same_again(spark, html, made):
+    assert len(html.encode()) < 10_000_000
+    assert "not shown" not in html  # every example's picture could be read
+    assert run_report(spark, made) == html
+
+
+def test_run_with_nothing_kept_and_no_filters(spark, tmp_path):
+    made = make(tmp_path / "empty", 0, filters={})
+    page = HTMLParser(run_report(spark, made))
+    text = page.body.text()
+    assert "No pair was measured" in text and "No near-duplicates were found" in text
+
+
+def test_overview_notebook_runs(html, made, monkeypatch):
+    jupytext = pytest.importorskip("jupytext")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PAIRMILL_RUN", str(made.root))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = jupytext.read(ROOT / "notebooks" / "01_overview.py")
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 8
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_page_renders_in_a_browser(html, made, width, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to render the page with")
+    shot = tmp_path / "shot.png"
+    with tempfile.TemporaryDirectory() as profile:
+        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+        quiet = "--disable-background-networking --disable-component-update --disable-sync"
+        subprocess.run(
+            [browser, *flags.split(), *quiet.split(), f"--user-data-dir={profile}",
+             f"--window-size={width},2000", f"--screenshot={shot}",
+             (made.root / REPORT).as_uri()],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+    picture = Image.open(io.BytesIO(shot.read_bytes())).convert("RGB")
+    colours = picture.getcolors(maxcolors=1 << 24)
+    background = max(n for n, _ in colours)
+    assert len(colours) > 50
+    assert background < 0.95 * picture.width * picture.height
+
+
+def test_stage_declares_what_it_reads_and_writes():
+    assert STAGE.name == "report" and [t.name for t in STAGE.writes] == ["stats"]
+    assert "measures" in [t.name for t in STAGE.reads]
+    assert STAGE.folders == ("report",)
