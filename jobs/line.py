@@ -8,15 +8,21 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import filters
 from pipeline.core.config import Config
 from pipeline.core.run import guarded, load_config, run
 from pipeline.core.storage import Store
+from pipeline.fakeweb.build import write_web
 from pipeline.fakeweb.config import DemoSection
+from pipeline.fakeweb.evaluate import evaluate, render
+from pipeline.fakeweb.replay import replaying
+from pipeline.fakeweb.serving import Served, serving
+from pipeline.stages import extract
 from pipeline.stages.line import LINE
+from pipeline.stats.funnel import funnel, render_funnel
 
 EXTRA = {"demo": DemoSection}
 
@@ -51,33 +57,25 @@ def _load(path: str, overrides: list[str]) -> Config:
 @contextmanager
 def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
     """Serve the web that the recipe asks for while the block runs; overrides that point to it."""
+    overrides = []
     if config.run.web == "live":
-        yield []
-        return
-    if config.run.web == "embedded":
-        from pipeline.fakeweb.serving import serving
-        from pipeline.fakeweb.build import write_web
-
+        serve: AbstractContextManager[Served | None] = nullcontext()
+    elif config.run.web == "embedded":
         folder = _demo_folder(config)
         write_web(folder, config.sections["demo"])  # type: ignore[arg-type]
-        archives = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
+        overrides = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
         serve = serving(folder)
     else:
-        from pipeline.fakeweb.replay import replaying
-        from pipeline.stages.extract import expand
-
-        archives = []
-        serve = replaying(expand(config.sections["extract"]), str(Path(config.run.root, "web")))
-    if "download" not in names:
-        yield archives
-        return
-    with serve as served:
-        yield [
-            *archives,
-            f"download.hosts_file={json.dumps(served.hosts_file)}",
-            f"download.ca_file={json.dumps(served.ca_file)}",
-            f"download.port_map={{80 = {served.http_port}, 443 = {served.https_port}}}",
-        ]
+        recorded = extract.archives(config.sections["extract"])  # type: ignore[arg-type]
+        serve = replaying(recorded, str(Path(config.run.root, "web").absolute()))
+    with serve if "download" in names else nullcontext() as served:
+        if served is not None:
+            overrides += [
+                f"download.hosts_file={json.dumps(served.hosts_file)}",
+                f"download.ca_file={json.dumps(served.ca_file)}",
+                f"download.port_map={{80 = {served.http_port}, 443 = {served.https_port}}}",
+            ]
+        yield overrides
 
 
 def _demo_folder(config: Config) -> str:
@@ -88,14 +86,10 @@ def _demo_folder(config: Config) -> str:
 
 def _tell_end(config: Config) -> None:
     """The funnel, the quality where the truth is known, and how to read the release."""
-    from pipeline.stats.funnel import funnel, render_funnel
-
     root = Path(config.run.root)
     out = sys.stdout
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
     if config.run.web == "embedded":
-        from pipeline.fakeweb.evaluate import evaluate, render
-
         found = evaluate(str(root), _demo_folder(config))
         Store(str(root)).write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)
