@@ -207,8 +207,8 @@ def load(
             force_preprocess_cfg=_SHIPPED_PREPROCESS if model == SHIPPED_MODEL else None,
         )
         tokenizer = open_clip.get_tokenizer(model)
-    except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
-        told = " ".join(str(error).split())[:300]
+    except Exception as error:  # noqa: BLE001 - a foreign weight file can fail in any way
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
             f"score.model = {model!r} with score.pretrained = {pretrained!r} cannot be loaded: "
             f"{told}; offline, download the weights elsewhere and give their path"

@@ -1,6 +1,7 @@
 """The included CLIP tells right captions from wrong ones; the ways to load a model; its inputs."""
 
 import io
+import json
 import subprocess
 import sys
 
@@ -85,18 +86,29 @@ def test_what_does_not_decode_costs_itself_only(model):
             assert np.array_equal(picture, decode(model, bodies[content_id[0]]))
 
 
-def test_another_architecture_loads_from_a_local_file_by_the_same_path(tmp_path):
+def test_another_architecture_loads_from_a_local_folder(tmp_path):
     import torch
 
     open_clip = clip.import_open_clip()
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear"}
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
+    )
     torch.manual_seed(1)
-    path = tmp_path / "own.pt"
-    torch.save(open_clip.create_model("RN50").state_dict(), path)
-    model = clip.load("RN50", str(path), precision="fp32", device="cpu")
-    assert (model.image_side, model.width) == (224, 1024)
-    picture = model.pixels(Image.new("L", (300, 260), 90))
-    assert picture.shape == (224, 224, 3)
-    assert np.isfinite(model.embed_images(picture[None])).all()
+    weights = open_clip.CLIP(**config).state_dict()
+    torch.save(weights, tmp_path / "open_clip_pytorch_model.bin")
+    model = clip.load(f"local-dir:{tmp_path}", precision="fp32", device="cpu")
+    assert (model.image_side, model.width) == (32, 24)
+    # The shorter side is resized and the middle cut out, as this model's settings say.
+    picture = np.zeros((64, 200, 3), np.uint8)
+    picture[:, 70:130] = 255
+    pixels = model.pixels(Image.fromarray(picture))
+    assert pixels.shape == (32, 32, 3) and pixels[:, 2:-2].min() > 250
+    assert np.isfinite(model.embed_images(pixels[None].copy())).all()
+    assert torch.equal(model.model.token_embedding.weight, weights["token_embedding.weight"])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +128,7 @@ def test_what_cannot_be_loaded_is_named(name, pretrained, named):
 def test_a_file_that_is_not_weights_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"not weights")
-    with pytest.raises(InputError, match="score.pretrained"):
+    with pytest.raises(InputError, match=r"score\.pretrained"):
         clip.load("pairmill-tiny", str(path), device="cpu")
 
 
