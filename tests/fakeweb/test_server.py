@@ -140,7 +140,7 @@ def test_a_slow_drip_starts_and_does_not_end(served, one):
 
 def test_what_never_ends_is_bounded():
     assert behaviour._DRIP_SECONDS <= 60
-    assert behaviour._ENDLESS_BYTES <= 50_000_000
+    assert behaviour._ENDLESS_BYTES <= 80_000_000
 
 
 @pytest.mark.parametrize("kind", [Kind.DISCONNECTED, Kind.RESET])
