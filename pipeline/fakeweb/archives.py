@@ -112,7 +112,7 @@ def record(
         "WARC/1.0",
         f"WARC-Type: {kind}",
         f"WARC-Date: {date.strftime('%Y-%m-%dT%H:%M:%SZ')}",
-        f"WARC-Record-ID: {record_id(kind, url)}",
+        f"WARC-Record-ID: {record_id(f'{kind} of {refers_to}' if refers_to else kind, url)}",
         f"Content-Length: {len(block)}",
         f"Content-Type: {content_type or default}",
     ]

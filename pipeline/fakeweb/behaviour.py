@@ -14,7 +14,8 @@ from pipeline.fakeweb.httpd import Exchange
 
 _DRIP_SECONDS = 60.0
 _DRIP_EVERY_SECONDS = 0.5
-_ENDLESS_BYTES = 50_000_000
+# Over the body caps that downloaders have.
+_ENDLESS_BYTES = 80_000_000
 _OVERSIZE_BYTES = 200_000_000
 _PIECE = bytes(range(256)) * 256
 _JPEG_START = bytes.fromhex("ffd8ffe000104a46494600010100000100010000")

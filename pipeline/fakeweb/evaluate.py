@@ -199,15 +199,15 @@ def _near_duplicates(db: duckdb.DuckDBPyConnection) -> Figures:
 
 def _similarity(db: duckdb.DuckDBPyConnection) -> Figures:
     """AUC of CLIP similarity for right against wrong captions, whole and by language."""
-    table = db.execute("""
+    rows = db.execute("""
         SELECT lang, label = 'right' AS is_right, clip_similarity FROM scores JOIN (
             SELECT pair_id, min(label) AS label, min(lang) AS lang FROM true_links
             WHERE label IN ('right', 'wrong') GROUP BY pair_id HAVING count(DISTINCT label) = 1
         ) USING (pair_id) WHERE clip_similarity IS NOT NULL AND NOT isnan(clip_similarity)
-    """).to_arrow_table()
-    langs = np.array(table["lang"].to_pylist())
-    is_right = np.array(table["is_right"].to_pylist(), dtype=bool)
-    similarity = table["clip_similarity"].to_numpy().astype(np.float64)
+    """).fetchall()
+    langs = np.array([row[0] for row in rows])
+    is_right = np.array([row[1] for row in rows], dtype=bool)
+    similarity = np.array([row[2] for row in rows], dtype=np.float64)
     figures: Figures = {
         "score.right_pairs": int(is_right.sum()),
         "score.wrong_pairs": int((~is_right).sum()),

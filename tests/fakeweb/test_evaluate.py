@@ -1,0 +1,173 @@
+"""Evaluation: a perfect run gets perfect figures, each spoiled table shows in its own figure."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.core.ids import text_id
+from pipeline.core.tables import DECISIONS, IMAGES, NEIGHBORS, SCORES
+from pipeline.fakeweb.evaluate import auc, evaluate, render
+
+
+def _filler(kind: pa.DataType):
+    if pa.types.is_list(kind):
+        return []
+    return {"bool": False, "string": "", "binary": b"", "float": 0.0}.get(str(kind), 0)
+
+
+def _write(root, table, rows):
+    """Rows with only the columns that matter, the others filled."""
+    blank = {f.name: None if f.nullable else _filler(f.type) for f in table.schema}
+    data = pa.Table.from_pylist([{**blank, **row} for row in rows], schema=table.schema)
+    folder = root / table.name
+    folder.mkdir(parents=True)
+    pq.write_table(data, folder / "part-00000.parquet")
+
+
+@pytest.fixture
+def perfect(truth):
+    """Rows of a run that did everything right, by table name."""
+    links = [row for row in truth("links") if row["expected_found"]]
+    images = {row["image_id"]: row for row in truth("images") if row["is_candidate"]}
+    pictures = {i: text_id(f"{row['picture']}-{row['variant']}") for i, row in images.items()}
+    ok = {i for i, row in images.items() if row["expected_status"] == "ok"}
+    edges = {
+        tuple(sorted((pictures[i], pictures[images[i]["variant_of"]])))
+        for i in ok
+        if images[i]["variant_of"] in ok and images[i]["variant"] != "copy"
+    }
+    for i in ok:
+        if images[i]["variant"] == "copy" and images[i]["variant_of"] in ok:
+            pictures[i] = pictures[images[i]["variant_of"]]
+    labels = {row["pair_id"]: row["label"] for row in links if row["image_id"] in ok}
+    return {
+        "pairs": [{"canonical_url": r["url"], "caption": r["caption"]} for r in links],
+        "images": [
+            {
+                "image_id": i,
+                "status": row["expected_status"],
+                "fingerprint": pictures[i] if i in ok else None,
+            }
+            for i, row in images.items()
+        ],
+        "neighbors": [
+            {"fingerprint_a": a, "fingerprint_b": b, "rule": "perceptual"} for a, b in edges
+        ],
+        "scores": [
+            {"pair_id": p, "clip_similarity": 0.9 if label == "right" else 0.1}
+            for p, label in labels.items()
+        ],
+        "decisions": [
+            {"pair_id": p, "is_kept": label == "right", "reasons": []}
+            for p, label in labels.items()
+        ],
+    }
+
+
+@pytest.fixture
+def run(tmp_path, web):
+    """Write rows as a run and evaluate it, with the log lines given."""
+
+    def evaluate_rows(rows, log=()):
+        copy = tmp_path / "web"
+        copy.mkdir()
+        (copy / "truth").symlink_to(web / "truth")
+        (copy / "access.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        pairs = tmp_path / "run" / "pairs"
+        pairs.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows["pairs"]), pairs / "part-00000.parquet")
+        for table in (IMAGES, NEIGHBORS, SCORES, DECISIONS):
+            _write(tmp_path / "run", table, rows[table.name])
+        return evaluate(str(tmp_path / "run"), str(copy))
+
+    return evaluate_rows
+
+
+def test_a_perfect_run(run, perfect):
+    figures = run(perfect)
+    assert figures["extract.recall"] == figures["extract.precision"] == 1
+    assert figures["download.as_expected"] == figures["download.images"] > 100
+    assert figures["download.unknown"] == figures["download.missed"] == 0
+    assert figures["consent.forbidden_requested"] == figures["consent.withheld_stored"] == 0
+    for variant in ("resize", "recompress", "copy"):
+        assert figures[f"match.{variant}.recall"] == 1
+    assert figures["match.unrelated_pictures_matched"] == 0
+    assert figures["score.auc"] == figures["score.auc_en"] == figures["score.auc_ko"] == 1
+    assert figures["decide.precision"] == figures["decide.right_captions_passed"] == 1
+    text = render(figures)
+    assert "expected" not in text.replace("pairs expected", "").replace("as expected", "")
+    assert "slow_drip" in text
+
+
+def test_missed_and_invented_pairs(run, perfect):
+    lost = perfect["pairs"].pop()
+    perfect["pairs"] = [row for row in perfect["pairs"] if row != lost]
+    perfect["pairs"] += [{"canonical_url": "http://x.example/", "caption": "invented"}] * 2
+    figures = run(perfect)
+    assert 0.98 < figures["extract.recall"] < 1
+    assert 0.98 < figures["extract.precision"] < 1
+
+
+def test_forbidden_requests_and_crowding_show(run, perfect, truth):
+    forbidden = next(row for row in truth("images") if row["is_forbidden"])
+    line = {"host": forbidden["host"], "image": forbidden["image_id"].hex(), "open": 7}
+    figures = run(perfect, [line, line, {"host": "x", "image": None, "open": 1}])
+    assert figures["consent.forbidden_requested"] == 1
+    assert figures["server.max_open_per_host"] == 7
+    assert figures["server.requests"] == 3
+
+
+def test_a_wrong_status_shows_with_both(run, perfect, truth):
+    kinds = {row["image_id"]: row["kind"] for row in truth("images")}
+    row = next(row for row in perfect["images"] if kinds[row["image_id"]] == "bomb")
+    row["status"] = "timeout"
+    figures = run(perfect)
+    assert figures["download.bomb.too_many_pixels.timeout"] == 1
+    assert figures["download.as_expected"] == figures["download.images"] - 1
+    assert "timeout                     1   <- expected too_many_pixels" in render(figures)
+
+
+def test_unrelated_pictures_matched_and_variants_missed(run, perfect):
+    shown = [row for row in perfect["images"] if row["fingerprint"]]
+    perfect["neighbors"] = [
+        {
+            "fingerprint_a": shown[0]["fingerprint"],
+            "fingerprint_b": shown[1]["fingerprint"],
+            "rule": "perceptual",
+        }
+    ]
+    figures = run(perfect)
+    assert figures["match.unrelated_pictures_matched"] == 1
+    assert figures["match.resize.recall"] == 0
+    assert figures["match.copy.recall"] == 1
+
+
+def test_wrong_captions_kept_and_right_ones_blamed(run, perfect, truth):
+    labels = {row["pair_id"]: row["label"] for row in truth("links")}
+    for row in perfect["decisions"]:
+        row["is_kept"] = labels[row["pair_id"]] == "wrong"
+        row["reasons"] = [] if row["is_kept"] else ["clip_similarity_low"]
+    figures = run(perfect)
+    assert figures["decide.precision"] == 0
+    assert figures["decide.right_captions_passed"] == 0
+    assert figures["decide.wrong.kept"] == figures["decide.wrong.pairs"] > 0
+
+
+def test_auc_against_all_pairs():
+    rng = np.random.default_rng(0)
+    positive, negative = rng.integers(0, 6, 40) / 5, rng.integers(0, 5, 30) / 5
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    assert auc(positive, negative) == pytest.approx(np.mean(pairs))
+    assert math.isnan(auc(positive, negative[:0]))
+
+
+def test_nothing_to_evaluate_is_refused(tmp_path, web):
+    with pytest.raises(InputError, match="no table"):
+        evaluate(str(tmp_path), str(web))
+    with pytest.raises(InputError, match="no embedded web"):
+        evaluate(str(tmp_path), str(tmp_path))

@@ -1,0 +1,259 @@
+"""Every behaviour of the servers as a plain client sees it, and a log that misses nothing."""
+
+import asyncio
+import io
+import json
+import ssl
+import time
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from pipeline.core.errors import InputError
+from pipeline.fakeweb import behaviour
+from pipeline.fakeweb.hostile import HOSTILITIES, UNREACHABLE, Kind
+from pipeline.fakeweb.serving import serving
+from tests.fakeweb.conftest import address, client
+
+
+async def _ask(served, row, *, count=1, most_bytes=3_000_000, seconds=5.0):
+    """Status, headers and body (cut at so many bytes) of the last of some requests."""
+    url = address(served, row["scheme"], row["host"], row["target"])
+    async with client(served) as session:
+        for _ in range(count):
+            async with asyncio.timeout(seconds):
+                async with session.get(url, allow_redirects=False) as response:
+                    body = b""
+                    async for piece in response.content.iter_any():
+                        body += piece
+                        if len(body) >= most_bytes:
+                            break
+        return response.status, response.headers, body
+
+
+def ask(served, row, **options):
+    return asyncio.run(_ask(served, row, **options))
+
+
+@pytest.fixture(scope="module")
+def one(truth):
+    """The first image of a kind."""
+    rows = {}
+    for row in truth("images"):
+        rows.setdefault(row["kind"], row)
+    return lambda kind: rows[kind.value]
+
+
+def test_every_kind_has_an_image_and_its_status(truth):
+    rows = {row["kind"]: row["expected_status"] for row in truth("images") if not row["optout"]}
+    for kind, hostility in HOSTILITIES.items():
+        assert rows[kind.value] == hostility.expected
+
+
+def test_sound_images_are_pictures_of_the_stated_size(served, truth):
+    seen = set()
+    for row in truth("images"):
+        if row["kind"] == "sound" and row["encoding"] not in seen:
+            seen.add(row["encoding"])
+            status, headers, body = ask(served, row)
+            picture = Image.open(io.BytesIO(body))
+            assert status == 200
+            assert headers["Content-Type"] == picture.get_format_mimetype()
+            size = picture.size[::-1] if row["encoding"] == "jpeg_rotated" else picture.size
+            if row["variant"] != "crop":
+                assert size == (row["width"], row["height"])
+    assert {"jpeg", "png", "gif"} <= seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (Kind.HTTP_403, 403),
+        (Kind.HTTP_404, 404),
+        (Kind.HTTP_410, 410),
+        (Kind.HTTP_451, 451),
+        (Kind.HTTP_500, 500),
+        (Kind.HTTP_503, 503),
+    ],
+)
+def test_http_statuses(served, one, kind, status):
+    assert ask(served, one(kind))[0] == status
+
+
+def test_busy_once_gives_in_and_busy_does_not(served, one):
+    status, headers, _ = ask(served, one(Kind.BUSY_ONCE))
+    assert (status, headers["Retry-After"]) == (429, "1")
+    assert ask(served, one(Kind.BUSY_ONCE))[0] == 200
+    assert ask(served, one(Kind.BUSY), count=3)[0] == 429
+
+
+def test_redirects(served, one, truth):
+    urls = {row["url"] for row in truth("images") if row["kind"] == "sound"}
+    status, headers, _ = ask(served, one(Kind.REDIRECTED))
+    assert status == 301
+    assert headers["Location"] in urls
+    assert ask(served, one(Kind.REDIRECT_FILE))[1]["Location"].startswith("file:")
+    assert "Location" not in ask(served, one(Kind.REDIRECT_NOWHERE))[1]
+    assert "://" in ask(served, one(Kind.REDIRECT_PRIVATE))[1]["Location"]
+
+
+def test_a_redirect_loop_never_ends(served, one):
+    row = dict(one(Kind.REDIRECT_LOOP))
+    for _ in range(12):
+        status, headers, _ = ask(served, row)
+        assert status == 302
+        row["target"] = headers["Location"]
+
+
+def test_bodies_that_are_not_what_they_claim(served, one):
+    assert ask(served, one(Kind.EMPTY))[2] == b""
+    _, headers, body = ask(served, one(Kind.HTML_AS_JPEG))
+    assert (headers["Content-Type"], body[:9]) == ("image/jpeg", b"<!DOCTYPE")
+    _, headers, body = ask(served, one(Kind.JPEG_AS_HTML))
+    assert headers["Content-Type"].startswith("text/html")
+    Image.open(io.BytesIO(body)).load()
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(ask(served, one(Kind.TRUNCATED))[2])).load()
+    assert max(Image.open(io.BytesIO(ask(served, one(Kind.TINY))[2])).size) <= 24
+
+
+def test_the_bomb_is_small_to_send_and_huge_to_open(served, one, monkeypatch):
+    body = ask(served, one(Kind.BOMB))[2]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert len(body) < 500_000
+    assert Image.open(io.BytesIO(body)).size == (20_000, 20_000)
+
+
+def test_endless_and_oversize_bodies_go_past_any_cap(served, one):
+    assert len(ask(served, one(Kind.ENDLESS), most_bytes=20_000_000)[2]) >= 20_000_000
+    _, headers, _ = ask(served, one(Kind.OVERSIZE), most_bytes=1000)
+    assert int(headers["Content-Length"]) == 200_000_000
+
+
+def test_a_slow_drip_starts_and_does_not_end(served, one):
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        ask(served, one(Kind.SLOW_DRIP), seconds=1.5)
+    assert time.monotonic() - started >= 1.4
+
+
+def test_what_never_ends_is_bounded():
+    assert behaviour._DRIP_SECONDS <= 60
+    assert behaviour._ENDLESS_BYTES <= 80_000_000
+
+
+@pytest.mark.parametrize("kind", [Kind.DISCONNECTED, Kind.RESET])
+def test_bodies_that_break_off(served, one, kind):
+    with pytest.raises(aiohttp.ClientError):
+        ask(served, one(kind))
+
+
+def test_a_reset_is_a_reset(served, one):
+    async def raw():
+        row = one(Kind.RESET)
+        secure = None
+        port = served.http_port
+        if row["scheme"] == "https":
+            secure, port = ssl.create_default_context(cafile=served.ca_file), served.https_port
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=secure, server_hostname=row["host"] if secure else None
+        )
+        writer.write(f"GET {row['target']} HTTP/1.1\r\nHost: {row['host']}\r\n\r\n".encode())
+        while await reader.read(65536):
+            pass
+
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(raw())
+
+
+@pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.HUGE_HEADERS])
+def test_heads_that_no_client_takes(served, one, kind):
+    with pytest.raises(aiohttp.ClientError):
+        ask(served, one(kind))
+
+
+def test_names_and_certificates(served, one, web):
+    hosts = json.loads((web / "files/hosts.json").read_text())
+    assert one(Kind.DNS)["host"] not in hosts
+    assert hosts[one(Kind.PRIVATE_NAME)["host"]] != "127.0.0.1"
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        ask(served, one(Kind.TLS))
+
+
+def test_placeholder_stands_behind_every_missing_image(served, one, truth):
+    row = dict(one(Kind.PLACEHOLDER))
+    same = [ask(served, r)[2] for r in truth("images") if r["kind"] == "placeholder"]
+    row["target"] = "/never/linked.jpg"
+    status, _, body = ask(served, row)
+    assert status == 200
+    assert {body} == set(same)
+    assert len(same) >= 10
+
+
+def test_copies_have_the_bytes_of_their_originals(served, truth):
+    rows = {row["image_id"]: row for row in truth("images")}
+    copies = [r for r in rows.values() if r["variant"] == "copy" and r["kind"] == "sound"]
+    assert copies
+    for row in copies:
+        assert ask(served, row)[2] == ask(served, rows[row["variant_of"]])[2]
+
+
+def test_opt_outs_are_stated(served, truth):
+    rows = {row["optout"]: row for row in truth("images")}
+    headers = ask(served, rows["image_header"])[1]
+    assert "X-Robots-Tag" in headers or "tdm-reservation" in headers
+
+    def robots(optout):
+        return ask(served, {**rows[optout], "target": "/robots.txt"})
+
+    assert b"Disallow: /private/" in robots("robots_path")[2]
+    assert rows["robots_path"]["target"].startswith("/private/")
+    assert b"Disallow: /\n" in robots("robots_host")[2]
+    assert robots("robots_error")[0] == 503
+
+
+def test_spellings_of_a_url_reach_the_same_image(served, truth):
+    row = next(r for r in truth("images") if r["kind"] == "sound" and "?" not in r["target"])
+    plain = ask(served, row)[2]
+    for target in (row["target"] + "?utm_source=x&utm_medium=y", "/archive/.." + row["target"]):
+        assert ask(served, {**row, "target": target})[2] == plain
+    assert ask(served, {**row, "target": row["target"] + "?v=2"})[0] == 404
+    other = "http" if row["scheme"] == "https" else "https"
+    assert ask(served, {**row, "scheme": other})[0] == 404
+
+
+def test_the_log_has_every_request(web, truth):
+    rows = [r for r in truth("images") if r["kind"] == "sound" and r["scheme"] == "http"][:5]
+
+    async def together(running):
+        async with client(running) as session:
+
+            async def get(row):
+                url = address(running, row["scheme"], row["host"], row["target"])
+                async with session.get(url) as response:
+                    await response.read()
+
+            await asyncio.gather(*(get(row) for row in rows * 4))
+
+    log = web / "access.jsonl"
+    with serving(str(web)) as running:
+        before = len(log.read_text().splitlines()) if log.exists() else 0
+        asyncio.run(together(running))
+        time.sleep(0.1)
+    lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
+    assert sorted(line["image"] for line in lines) == sorted(r["image_id"].hex() for r in rows * 4)
+    assert {line["user_agent"] for line in lines} == {"tests"}
+    assert {line["status"] for line in lines} == {200}
+    assert all(line["open"] >= 1 for line in lines)
+
+
+def test_unreachable_kinds_are_never_in_the_log(web, truth):
+    kinds = {row["image_id"].hex(): row["kind"] for row in truth("images")}
+    lines = [json.loads(line) for line in (web / "access.jsonl").read_text().splitlines()]
+    assert not {kinds[line["image"]] for line in lines if line["image"]} & UNREACHABLE
+
+
+def test_serving_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no embedded web"), serving(str(tmp_path)):
+        pass
