@@ -105,7 +105,11 @@ IMAGES = Table(
             column("part", pa.int32(), "bucket; the bytes are in raw/part-<part>.tar"),
             column("status", pa.string(), "a Status"),
             column("status_detail", pa.string(), "what exactly happened", null="nothing to add"),
-            column("consent", pa.string(), "'allowed', or the source of the opt-out"),
+            column(
+                "consent",
+                pa.string(),
+                "'allowed', the source of the opt-out, or 'unknown' when nobody was asked",
+            ),
             column("http_status", pa.int32(), "of the last response", null="no response"),
             column("final_url", pa.string(), "after redirects", null="no response"),
             column("content_type", pa.string(), "as the server claims", null="not stated"),

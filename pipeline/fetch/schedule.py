@@ -64,7 +64,10 @@ class Schedule:
 
     def _wake(self, name: str) -> None:
         host = self._hosts.get(name)
-        if host is not None and host.queue and not host.is_listed:
+        if host is not None and host.gate.given_up_because is not None:
+            # At once, even when the host is asleep.
+            self._give_up(host, host.gate.given_up_because)
+        elif host is not None and host.queue and not host.is_listed:
             host.is_listed = True
             self._ring.append(name)
         self._changed.set()
@@ -103,8 +106,7 @@ class Schedule:
             host = self._hosts[name]
             gate = host.gate
             if gate.given_up_because is not None:
-                self._given_up.extend((job, gate.given_up_because) for job in host.queue)
-                host.queue.clear()
+                self._give_up(host, gate.given_up_because)
             if not host.queue or gate.active >= gate.limit:
                 host.is_listed = False
             elif gate.next_at > now:
@@ -131,9 +133,12 @@ class Schedule:
         except TimeoutError:
             pass
 
+    def _give_up(self, host: _Host, why: str) -> None:
+        self._given_up.extend((job, why) for job in host.queue)
+        host.queue.clear()
+
     def _give_up_all(self, why: str) -> None:
         for host in self._hosts.values():
-            self._given_up.extend((job, why) for job in host.queue)
-            host.queue.clear()
+            self._give_up(host, why)
         self._given_up.extend((job, why) for _, _, job in self._delayed)
         self._delayed.clear()

@@ -63,8 +63,11 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
 
 def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
     """Domains so large that several parts hold them -> how many do."""
-    held = ctx.read(CANDIDATES).select("domain", "part").distinct().groupBy("domain").count()
-    return {row["domain"]: row["count"] for row in held.where("count > 1").collect()}
+    from pyspark.sql import functions as F
+
+    parts = F.size(F.collect_set("part")).alias("parts")
+    held = ctx.read(CANDIDATES).groupBy("domain").agg(parts).where("parts > 1")
+    return {row["domain"]: row["parts"] for row in held.collect()}
 
 
 def _download(

@@ -1,6 +1,10 @@
 """Bodies in, pictures or statuses out."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import imagehash
@@ -250,6 +254,29 @@ def test_a_dying_or_hanging_decoder_costs_one_picture() -> None:
         assert pool.submit(good).result(60).status == Status.OK
     finally:
         pool.close()
+
+
+def test_decoders_end_with_a_killed_fetcher() -> None:
+    code = """
+import os, signal
+from pipeline.fetch.picture import DecodeSettings
+from pipeline.fetch.pool import DecoderPool
+pool = DecoderPool(DecodeSettings(), 1, 5.0, 2 * 2**30)
+pool.submit(b"x").result(60)
+print(pool._all[0]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", code]
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    assert killed.returncode == -9, killed.stderr
+    decoder = Path("/proc") / killed.stdout.decode().strip() / "stat"
+    for _ in range(100):
+        # Gone, or a zombie that only waits for its new parent.
+        if not decoder.exists() or decoder.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the decoder outlives its fetcher")
 
 
 def test_a_slow_picture_is_stopped() -> None:
