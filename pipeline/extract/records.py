@@ -162,9 +162,9 @@ def _next_record(file: IO[bytes], start: int, is_gzip: bool) -> int | None:
     while chunk := file.read(_SCAN_BYTES):
         window += chunk
         for found in _candidates(window, is_gzip):
-            if len(window) - found >= _PROBE_BYTES or len(chunk) < _SCAN_BYTES:
-                if not is_gzip or _is_member(window[found : found + _PROBE_BYTES]):
-                    return at + found
+            is_whole = len(window) - found >= _PROBE_BYTES
+            if is_whole and (not is_gzip or _is_member(window[found : found + _PROBE_BYTES])):
+                return at + found
         kept = min(len(window), _PROBE_BYTES + 1)
         at += len(window) - kept
         window = window[-kept:]

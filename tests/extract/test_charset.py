@@ -22,7 +22,12 @@ def _body(text: str, codec: str, head: str = "") -> bytes:
         (KOREAN, "cp949", "text/html; charset=utf-8", ""),  # lies
         (CHINESE, "gb18030", "text/html; charset=gb2312", ""),
         (CHINESE, "gb18030", "text/html", ""),  # detected
-        (RUSSIAN, "cp1251", "text/html", '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">'),
+        (
+            RUSSIAN,
+            "cp1251",
+            "text/html",
+            '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">',
+        ),
         (RUSSIAN, "koi8-r", "text/html; charset=koi8-r", ""),
         (KOREAN, "utf-8-sig", "text/html; charset=iso-8859-1", ""),
         (JAPANESE, "utf-16", "text/html", ""),

@@ -23,7 +23,10 @@ HOST = "https://page.example"
         ('<img src=b.gif data-srcset="s.jpg 1x, x.jpg 2x" alt="a b">', f"{HOST}/a/x.jpg"),
         ('<img src=s.jpg srcset="x.jpg 900w, s.jpg 100w" alt="a b">', f"{HOST}/a/x.jpg"),
         ('<img srcset="a,b/x.jpg 900w" alt="a b">', f"{HOST}/a/a,b/x.jpg"),
-        ('<picture><source srcset="x.jpg 2x"><img src=s.jpg alt="a b"></picture>', f"{HOST}/a/x.jpg"),
+        (
+            '<picture><source srcset="x.jpg 2x"><img src=s.jpg alt="a b"></picture>',
+            f"{HOST}/a/x.jpg",
+        ),
         ('<picture><source srcset="x.webp"><img src=x.jpg alt="a b"></picture>', f"{HOST}/a/x.jpg"),
         ('<base href="/deep/er/"><img src="x.jpg" alt="a b">', f"{HOST}/deep/er/x.jpg"),
         ('<base href="//o.example/"><img src="x.jpg" alt="a b">', "https://o.example/x.jpg"),

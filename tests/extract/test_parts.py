@@ -22,7 +22,9 @@ def test_srcset_vectors(real_data: Path) -> None:
         found = srcset.parse(case["srcset"])
         # The vectors tell what a browser takes: of equal densities the first. All are at 100vw.
         expected = case["expect"]
-        if (expected == "") != (found == []) or (expected and expected not in [s.url for s in found]):
+        if (expected == "") != (found == []) or (
+            expected and expected not in [s.url for s in found]
+        ):
             wrong.append((case["srcset"], expected, found))
     assert len(cases) > 200 and not wrong
 
@@ -66,7 +68,7 @@ def test_url_vectors(real_data: Path) -> None:
         ("http://ex.com/i?id=1&fbclid=2&UTM_x=3&w=4", "http://ex.com/i?id=1&w=4"),
         ("http://ex.com/i?u%74m_medium=x&b", "http://ex.com/i?b"),
         ("http://ex.com/i?b=2&a=1", "http://ex.com/i?b=2&a=1"),
-        ("http://예.kr/x", "http://xn--vv4b.kr/x"),
+        ("http://예.kr/x", "http://%s.kr/x" % "예".encode("idna").decode()),
     ],
 )
 def test_canonical_form(url: str, canonical: str) -> None:
@@ -144,7 +146,11 @@ def test_caption_form_is_clean(text: str) -> None:
         ([("X-Robots-Tag", "noai")], [], "x-robots-tag:noai"),
         ([("x-robots-tag", "googlebot: noindex, nofollow")], [], None),
         ([("x-robots-tag", "googlebot: nofollow, gptbot: noai")], [], "x-robots-tag:noai"),
-        ([("x-robots-tag", "max-image-preview: none, noimageindex")], [], "x-robots-tag:noimageindex"),
+        (
+            [("x-robots-tag", "max-image-preview: none, noimageindex")],
+            [],
+            "x-robots-tag:noimageindex",
+        ),
         ([("x-robots-tag", "noindex")], [("robots", "noai")], "meta:noai"),
     ],
 )
