@@ -139,7 +139,11 @@ def test_wat_pairs_of_a_peer_are_all_found(real_data: Path) -> None:
     for row in theirs:
         alt = normalise(row["alt"])
         url = _whatwg(row["url"])
-        if alt and url and (url, alt) not in ours and row.get("page_url") not in skipped:
+        # An empty `src` is no image; the peer takes it for the URL of the page.
+        is_page = url == _whatwg(row["page_url"]) if row.get("page_url") else False
+        if is_page or row.get("page_url") in skipped:
+            continue
+        if alt and url and (url, alt) not in ours:
             lost.append((row["url"], row["alt"]))
     assert len(theirs) == 13_577
     assert not lost, (len(lost), lost[:5])
@@ -154,7 +158,7 @@ def _whatwg(url: str) -> str | None:
         return None
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_bytes_never_raise(data: st.DataObject) -> None:
     page = b"<html lang=ko><base href=/b/><figure><picture><source srcset='a 1w,b 2x'><img src=x "
