@@ -11,6 +11,7 @@
 A relative path in the file is taken from the working directory.
 """
 
+import dataclasses
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -141,7 +142,7 @@ def _parse(path: str, name: str, kind: type[Any], values: Any) -> Any:
 def _explain(section: str, kind: type[Any], error: ValidationError) -> str:
     """All problems of one section in one line."""
     problems = []
-    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    fields = getattr(kind, "model_fields", None) or [f.name for f in dataclasses.fields(kind)]
     for problem in error.errors():
         key = ".".join([section, *map(str, problem["loc"])])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -28,12 +28,14 @@ _BOMS = (
 # Python's codecs that decode what browsers decode under the label.
 # Source: WHATWG Encoding, sections 4.2 (labels) and 10 to 13 (legacy multi-byte encodings).
 _CODECS = {
-    "euc-kr": "cp949",
+    "euc_kr": "cp949",
     "shift_jis": "cp932",
     "gbk": "gb18030",
     "gb2312": "gb18030",
     "big5": "big5hkscs",
 }
+
+_SCRIPTS = (("cp949", re.compile("[가-힣]"), 0.8), ("cp932", re.compile("[ぁ-ヿ]"), 0.3))
 
 
 def codec_of(label: str | None) -> str | None:
@@ -43,9 +45,9 @@ def codec_of(label: str | None) -> str | None:
     name = map_encoding_to_html5(label.strip().lower(), fallback_utf8=False)
     if not name:
         return None
-    name = _CODECS.get(name.lower(), name.lower())
     try:
-        return codecs.lookup(name).name
+        name = codecs.lookup(name).name
+        return codecs.lookup(_CODECS.get(name, name)).name
     except LookupError:
         return None
 
@@ -56,10 +58,9 @@ def to_utf8(body: bytes, content_type: str | None) -> bytes:
         if body.startswith(mark):
             return _recode(body[len(mark) :], codec)
     declared = declared_codec(body, content_type)
-    if declared is None or declared == "utf-8" or body.isascii():
-        # Most of the web: one check, and the parser takes the bytes as they are.
-        if (declared or "").startswith("utf-16") or declared == "iso2022_jp":
-            return _recode(body, declared or "utf-8")
+    if not (declared or "").startswith(("utf-16", "iso2022")):
+        # Most of the web: one check, and the parser takes the bytes as they are. Text in another
+        # encoding is no valid UTF-8 but by the rarest chance, whatever is declared.
         try:
             body.decode("utf-8")
             return body
@@ -68,7 +69,18 @@ def to_utf8(body: bytes, content_type: str | None) -> bytes:
     if declared is not None and _fits(body, declared):
         return _recode(body, declared)
     detected = codec_of(detect_encoding(body, max_len=_DETECT_BYTES)) or "utf-8"
-    return _recode(body, detected)
+    return _recode(body, detected if _fits(body, detected) else _by_script(body) or detected)
+
+
+def _by_script(body: bytes) -> str | None:
+    """A codec under which nearly all is in one script: for what the detector gives up on."""
+    sample = body[:_DETECT_BYTES]
+    for codec, script, share in _SCRIPTS:
+        text = sample.decode(codec, "replace")
+        high = sum(char > "\x7f" for char in text)
+        if len(script.findall(text)) > share * high:
+            return codec
+    return None
 
 
 def declared_codec(body: bytes, content_type: str | None) -> str | None:
@@ -86,7 +98,7 @@ def declared_codec(body: bytes, content_type: str | None) -> str | None:
 
 def _fits(body: bytes, codec: str) -> bool:
     sample = body[:_DETECT_BYTES]
-    if codec == "utf-16-le" or codec == "utf-16-be":
+    if codec.startswith("utf-16"):
         return sample.count(b"\0") > len(sample) // 10
     high = len(sample) - len(sample.translate(None, _HIGH_BYTES))
     broken = sample.decode(codec, "replace").count("\ufffd")

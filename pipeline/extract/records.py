@@ -42,13 +42,16 @@ class _Tap:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.error: Exception | None = None
+        self.is_at_end = False
 
     def read(self, size: int = -1) -> bytes:
         try:
-            return self.file.read(size)
+            data = self.file.read(size)
         except Exception as error:
             self.error = error
             raise
+        self.is_at_end = not data
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self.file.seek(offset, whence)
@@ -78,7 +81,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
         while True:
             try:
                 record = next(records)
-                last = _read(record, max_record_bytes)
+                last = _read(record, max_record_bytes, tap)
             except StopIteration:
                 break
             except (OSError, ValueError, MemoryError) as error:
@@ -100,7 +103,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
         start, is_resumed = found, True
 
 
-def _read(record: WarcRecord, max_record_bytes: int) -> Record:
+def _read(record: WarcRecord, max_record_bytes: int, tap: _Tap) -> Record:
     kind = str(record.record_type)
     headers = record.headers
     reason: RecordReason | None = None
@@ -108,7 +111,8 @@ def _read(record: WarcRecord, max_record_bytes: int) -> Record:
     if record.content_length > max_record_bytes:
         reason = RecordReason.TOO_LARGE
     elif headers.get("Content-Length") is None:
-        reason = RecordReason.CORRUPT
+        # A header that ends early, with the file or before it.
+        reason = RecordReason.TRUNCATED if tap.is_at_end else RecordReason.CORRUPT
     elif record.record_type & _WANTED:
         block = record.reader.read()
         if len(block) < record.content_length:
@@ -162,9 +166,9 @@ def _next_record(file: IO[bytes], start: int, is_gzip: bool) -> int | None:
     while chunk := file.read(_SCAN_BYTES):
         window += chunk
         for found in _candidates(window, is_gzip):
-            if len(window) - found >= _PROBE_BYTES or len(chunk) < _SCAN_BYTES:
-                if not is_gzip or _is_member(window[found : found + _PROBE_BYTES]):
-                    return at + found
+            is_whole = len(window) - found >= _PROBE_BYTES
+            if is_whole and (not is_gzip or _is_member(window[found : found + _PROBE_BYTES])):
+                return at + found
         kept = min(len(window), _PROBE_BYTES + 1)
         at += len(window) - kept
         window = window[-kept:]

@@ -22,8 +22,9 @@ MAX_URL_CHARS = 8_000
 # Parameters that say how a visitor came, never which picture is meant.
 # Source: each vendor's documentation of its click identifier: Google (utm_*, gclid, gclsrc, dclid,
 # wbraid, gbraid, _ga, _gl), Meta (fbclid, igshid), Microsoft (msclkid), X (twclid), TikTok
-# (ttclid), LinkedIn (li_fat_id), Yandex (yclid, _openstat), Mailchimp (mc_cid, mc_eid), HubSpot (_hsenc,
-# _hsmi), Marketo (mkt_tok), Adobe (s_cid), Matomo (mtm_*, pk_*), Vero (vero_id), Olytics (oly_*).
+# (ttclid), LinkedIn (li_fat_id), Yandex (yclid, _openstat), Mailchimp (mc_cid, mc_eid), HubSpot
+# (_hsenc, _hsmi), Marketo (mkt_tok), Adobe (s_cid), Matomo (mtm_*, pk_*), Vero (vero_id),
+# Olytics (oly_*).
 TRACKING = frozenset(
     [
         "gclid",
