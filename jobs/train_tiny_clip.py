@@ -172,12 +172,12 @@ def save(model: Any, path: Path) -> None:
 def main() -> None:
     """Train, save, and print the held-out measures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=20_000)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--scenes", type=int, default=12_000)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--peak-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=clip.SHIPPED_WEIGHTS)
     parser.add_argument("--measure-only", action="store_true", help="measure the weights in --out")
     args = parser.parse_args()

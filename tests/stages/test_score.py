@@ -210,7 +210,7 @@ def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
 def test_a_lost_tar_ends_the_stage_with_its_name(spark, tmp_path):
     store = write_web(tmp_path / "run", web())
     (tmp_path / "run/raw/part-00001.tar").unlink()
-    with pytest.raises(Exception, match="part-00001.tar is gone"):
+    with pytest.raises(Exception, match=r"part-00001\.tar is gone"):
         score(spark, store)
 
 
