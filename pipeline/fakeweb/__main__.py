@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import threading
 from dataclasses import asdict
 
 from pipeline.fakeweb.build import write_web
@@ -17,13 +18,13 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=DemoSection().pages)
     parser.add_argument("--seed", type=int, default=DemoSection().seed)
     args = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     write_web(args.folder, DemoSection(pages=args.pages, seed=args.seed))
     with serving(args.folder) as served:
         print(json.dumps(asdict(served), indent=1), flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("stopped")
+        stop.wait()
 
 
 if __name__ == "__main__":

@@ -113,4 +113,5 @@ PRIVATE_TARGETS = (
 # Canonical (WHATWG) spellings: 10.0.0.7 in IPv4-mapped IPv6 is ::ffff:a00:7.
 PRIVATE_LITERALS = ("192.168.1.10", "10.11.12.13", "172.16.0.9")
 MAPPED_LITERALS = ("[::ffff:a00:7]", "[::ffff:c0a8:10a]")
-CLOSED_PORT = 9  # "discard": nothing maps it to a port that listens
+# Above what systems hand out by themselves, and not among the ports that clients refuse.
+CLOSED_PORT = 64999
