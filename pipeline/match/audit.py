@@ -26,17 +26,13 @@ def audit(hashes: DataFrame, pairs: DataFrame, radius: int, rows: int, seed: int
     queries = np.ascontiguousarray(sample, dtype=np.int64).view(np.uint64)
     truth = hashes.mapInArrow(
         partial(brute_force, queries=queries, radius=radius), PAIRS_SCHEMA
-    ).distinct()
-    found = pairs.select("hash_a", "hash_b", F.lit(True).alias("is_found"))
-    counts = (
-        truth.join(found, ["hash_a", "hash_b"], "left")
-        .agg(F.count("*").alias("true_pairs"), F.count("is_found").alias("found_pairs"))
-        .first()
-    )
-    assert counts is not None  # an aggregate without groups has one row
+    ).persist()
+    true_pairs = truth.count()
+    found_pairs = pairs.join(F.broadcast(truth), ["hash_a", "hash_b"], "left_semi").count()
+    truth.unpersist()
     account = Account("audited_neighbours")
-    account.keep(counts["found_pairs"])
-    if missed := counts["true_pairs"] - counts["found_pairs"]:
+    account.keep(found_pairs)
+    if missed := true_pairs - found_pairs:
         account.drop(MatchReason.MISSED, missed)
     return account
 
@@ -44,7 +40,10 @@ def audit(hashes: DataFrame, pairs: DataFrame, radius: int, rows: int, seed: int
 def brute_force(
     batches: Iterator[pa.RecordBatch], queries: U64, radius: int
 ) -> Iterator[pa.RecordBatch]:
-    """Pairs within `radius` of a query and a row of `hash64`; a hash is no pair with itself."""
+    """Pairs within `radius` of a query and a row of hash64, each once over all batches.
+
+    queries are among the rows: a hash is no pair with itself, and two queries are one pair.
+    """
     import faiss
 
     from pipeline.match.kernel import flat_search
@@ -53,7 +52,7 @@ def brute_force(
     for batch in batches:
         hashes = column(batch, "hash64")
         met = flat_search(queries, hashes, radius)
-        other = met.distance > 0
-        left = queries.view(np.int64)[met.left[other]]
-        right = hashes.view(np.int64)[met.right[other]]
-        yield pair_batch(left, right, met.distance[other])
+        left = queries.view(np.int64)[met.left]
+        right = hashes.view(np.int64)[met.right]
+        once = (met.distance > 0) & ((left < right) | ~np.isin(hashes[met.right], queries))
+        yield pair_batch(left[once], right[once], met.distance[once])

@@ -17,11 +17,12 @@ _CHUNK_ROWS = 1 << 18
 PAIRS_SCHEMA = "hash_a long, hash_b long, distance int"
 
 
-def candidate_pairs(hashes: DataFrame, plan: BlockPlan, bucket_cap: int) -> DataFrame:
+def candidate_pairs(hashes: DataFrame, plan: BlockPlan, bucket_cap: int, tasks: int) -> DataFrame:
     """Pairs of hashes within the plan's radius: hash_a < hash_b (as signed), distance in bits.
 
     hashes: one long column, hash64, without repeats.
     bucket_cap: rows of a bucket above which it is cut again.
+    tasks: partitions the buckets are spread over.
     A row of the shuffle is 16 bytes: a bucket's number and a hash. One long column to sort by
     lets Spark sort by radix.
     """
@@ -32,7 +33,7 @@ def candidate_pairs(hashes: DataFrame, plan: BlockPlan, bucket_cap: int) -> Data
     bucket = key.bitwiseAND(F.lit(-MAX_TABLES).cast("long")).bitwiseOR(F.col("table").cast("long"))
     return (
         rows.select(bucket.alias("bucket"), "hash64")
-        .repartition("bucket")
+        .repartition(tasks, "bucket")
         .sortWithinPartitions("bucket")
         .mapInArrow(partial(search_sorted, plan=plan, bucket_cap=bucket_cap), PAIRS_SCHEMA)
     )

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 from pydantic import Field
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipeline.core.accounts import Account
@@ -27,6 +27,7 @@ from pipeline.match.radius import refuse_unsafe
 from pipeline.match.verify import VERIFIED_SCHEMA, node_pairs, verify
 
 MAX_RADIUS = 6
+_ROWS_PER_TASK = 100_000
 
 
 class MatchSection(StageSection):
@@ -60,11 +61,13 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
     config = ctx.config
     with watch(ctx.spark, "match: search"):
         pictures = ctx.read(IMAGES).where(F.col("status") == Status.OK.value)
-        nodes = distinct_pictures(pictures).persist()
+        total = pictures.count()
+        tasks = _tasks(ctx.spark, total)
+        nodes = distinct_pictures(pictures).coalesce(tasks).persist()
         searched = nodes.where(F.col("texture") >= config.min_texture)
-        hashes = searched.select("hash64").distinct().persist()
+        hashes = searched.select("hash64").distinct().coalesce(tasks).persist()
         distinct = hashes.count()
-        accounts, searched_rows = _picture_accounts(pictures, nodes, config.min_texture)
+        accounts, searched_rows = _picture_accounts(total, nodes, config.min_texture)
         expected = refuse_unsafe(
             distinct, config.radius, config.max_random_neighbours, widest=MAX_RADIUS
         )
@@ -79,7 +82,8 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
             expected_core_seconds=plan.seconds(distinct),
             expected_random_neighbours=expected,
         )
-        pairs = candidate_pairs(hashes, plan, config.bucket_cap).persist()
+        tasks = _tasks(ctx.spark, distinct * len(plan.masks))
+        pairs = candidate_pairs(hashes, plan, config.bucket_cap, tasks).persist()
         if config.audit_rows:
             accounts.append(_audited(ctx, hashes, pairs))
         judged = (
@@ -116,11 +120,14 @@ def distinct_pictures(pictures: DataFrame) -> DataFrame:
     )
 
 
-def _picture_accounts(
-    pictures: DataFrame, nodes: DataFrame, min_texture: int
-) -> tuple[list[Account], int]:
-    """Accounts of pictures and of nodes, and how many nodes are searched."""
-    total = pictures.count()
+def _tasks(spark: SparkSession, rows: int) -> int:
+    """Partitions for so many rows: few for few, since each costs a task with a Python worker."""
+    most = int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
+    return min(most, -(-rows // _ROWS_PER_TASK)) or 1
+
+
+def _picture_accounts(total: int, nodes: DataFrame, min_texture: int) -> tuple[list[Account], int]:
+    """Accounts of all `total` pictures and of nodes, and how many nodes are searched."""
     counts = nodes.agg(
         F.count("*").alias("nodes"),
         F.count(F.when(F.col("texture") >= min_texture, 1)).alias("searched"),
