@@ -87,7 +87,10 @@ class Release:
         path = posixpath.join(self._root, release.sidecar_path(entry.path))
         try:
             with self._fs.open(path, "rb") as file:
-                table = pq.read_table(file, columns=list(_COLUMNS), page_checksum_verification=True)
+                # Not read_table: it loads all of Arrow's dataset machinery, a third of a second.
+                table = pq.ParquetFile(file, page_checksum_verification=True).read(
+                    list(_COLUMNS), use_threads=False
+                )
         except FileNotFoundError:
             raise InputError(f"{path} is missing") from None
         except (OSError, ValueError) as error:  # what pyarrow raises on damage
