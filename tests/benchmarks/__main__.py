@@ -75,7 +75,7 @@ def run(workload: str) -> dict[str, Any] | None:
             [sys.executable, "-m", "tests.benchmarks", workload, "--child", str(result)],
             cwd=ROOT,
             start_new_session=True,
-            stdout=sys.stderr,
+            stdout=2,  # ours is the table
         )
         try:
             with machine.PeakMemory(process) as peak:
