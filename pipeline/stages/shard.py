@@ -48,7 +48,7 @@ _LICENCE_NOTE = (
 class ShardSection(StageSection):
     """`[shard]`."""
 
-    # Target; shards are evened out, so each has this many within half a shard's share.
+    # Target. The number of shards is rounded, and no two differ by more than one sample.
     samples_per_shard: int = Field(default=10_000, gt=0, le=10**7)
     name: str = Field(default="Pairmill release", min_length=1)
     # An identifier the Hugging Face Hub knows.
@@ -182,7 +182,9 @@ def _tar_bytes(store: Store, folder: str) -> dict[str, int]:
     """Size of every tar in a folder, by file name."""
     if not store.exists(folder):
         return {}
-    found = store.fs.ls(store.path(folder), detail=True)
+    fs = store.fs
+    fs.invalidate_cache()  # other processes have written there
+    found = fs.ls(store.path(folder), detail=True)
     files = {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in found}
     return {name: size for name, size in files.items() if name.endswith(".tar")}
 

@@ -8,6 +8,7 @@ from typing import IO, Any, NamedTuple
 
 import fsspec
 import google_crc32c
+import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.core import release
@@ -87,7 +88,10 @@ class Release:
         path = posixpath.join(self._root, release.sidecar_path(entry.path))
         try:
             with self._fs.open(path, "rb") as file:
-                table = pq.read_table(file, columns=list(_COLUMNS), page_checksum_verification=True)
+                # Not read_table: it loads all of Arrow's dataset machinery, a third of a second.
+                table = pq.ParquetFile(file, page_checksum_verification=True).read(
+                    list(_COLUMNS), use_threads=False
+                )
         except FileNotFoundError:
             raise InputError(f"{path} is missing") from None
         except (OSError, ValueError) as error:  # what pyarrow raises on damage
@@ -96,7 +100,9 @@ class Release:
             raise InputError(f"{path} has {table.num_rows} rows, not {entry.samples}")
         table = table.slice(start, max(0, stop - start))
         keys = table["key"].to_pylist()
-        return [keys, *(table[name].to_numpy().tolist() for name in _COLUMNS[1:])]
+        # Not to_numpy: it loads pandas, which takes longer than reading a shard.
+        numbers = (table[name].combine_chunks() for name in _COLUMNS[1:])
+        return [keys, *(np.from_dlpack(column).tolist() for column in numbers)]
 
 
 def _read(file: IO[bytes], path: str, start: int, rows: list[list[Any]]) -> Iterator[Sample]:

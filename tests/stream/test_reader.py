@@ -92,10 +92,12 @@ def test_damaged_metadata_is_an_input_error(folder: Path, tmp_path: Path) -> Non
         next(iter(Release(str(tmp_path))))
 
 
-def test_the_core_reader_needs_neither_torch_nor_spark() -> None:
+def test_reading_loads_neither_torch_nor_spark_nor_pandas(folder: Path) -> None:
     code = (
-        "import sys, pipeline.stream.reader;"
-        "print([m for m in ('torch', 'pyspark', 'webdataset', 'pandas') if m in sys.modules])"
+        "import sys; from pipeline.stream.reader import Release\n"
+        "print(sum(1 for _ in Release(sys.argv[1])), "
+        "[m for m in ('torch', 'pyspark', 'webdataset', 'pandas') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "23 []"

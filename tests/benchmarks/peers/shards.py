@@ -11,7 +11,7 @@ from tests.benchmarks import shards
 from tests.benchmarks.peers.compare import ROOT, Peer, alternate, call
 
 WEBDATASET = Peer(
-    "webdataset", ("webdataset==1.0.2", "numpy==2.4.0", "PyYAML==6.0.3", "braceexpand==0.1.7")
+    "webdataset", ("webdataset==1.0.2", "numpy==2.4.6", "PyYAML==6.0.3", "braceexpand==0.1.7")
 )
 _SIDE = ROOT / "tests" / "benchmarks" / "peers" / "webdataset_side.py"
 _PAIRS = 5
@@ -41,7 +41,7 @@ def run_write() -> dict[str, Any]:
 
 
 def run_read() -> dict[str, Any]:
-    """Both read the same tars from a warm page cache; ours verifies checksums, the peer has none."""
+    """Both read the same tars, in the page cache; ours verifies checksums, the peer has none."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         ours, peer, samples = _sides(work)
