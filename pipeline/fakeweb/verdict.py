@@ -1,4 +1,4 @@
-"""The evaluation of a run as text: what was found, what it should be, and what is not as expected."""
+"""The evaluation of a run as text: what was found, what it should be, what is unexpected."""
 
 import math
 from collections.abc import Iterator, Mapping

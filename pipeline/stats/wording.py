@@ -62,7 +62,10 @@ FIXED: Mapping[str, str] = {
 
 # Measure -> what is wrong below and above its bound. Any other measure is described by its field.
 _BOUNDED: Mapping[str, tuple[str, str]] = {
-    "aspect_ratio": ("longer side under {} times the shorter", "longer side over {} times the shorter"),
+    "aspect_ratio": (
+        "longer side under {} times the shorter",
+        "longer side over {} times the shorter",
+    ),
     "body_bytes": ("file smaller than {} bytes", "file larger than {} bytes"),
     "caption_alnum_ratio": ("letters and digits are under {} of the caption", ""),
     "caption_chars": ("caption shorter than {} characters", "caption longer than {} characters"),
