@@ -6,7 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONFIG ?= conf/demo.toml
 STAGES := extract dedupe download match score measure decide shard report
-PY := .venv/bin/python
+# What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
+PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 

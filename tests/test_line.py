@@ -23,7 +23,9 @@ SMALL = ("demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
 
 
 def start(root: Path, cores: int, *overrides: str) -> "subprocess.Popen[str]":
-    sets = [f"run.root={root}", *SMALL, *overrides]
+    # The web is written once, beside the first run, and served anew for each.
+    web = root.parent.parent / "line-web"
+    sets = [f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides]
     environment = os.environ | {"SPARK_ARGS": f"--master local[{cores}] --driver-memory 1g"}
     return subprocess.Popen(
         [
@@ -78,6 +80,38 @@ def test_end_tells_funnel_quality_and_how_to_read(milled: tuple[Path, str]) -> N
         assert part in output
 
 
+def test_every_pair_the_pages_hold_is_found(truth: dict[str, float]) -> None:
+    assert truth["extract.recall"] == 1.0
+    assert truth["extract.precision"] == 1.0
+
+
+def test_nothing_forbidden_is_requested_and_hosts_are_not_crowded(truth: dict[str, float]) -> None:
+    assert truth["consent.forbidden_requested"] == 0
+    assert truth["consent.withheld_stored"] == 0
+    assert truth["server.max_open_per_host"] <= 4  # download.host_concurrency
+
+
+def test_every_hostile_case_ends_in_its_own_status(truth: dict[str, float]) -> None:
+    cases = [key.split(".") for key in truth if key.startswith("download.") and key.count(".") == 3]
+    assert len(cases) >= 30
+    assert [case for case in cases if case[2] != case[3]] == []
+    assert truth["download.unknown"] == truth["download.missed"] == 0
+
+
+def test_near_duplicates_are_found_and_unrelated_pictures_are_not(truth: dict[str, float]) -> None:
+    assert truth["match.copy.recall"] == 1.0
+    assert truth["match.resize.recall"] >= 0.99
+    assert truth["match.recompress.recall"] >= 0.99
+    assert truth["match.unrelated_pictures_matched"] == 0
+
+
+def test_similarity_separates_right_from_wrong_captions(truth: dict[str, float]) -> None:
+    for area in ("score.auc", "score.auc_en", "score.auc_ko"):
+        assert truth[area] >= 0.9
+    assert truth["decide.precision"] >= 0.95
+    assert truth["decide.right_captions_passed"] >= 0.9
+
+
 def test_two_runs_with_other_core_counts_give_the_same_bytes(
     milled: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -101,7 +135,7 @@ def test_killed_in_download_score_and_shard_gives_the_same_bytes(
 ) -> None:
     root = tmp_path / "killed"
     for stage, sign in (
-        ("download", ["raw/.writing-*", "raw/part-*.tar"]),
+        ("download", ["raw/.writing-*", "raw/part-*"]),
         ("score", ["embeddings/.writing-*", "embeddings/part-*.parquet"]),
         ("shard", ["release.building/*.tar", "release.building/.writing-*"]),
     ):

@@ -13,7 +13,7 @@ export PYSPARK_PYTHON="$root/.venv/bin/python" PYSPARK_DRIVER_PYTHON="$root/.ven
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 # Local runs talk to themselves only.
 export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf} # log4j2.properties
 # shellcheck disable=SC2086
-exec "$root/.venv/bin/spark-submit" ${SPARK_ARGS:---properties-file "$root/conf/spark-local.conf" \
-  --driver-java-options "-Dlog4j2.configurationFile=file:$root/conf/log4j2.properties"} "$@" \
+exec "$root/.venv/bin/spark-submit" ${SPARK_ARGS:---properties-file "$root/conf/spark-local.conf"} "$@" \
   2> >(grep -v --line-buffered -E '^WARNING: Using incubator modules' >&2)

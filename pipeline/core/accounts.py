@@ -20,9 +20,15 @@ class Account:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: str, rows: int = 1) -> None:
-        """Count `rows` that came in and leave with `reason`."""
-        self.rows_in += rows
-        self.dropped[str(reason)] += rows
+        """Count `rows` that came in and leave with `reason`; nothing is noted of zero rows.
+
+        Raises ContractError for a negative number: more was counted as kept than came in.
+        """
+        if rows < 0:
+            raise ContractError(f"{rows} {self.unit} dropped as {reason}: more kept than came in")
+        if rows:
+            self.rows_in += rows
+            self.dropped[str(reason)] += rows
 
     def keep(self, rows: int = 1) -> None:
         """Count `rows` that came in and stay."""

@@ -54,9 +54,13 @@ class Context(Generic[C]):
 
         `work` puts rows in `sink.write` and its accounts in `sink.accounts`; the part is published
         when it returns. It must be picklable (a function of a module, or a partial of one).
-        Returns the accounts of all parts, those of earlier runs included.
+        Returns the accounts of all parts, those of earlier runs included. Where there is nothing to
+        do, the table is one part without rows.
         """
         self.store.sweep(table.name)
+        if not todo:
+            with self.store.publish_part(table, 0):
+                return []
         done = self.store.committed(table)
         missing = [(part, payload) for part, payload in todo if part not in done]
         if missing:

@@ -1,12 +1,14 @@
 """Stage records: what was run with which config on which inputs, and what it counted.
 
-`_stages/<stage>.json` is written as "started" before a stage touches anything and as "done" when
-it has committed all it writes. It is what makes a rerun skip, continue or refuse.
+`_stages/<stage>.json` is written as "started" before a stage touches anything, as "done" when it
+has committed all it writes, and as "discarded" before what it wrote is removed. It is what makes a
+rerun skip, continue or refuse.
 """
 
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pipeline
@@ -14,6 +16,8 @@ from pipeline.core.accounts import Account
 from pipeline.core.errors import ConfigError, ContractError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
+
+_DISCARDED = "discarded"
 
 
 def digest(data: object) -> str:
@@ -68,7 +72,9 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
 def refuse_other_config(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
     """Raise ConfigError when the folder holds this stage, begun or done, with another config."""
     record = load(store, stage.name)
-    changed = differences(record["config"], identity) if record else []
+    if record is None or record["state"] == _DISCARDED:
+        return
+    changed = differences(record["config"], identity)
     if changed:
         raise ConfigError(
             f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
@@ -98,8 +104,26 @@ def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) 
     return record
 
 
-def discard(store: Store, stage: Stage) -> None:
-    """Forget a stage and remove what it wrote."""
+def discard(store: Store, stages: Sequence[Stage]) -> None:
+    """Forget stages and remove what they wrote.
+
+    All are marked before anything is removed, the last of the line first: after a kill at any
+    point, no stage counts as done whose output or input is gone, and the next run goes on.
+    """
+    for stage in reversed(stages):
+        record = load(store, stage.name)
+        if record is not None:
+            store.write_json(path(stage.name), record | {"state": _DISCARDED})
+    for stage in stages:
+        _remove(store, stage)
+
+
+def is_discarded(record: dict[str, Any]) -> bool:
+    """True when a stage's output was being removed."""
+    return bool(record["state"] == _DISCARDED)
+
+
+def _remove(store: Store, stage: Stage) -> None:
     for table in stage.writes:
         store.remove(table.name)
     for folder in stage.folders:

@@ -74,8 +74,7 @@ def run(
     _check_disk(store)
     with open_log(store) as log:
         if redo:
-            for stage in _from(line, chosen[0]):
-                records.discard(store, stage)
+            records.discard(store, line[line.index(chosen[0]) :])
         done = []
         for stage in chosen:
             record = _finished(store, stage, line)
@@ -107,10 +106,6 @@ def _check_disk(store: Store) -> None:
             )
 
 
-def _from(line: Line, first: Stage) -> list[Stage]:
-    return list(line[line.index(first) :])
-
-
 def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
     """The stage's record if it is done on the present inputs.
 
@@ -120,8 +115,8 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
     if record is None:
         return None
     reads = records.inputs(store, stage, line)
-    if record["inputs"] != reads:
-        records.discard(store, stage)
+    if record["inputs"] != reads or records.is_discarded(record):
+        records.discard(store, [stage])
         return None
     return record if record["state"] == "done" else None
 

@@ -56,6 +56,9 @@ def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:
     wanted = from_arrow_schema(table.schema)
     parts = store.committed(table)
     files = list(parts.values()) or [store.path(table.name)]
+    if table.partition and not store.fs.glob(store.path(table.name, f"{table.partition}=*")):
+        # Spark writes no file at all for a partitioned table without rows.
+        return spark.createDataFrame([], wanted)
     rows = spark.read.parquet(*files)
     check_schema(rows, table)
     return spark.read.schema(wanted).parquet(*files)

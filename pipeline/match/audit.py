@@ -32,8 +32,7 @@ def audit(hashes: DataFrame, pairs: DataFrame, radius: int, rows: int, seed: int
     truth.unpersist()
     account = Account("audited_neighbours")
     account.keep(found_pairs)
-    if missed := true_pairs - found_pairs:
-        account.drop(MatchReason.MISSED, missed)
+    account.drop(MatchReason.MISSED, true_pairs - found_pairs)
     return account
 
 

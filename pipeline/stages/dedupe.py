@@ -134,11 +134,9 @@ def _accounts(
     pairs, images = Account("pairs"), Account("images")
     pairs.keep(kept)
     images.keep(candidates)
-    if held_pairs:
-        pairs.drop(DropReason.REGISTERED, held_pairs)
-        images.drop(DropReason.REGISTERED, held_images)
-    if repeats := rows_in - kept - held_pairs:
-        pairs.drop(DropReason.DUPLICATE_PAIR, repeats)
+    pairs.drop(DropReason.REGISTERED, held_pairs)
+    images.drop(DropReason.REGISTERED, held_images)
+    pairs.drop(DropReason.DUPLICATE_PAIR, rows_in - kept - held_pairs)
     return [pairs, images]
 
 

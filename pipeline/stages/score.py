@@ -96,8 +96,7 @@ def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> 
         (captions, DropReason.SAME_CAPTION, pairs),
         (compared, DropReason.NO_SCORE, pairs),
     ):
-        if rows_in != account.rows_in:
-            account.drop(reason, rows_in - account.rows_in)
+        account.drop(reason, rows_in - account.rows_in)
     return [pictures, captions, compared]
 
 
@@ -213,8 +212,7 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
             ):
                 sink.write(batch)
                 pictures.keep(batch.num_rows)
-                if unreadable:
-                    pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
+                pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
     for batch in embed_captions(model, texts, size):
         sink.write(batch)
         captions.keep(batch.num_rows)

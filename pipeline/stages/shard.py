@@ -72,8 +72,7 @@ def build(ctx: Context[ShardSection]) -> list[Account]:
     sizes = [_first(s + 1, samples, shards) - _first(s, samples, shards) for s in range(shards)]
     accounts = ctx.run_parts(SHARDS, partial(build_shard, job), list(enumerate(sizes)))
     lost = Account("samples")
-    if plan["no_score"]:
-        lost.drop(DropReason.NO_SCORE, plan["no_score"])
+    lost.drop(DropReason.NO_SCORE, plan["no_score"])
     _publish(ctx, folder, shards, measures)
     for shard in ctx.store.fs.glob(ctx.store.path(_INPUTS, "shard=*")):
         ctx.store.fs.rm(shard, recursive=True)

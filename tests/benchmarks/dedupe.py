@@ -12,13 +12,14 @@ from pipeline.core.spark import session
 from pipeline.core.storage import Store
 from pipeline.core.tables import PAIRS
 from pipeline.stages.dedupe import STAGE, DedupeSection, build
+from tests.benchmarks.machine import spark_cpu_seconds
 
 _PAIRS = 200_000
 _FILES = 4
 
 
 def run(scale: float = 1.0) -> dict[str, object]:
-    """Zipf-like images, captions and domains; wall time of the stage on this machine's cores."""
+    """Zipf-like images, captions and domains; cpu_seconds are the JVM's and this process's."""
     spark = session("bench dedupe")
     rows = max(int(_PAIRS * scale), 1000)
     with tempfile.TemporaryDirectory() as root:
@@ -29,18 +30,15 @@ def run(scale: float = 1.0) -> dict[str, object]:
                 sink.write(_pairs(rng, rows // _FILES, rows))
         section = DedupeSection(parts=16, giant_domain_images=rows // 10)
         ctx = Context(STAGE.name, spark, store, section, {STAGE.name: section}, {})
-        started = time.perf_counter()
+        cpu, started = spark_cpu_seconds(spark), time.perf_counter()
         accounts = {a.unit: a for a in build(ctx)}
-        seconds = time.perf_counter() - started
-    cores = spark.sparkContext.defaultParallelism
+        seconds, cpu = time.perf_counter() - started, spark_cpu_seconds(spark) - cpu
     items = accounts["pairs"].rows_in
     return {
         "workload": "dedupe",
         "items": items,
         "seconds": seconds,
-        # The JVM's own time is not seen from here: every core counts as busy.
-        "cpu_seconds": seconds * cores,
-        "items_per_core_second": items / (seconds * cores),
+        "cpu_seconds": cpu,
         "kept_pairs": accounts["pairs"].kept,
         "candidates": accounts["images"].kept,
     }

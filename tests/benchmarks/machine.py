@@ -3,9 +3,11 @@
 import os
 import platform
 import re
+import resource
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 _POLL_S = 0.2
 
@@ -69,3 +71,31 @@ def _session_kb(session: int) -> int:
         except (OSError, IndexError):  # it ended meanwhile
             continue
     return total
+
+
+def spark_cpu_seconds(spark: Any) -> float:
+    """CPU time so far of this process, the JVM and its Python workers, ended ones included."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    tick = os.sysconf("SC_CLK_TCK")
+    jvm = int(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
+    total = own.ru_utime + own.ru_stime
+    for pid in [jvm, *_descendants(jvm)]:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended; its parent has its time
+        # Fields 14 to 17 of proc(5): user, system, and those of the children waited for.
+        total += sum(int(value) for value in stat[11:15]) / tick
+    return total
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            direct = [int(child) for child in children.read_text().split()]
+        except OSError:
+            continue
+        for child in direct:
+            found += [child, *_descendants(child)]
+    return found

@@ -1,10 +1,7 @@
 """How fast `match` finds every near-duplicate: Spark, block tables, audit and verification."""
 
-import os
-import resource
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
 from pipeline.match.blocks import choose_plan
 from pipeline.stages import match
+from tests.benchmarks.machine import spark_cpu_seconds
 
 HASHES = 200_000
 DUPLICATE_SHARE = 0.3
@@ -38,9 +36,9 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         section = match.MatchSection()
         sections = {"run": RunSection(root=root), "match": section}
         context: Context[Any] = Context("match", spark, store, section, sections, {})
-        cpu, started = _cpu_seconds(spark), time.perf_counter()
+        cpu, started = spark_cpu_seconds(spark), time.perf_counter()
         accounts = {account.unit: account for account in match.build(context)}
-        seconds, cpu = time.perf_counter() - started, _cpu_seconds(spark) - cpu
+        seconds, cpu = time.perf_counter() - started, spark_cpu_seconds(spark) - cpu
     pairs, audited = accounts["candidate_pairs"], accounts["audited_neighbours"]
     plan = choose_plan(accounts["searched_pictures"].kept, section.radius)
     if pairs.kept < planted:
@@ -115,31 +113,3 @@ def _images(
     }
     columns = [given.get(f.name, pa.nulls(rows, f.type)) for f in IMAGES.schema]
     return pa.Table.from_arrays(columns, schema=IMAGES.schema)
-
-
-def _cpu_seconds(spark: Any) -> float:
-    """CPU time so far of this process, the JVM and its Python workers, ended ones included."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    tick = os.sysconf("SC_CLK_TCK")
-    jvm = int(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
-    total = own.ru_utime + own.ru_stime
-    for pid in [jvm, *_descendants(jvm)]:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended; its parent has its time
-        # Fields 14 to 17 of proc(5): user, system, and those of the children waited for.
-        total += sum(int(value) for value in stat[11:15]) / tick
-    return total
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            direct = [int(child) for child in children.read_text().split()]
-        except OSError:
-            continue
-        for child in direct:
-            found += [child, *_descendants(child)]
-    return found

@@ -33,3 +33,11 @@ def test_merge_keeps_every_count(rows: list[tuple[str, int, str]]) -> None:
 def test_units_do_not_mix() -> None:
     with pytest.raises(ContractError, match="records"):
         Account("links").add(Account("records"))
+
+
+def test_no_rows_give_no_reason_and_less_than_none_is_refused() -> None:
+    account = Account("links")
+    account.drop("none", 0)
+    assert account.to_json() == {"unit": "links", "in": 0, "kept": 0, "dropped": {}}
+    with pytest.raises(ContractError, match="more kept than came in"):
+        account.drop("lost", -1)

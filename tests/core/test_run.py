@@ -14,8 +14,9 @@ from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
 from pipeline.core.run import explain, guarded, run
+from pipeline.core.spark import read_table
 from pipeline.core.stage import Stage, StageSection
-from pipeline.core.storage import PartSink
+from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import Table, column
 
 pytestmark = pytest.mark.spark
@@ -56,9 +57,10 @@ def build_source(context: Context[SourceSection]) -> list[Account]:
 def build_even(context: Context[StageSection]) -> list[Account]:
     rows = context.read(SOURCE)
     even = rows.where(F.col("n") % 2 == 0).withColumn("digit", (F.col("n") % 10).cast("int"))
-    account = Account("numbers", rows_in=rows.count())
-    account.kept = context.write(EVEN, even)
-    account.dropped["odd"] = rows.where(F.col("n") % 2 == 1).count()
+    account = Account("numbers")
+    account.keep(context.write(EVEN, even))
+    account.drop("odd", rows.where(F.col("n") % 2 == 1).count())
+    account.rows_in = rows.count()
     return [account]
 
 
@@ -149,3 +151,33 @@ def test_guarded_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(refuse) == 2
     assert capsys.readouterr().err == "pairmill: unknown key a.b\n"
     assert guarded(lambda: None) == 0
+
+
+def test_killed_while_discarding_leaves_nothing_that_counts_as_done(
+    spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["source", "even"], LINE, config(tmp_path))
+    removed: list[str] = []
+
+    def killed(store: Store, relative: str) -> None:
+        removed.append(relative)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(["source"], LINE, config(tmp_path, parts=2), redo=True)
+    assert removed == ["source"]
+    # The command that was cut, without --redo; then what was made from what is gone.
+    run(["source"], LINE, config(tmp_path, parts=2))
+    assert len(list((tmp_path / "source").glob("part-*"))) == 2
+    assert run(["even"], LINE, config(tmp_path, parts=2))[0]["accounts"][0]["in"] == 20
+
+
+def test_stages_without_rows_leave_tables_without_rows(spark: Any, tmp_path: Path) -> None:
+    (_, even) = run(["source", "even"], LINE, config(tmp_path, parts=0))
+    assert even["accounts"] == [{"unit": "numbers", "in": 0, "kept": 0, "dropped": {}}]
+    store = Store(str(tmp_path))
+    for table in (SOURCE, EVEN):
+        rows = read_table(spark, store, table)
+        assert (rows.columns, rows.count()) == (table.schema.names, 0)
