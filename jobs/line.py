@@ -17,9 +17,10 @@ from pipeline.core.run import guarded, load_config, run
 from pipeline.core.storage import Store
 from pipeline.fakeweb.build import write_web
 from pipeline.fakeweb.config import DemoSection
-from pipeline.fakeweb.evaluate import evaluate, render
+from pipeline.fakeweb.evaluate import evaluate
 from pipeline.fakeweb.replay import replaying
 from pipeline.fakeweb.serving import Served, serving
+from pipeline.fakeweb.verdict import render
 from pipeline.stages import extract
 from pipeline.stages.line import LINE
 from pipeline.stats.funnel import funnel, render_funnel

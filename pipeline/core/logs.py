@@ -48,19 +48,25 @@ def open_log(store: Store) -> Iterator[Any]:
 
 
 def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
-    """What a stage did, for people: in, kept, dropped by reason, rate, where the output is."""
+    """What a stage did, for people: in, kept, dropped by reason, rate, where the output is.
+
+    Counts stand in one column, whatever the length of units and reasons.
+    """
     seconds = record["seconds"]
     lines = [
         f"{stage.name}: {seconds:.1f} s -> {', '.join(store.path(t.name) for t in stage.writes)}"
     ]
-    for account in record["accounts"]:
-        rate = account["in"] / seconds if seconds else 0.0
-        lines.append(
-            f"  {account['unit']:8} {account['in']:>10,} in {account['kept']:>10,} kept"
-            f"  ({rate:,.0f}/s)"
-        )
+    accounts = record["accounts"]
+    names = [a["unit"] for a in accounts] + [f"  {r}" for a in accounts for r in a["dropped"]]
+    wide = max(map(len, names), default=0) + 4
+    for account in accounts:
+        rows_in, dropped = account["in"], account["dropped"]
+        rate = rows_in / seconds if seconds else 0.0
+        unit = account["unit"].replace("_", " ")
+        of_in = f"{rows_in:,} in, {rate:,.0f}/s"
+        lines.append(f"  {unit:{wide}} {account['kept']:>12,} kept of {of_in}")
         lines += [
-            f"    {reason:28} {rows:>10,}  {rows / account['in']:6.1%}"
-            for reason, rows in account["dropped"].items()
+            f"  {'  ' + reason:{wide}} {rows:>12,} {rows / rows_in:6.1%} dropped"
+            for reason, rows in dropped.items()
         ]
     return "\n".join(lines)

@@ -8,9 +8,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
+from pipeline.fakeweb.ranking import auc
 
 Figures = dict[str, float | int]
 Relation = tuple[Any, ...]
@@ -221,19 +221,6 @@ def _similarity(db: duckdb.DuckDBPyConnection) -> Figures:
     return figures
 
 
-def auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Share of (positive, negative) pairs in which the positive is larger; ties count one half.
-
-    float64 [n] and [m]; NaN when either is empty. Source: Mann and Whitney, 1947.
-    """
-    if not len(positive) or not len(negative):
-        return float("nan")
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    up_to = np.searchsorted(ordered, positive, side="right")
-    return float((below + up_to).mean() / 2 / len(negative))
-
-
 def _captions(db: duckdb.DuckDBPyConnection) -> Figures:
     """What became of downloaded pairs by the worth of their captions; precision of the release."""
     rows = db.execute("""
@@ -260,24 +247,3 @@ def _captions(db: duckdb.DuckDBPyConnection) -> Figures:
     figures["decide.precision"] = _share(kept_right, kept_all)
     figures["decide.right_captions_passed"] = _share(right - blamed, right)
     return figures
-
-
-def render(figures: Figures) -> str:
-    """The figures for a console: one line each, statuses that are not as expected marked."""
-    lines = []
-    section = ""
-    for name, value in figures.items():
-        head, _, rest = name.partition(".")
-        if head != section:
-            section = head
-            lines.append(head)
-        parts = rest.split(".")
-        if len(parts) == 3:  # kind, expected status, status
-            kind, expected, got = parts
-            mark = "" if expected == got else f"   <- expected {expected}"
-            lines.append(f"  {kind:28} {got:20} {value:>8,}{mark}")
-        elif isinstance(value, float):
-            lines.append(f"  {rest.replace('.', ' ').replace('_', ' '):49} {value:>8.4f}")
-        else:
-            lines.append(f"  {rest.replace('.', ' ').replace('_', ' '):49} {value:>8,}")
-    return "\n".join(lines)

@@ -20,6 +20,7 @@ from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchReason, MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import IMAGES, NEIGHBORS
+from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
 from pipeline.match.blocks import choose_plan
 from pipeline.match.candidates import candidate_pairs
@@ -33,13 +34,15 @@ _ROWS_PER_TASK = 100_000
 class MatchSection(StageSection):
     """`[match]`.
 
+    Pictures below `download.min_texture` are not searched: flat ones share hashes by construction,
+    and there their fingerprint is the received bytes' alone.
+
     radius: bits of hash64 that near-duplicates may differ in, inclusive. 4 finds every one of 350
         photographs again after resizing to 50% and 25% and recompression to JPEG quality 30.
     radius256: bits of hash256, inclusive. Measured on the same photographs: at most 30 after those
         changes, 38 after cropping 2%; two different photographs (61,075 pairs) are at least 90
         apart. PDQ uses 31 of its 256 bits (Facebook, "The TMK+PDQF Video-Hashing Algorithm and
         the PDQ Image-Hashing Algorithm", 2019).
-    min_texture: pictures below it are not searched: flat ones share hashes by construction.
     aspect_tolerance: relative difference of width / height that is still the same shape.
     bucket_cap: rows of a bucket above which it is cut again; changes speed only.
     audit_rows: hashes that are searched by brute force to check the search; 0 for none.
@@ -49,7 +52,6 @@ class MatchSection(StageSection):
 
     radius: int = Field(default=4, ge=0, le=MAX_RADIUS)
     radius256: int = Field(default=40, ge=0, le=256)
-    min_texture: int = Field(default=20, ge=0, le=100)
     aspect_tolerance: float = Field(default=0.1, ge=0)
     bucket_cap: int = tuning(4096, ge=2)
     audit_rows: int = tuning(1000, ge=0)
@@ -59,15 +61,17 @@ class MatchSection(StageSection):
 def build(ctx: Context[MatchSection]) -> list[Account]:
     """Write `neighbors`. Raises ConfigError for an unsafe radius, PairmillError for a lost pair."""
     config = ctx.config
+    download = ctx.sections["download"]
+    assert isinstance(download, DownloadSection)
     with watch(ctx.spark, "match: search"):
         pictures = ctx.read(IMAGES).where(F.col("status") == Status.OK.value)
         total = pictures.count()
         tasks = _tasks(ctx.spark, total)
         nodes = distinct_pictures(pictures).coalesce(tasks).persist()
-        searched = nodes.where(F.col("texture") >= config.min_texture)
+        searched = nodes.where(F.col("texture") >= download.min_texture)
         hashes = searched.select("hash64").distinct().coalesce(tasks).persist()
         distinct = hashes.count()
-        accounts, searched_rows = _picture_accounts(total, nodes, config.min_texture)
+        accounts, searched_rows = _picture_accounts(total, nodes, download.min_texture)
         expected = refuse_unsafe(
             distinct, config.radius, config.max_random_neighbours, widest=MAX_RADIUS
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.storage import Store
+from pipeline.stats.charts import share
 
 ORDER = (
     "extract",
@@ -80,19 +81,27 @@ def funnel(root: str) -> list[Step]:
     return steps(load_records(Store(root)))
 
 
-def render_funnel(found: Sequence[Step], reasons: int = 4) -> str:
-    """A table for the console: one line per stage and unit, with its most frequent reasons."""
-    lines = [f"{'stage':<10} {'unit':<12} {'in':>14} {'kept':>14} {'share':>7}  dropped"]
+def render_funnel(found: Sequence[Step], reasons: int = 3) -> str:
+    """A table for the console, 100 columns: a line per stage and unit, then its main reasons.
+
+    Reasons stand below their stage, one a line; those beyond `reasons` are summed in a last line.
+    """
+    lines = [f"{'stage':<10} {'what':<20} {'in':>15} {'kept':>15} {'share':>7} {'seconds':>9}"]
     stage = ""
     for step in found:
-        name = step.stage if step.stage != stage else ""
+        is_first = step.stage != stage
         stage = step.stage
-        shown = [f"{reason} {rows:,}" for reason, rows in list(step.dropped.items())[:reasons]]
-        if len(step.dropped) > reasons:
-            rest = sum(list(step.dropped.values())[reasons:])
-            shown.append(f"{len(step.dropped) - reasons} more {rest:,}")
+        name, seconds = (stage, f"{step.seconds:>9,.1f}") if is_first else ("", "")
         lines.append(
-            f"{name:<10} {step.unit:<12} {step.rows_in:>14,} {step.kept:>14,} "
-            f"{step.kept_share:>7.1%}  {', '.join(shown)}".rstrip()
+            f"{name:<10} {step.unit.replace('_', ' '):<20} {step.rows_in:>15,} {step.kept:>15,} "
+            f"{step.kept_share:>7.1%} {seconds}".rstrip()
         )
+        items = list(step.dropped.items())
+        # One reason more takes the line that would sum up the rest.
+        shown = items if len(items) <= reasons + 1 else items[:reasons]
+        rest = items[len(shown) :]
+        if rest:
+            shown = [*shown, (f"{len(rest)} other reasons", sum(rows for _, rows in rest))]
+        for reason, rows in shown:
+            lines.append(f"{'':11}- {reason:<34} {-rows:>15,} {share(rows, step.rows_in):>7}")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from pipeline.core.context import Context
 from pipeline.core.spark import session
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
+from pipeline.fetch.settings import DownloadSection
 from pipeline.match.blocks import choose_plan
 from pipeline.stages import match
 from tests.benchmarks.machine import spark_cpu_seconds
@@ -34,7 +35,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         spark = session("benchmark match")
         spark.range(1).count()  # the session's own start is not the search's cost
         section = match.MatchSection()
-        sections = {"run": RunSection(root=root), "match": section}
+        sections = {"run": RunSection(root=root), "match": section, "download": DownloadSection()}
         context: Context[Any] = Context("match", spark, store, section, sections, {})
         cpu, started = spark_cpu_seconds(spark), time.perf_counter()
         accounts = {account.unit: account for account in match.build(context)}

@@ -11,7 +11,9 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.core.ids import text_id
 from pipeline.core.tables import DECISIONS, IMAGES, NEIGHBORS, SCORES
-from pipeline.fakeweb.evaluate import auc, evaluate, render
+from pipeline.fakeweb.evaluate import evaluate
+from pipeline.fakeweb.ranking import auc
+from pipeline.fakeweb.verdict import render
 
 
 def _filler(kind: pa.DataType):
@@ -100,8 +102,9 @@ def test_a_perfect_run(run, perfect):
     assert figures["score.auc"] == figures["score.auc_en"] == figures["score.auc_ko"] == 1
     assert figures["decide.precision"] == figures["decide.right_captions_passed"] == 1
     text = render(figures)
-    assert "expected" not in text.replace("pairs expected", "").replace("as expected", "")
+    assert text.endswith("Everything as expected.") and "!" not in text
     assert "slow_drip" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_missed_and_invented_pairs(run, perfect):
@@ -118,6 +121,7 @@ def test_forbidden_requests_and_crowding_show(run, perfect, truth):
     line = {"host": forbidden["host"], "image": forbidden["image_id"].hex(), "open": 7}
     figures = run(perfect, [line, line, {"host": "x", "image": None, "open": 1}])
     assert figures["consent.forbidden_requested"] == 1
+    assert "! 1 of " in render(figures)
     assert figures["server.max_open_per_host"] == 7
     assert figures["server.requests"] == 3
 
@@ -129,7 +133,10 @@ def test_a_wrong_status_shows_with_both(run, perfect, truth):
     figures = run(perfect)
     assert figures["download.bomb.too_many_pixels.timeout"] == 1
     assert figures["download.as_expected"] == figures["download.images"] - 1
-    assert "timeout                     1   <- expected too_many_pixels" in render(figures)
+    text = render(figures)
+    (line,) = [line for line in text.splitlines() if "<- expected too_many_pixels" in line]
+    assert line.split()[:4] == ["!", "bomb", "timeout", "1"]
+    assert text.endswith("2 lines marked ! need a look.")  # the line and the total above it
 
 
 def test_unrelated_pictures_matched_and_variants_missed(run, perfect):
@@ -145,6 +152,9 @@ def test_unrelated_pictures_matched_and_variants_missed(run, perfect):
     assert figures["match.unrelated_pictures_matched"] == 1
     assert figures["match.resize.recall"] == 0
     assert figures["match.copy.recall"] == 1
+    flagged = [line.split()[1] for line in render(figures).splitlines() if line.startswith("!")]
+    assert {"resize", "recompress", "unrelated"} <= set(flagged)
+    assert not {"crop", "mirror", "copy"} & set(flagged)
 
 
 def test_wrong_captions_kept_and_right_ones_blamed(run, perfect, truth):

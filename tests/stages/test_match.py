@@ -15,6 +15,7 @@ from pipeline.core.errors import ConfigError, ContractError, PairmillError
 from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES, NEIGHBORS
+from pipeline.fetch.settings import DownloadSection
 from pipeline.match import blocks
 from pipeline.match.candidates import search_sorted
 from pipeline.match.verify import hash256_distance
@@ -34,7 +35,7 @@ def context(spark: Any, root: Path, rows: list[dict[str, Any]], **config: Any) -
     with store.publish_part(IMAGES, 0) as sink:
         sink.write(images_table(rows))
     section = match.MatchSection(**config)
-    sections = {"run": RunSection(root=str(root)), "match": section}
+    sections = {"run": RunSection(root=str(root)), "match": section, "download": DownloadSection()}
     return Context("match", spark, store, section, sections, {})
 
 

@@ -1,0 +1,171 @@
+"""Reasons and consent in plain words, for people who do not know the code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.core.filter import Filter
+from pipeline.core.reasons import DropReason, LinkReason, MatchReason, RecordReason, Status
+from pipeline.stats.charts import number
+
+# One sentence per reason; several vocabularies share `bad_url`.
+FIXED: Mapping[str, str] = {
+    RecordReason.NOT_A_PAGE: "not a page: a request, a header, a picture",
+    RecordReason.NOT_HTML: "the page is not HTML",
+    RecordReason.HTTP_STATUS: "the page was not answered with 200",
+    RecordReason.TRUNCATED: "the archive ends inside the record",
+    RecordReason.CORRUPT: "the record cannot be unpacked",
+    RecordReason.TOO_LARGE: "larger than the limit in bytes",
+    RecordReason.UNPARSABLE: "the content is not what it claims to be",
+    LinkReason.NO_CAPTION: "the image has no text beside it",
+    LinkReason.DATA_URL: "the image is inside the page, without a URL",
+    LinkReason.BAD_URL: "not a URL",
+    LinkReason.NOT_HTTP: "the URL is neither http nor https",
+    LinkReason.OVER_PAGE_CAP: "beyond the most links taken from one page",
+    Status.OK: "downloaded",
+    Status.OPTED_OUT: "the page or the image's own header opts out",
+    Status.ROBOTS: "robots.txt forbids it",
+    Status.ROBOTS_UNAVAILABLE: "robots.txt cannot be had, so it counts as forbidden",
+    Status.PRIVATE_ADDRESS: "leads to an address that is not public",
+    Status.DNS: "the host's name has no address",
+    Status.CONNECT: "the host takes no connection",
+    Status.TLS: "no secure connection could be made",
+    Status.TIMEOUT: "took too long",
+    Status.DISCONNECTED: "the connection ended too early",
+    Status.TOO_MANY_REDIRECTS: "redirected too often",
+    Status.BAD_REDIRECT: "redirected to nowhere, or to something that is not the web",
+    Status.BAD_RESPONSE: "the answer is not proper HTTP",
+    Status.HTTP_403: "the server forbids it (403)",
+    Status.HTTP_404: "no longer there (404)",
+    Status.HTTP_410: "gone for good (410)",
+    Status.HTTP_429: "the server asks for fewer requests (429)",
+    Status.HTTP_4XX: "the server refuses (another 4xx code)",
+    Status.HTTP_5XX: "the server failed (5xx)",
+    Status.HOST_GIVEN_UP: "not asked for: its host failed too often",
+    Status.TOO_MANY_PIXELS: "more pixels than the limit",
+    Status.EMPTY: "an empty answer",
+    Status.NOT_AN_IMAGE: "not an image, whatever its header says",
+    Status.DECODE: "the image is broken",
+    Status.TOO_SMALL: "too small to train on",
+    Status.PLACEHOLDER: "a stand-in: the host has this picture behind many URLs",
+    MatchReason.SAME_FINGERPRINT: "the same picture is there already, under another URL",
+    MatchReason.LOW_TEXTURE: "too flat to be compared",
+    MatchReason.HASH256_DIFFERS: "alike at a glance, but the wider hash differs",
+    MatchReason.SHAPE_DIFFERS: "alike, but of another shape",
+    MatchReason.MISSED: "missed by the search: a bug",
+    DropReason.DUPLICATE_PAIR: "the same image with the same caption, on another page",
+    DropReason.REGISTERED: "an earlier crawl holds the image",
+    DropReason.NO_SCORE: "no similarity could be computed",
+    DropReason.SAME_PICTURE: "embedded already: the same bytes under another URL",
+    DropReason.SAME_CAPTION: "embedded already: the same caption elsewhere",
+    DropReason.UNREADABLE_PICTURE: "the stored picture cannot be read",
+}
+
+# Measure -> what is wrong below and above its bound. Any other measure is described by its field.
+_BOUNDED: Mapping[str, tuple[str, str]] = {
+    "aspect_ratio": (
+        "longer side under {} times the shorter",
+        "longer side over {} times the shorter",
+    ),
+    "body_bytes": ("file smaller than {} bytes", "file larger than {} bytes"),
+    "caption_alnum_ratio": ("letters and digits are under {} of the caption", ""),
+    "caption_chars": ("caption shorter than {} characters", "caption longer than {} characters"),
+    "caption_images": ("", "boilerplate: the caption is on more than {} images"),
+    "caption_repetition_ratio": ("", "the caption repeats itself: over {} of it"),
+    "caption_special_ratio": ("", "special characters are over {} of the caption"),
+    "caption_words": ("caption of fewer than {} words", "caption of more than {} words"),
+    "clip_similarity": (
+        "the caption does not fit the picture: similarity under {}",
+        "similarity over {}: the picture may show the caption itself",
+    ),
+    "frames": ("", "animated: more frames than {}"),
+    "has_personal_data": ("", "the caption holds personal data"),
+    "image_min_side": ("shorter side under {} pixels", "shorter side over {} pixels"),
+    "is_consented": ("an opt-out is known", ""),
+    "is_filename_like": ("", "the caption is a file name"),
+    "is_language_allowed": ("the caption is not in a wanted language", ""),
+    "is_representative": ("near-duplicate of a picture that is kept", ""),
+    "texture": ("nearly flat picture: texture under {}", "texture over {}"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The tightest bounds on a measure, and which filter sets each; None where a side is open."""
+
+    low: float | None = None
+    high: float | None = None
+    low_filter: str = ""
+    high_filter: str = ""
+    doc: str = ""
+    unit: str = ""
+
+
+def limits(
+    filters: Mapping[str, Filter], fields: Mapping[str, tuple[str, str]]
+) -> dict[str, Limit]:
+    """Measure -> its tightest bounds. fields: measure -> (doc, unit)."""
+    found: dict[str, Limit] = {}
+    for name, flt in filters.items():
+        for bound in flt.bounds():
+            known = found.get(bound.measure, Limit())
+            low, high = (known.low, known.low_filter), (known.high, known.high_filter)
+            if bound.low is not None and (known.low is None or bound.low > known.low):
+                low = (bound.low, name)
+            if bound.high is not None and (known.high is None or bound.high < known.high):
+                high = (bound.high, name)
+            doc, unit = fields.get(bound.measure, ("", ""))
+            found[bound.measure] = Limit(low[0], high[0], low[1], high[1], doc, unit)
+    return found
+
+
+def words(name: str) -> str:
+    """A name of the code as words."""
+    return name.replace("_", " ")
+
+
+def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
+    """What a reason means, e.g. "caption shorter than 6 characters"; never empty."""
+    if reason in FIXED:
+        return FIXED[reason]
+    measure, _, side = reason.rpartition("_")
+    if side == "missing":
+        return f"no value of {words(measure)}"
+    if side not in ("low", "high") or not measure:
+        return words(reason)
+    limit = bounds.get(measure, Limit())
+    value = limit.low if side == "low" else limit.high
+    if value is None:
+        return f"{words(measure)} too {side}"
+    if measure == "caption_rank":
+        best = number(value + 1)
+        return (
+            f"not {'the best caption' if value == 0 else f'among the {best} best'} of its picture"
+        )
+    known = _BOUNDED.get(measure, ("", ""))[side == "high"]
+    if known:
+        return known.format(f"{value:.3g}" if value < 1 else number(value))
+    unit = f" {limit.unit}" if limit.unit else ""
+    doc = f" ({limit.doc})" if limit.doc else ""
+    return f"{words(measure)} {'under' if side == 'low' else 'over'} {number(value)}{unit}{doc}"
+
+
+def reason_filter(reason: str, bounds: Mapping[str, Limit]) -> str:
+    """The filter that a reason comes from; empty for what no filter decides."""
+    measure, _, side = reason.rpartition("_")
+    limit = bounds.get(measure, Limit())
+    return {"low": limit.low_filter, "high": limit.high_filter}.get(
+        side, limit.low_filter or limit.high_filter
+    )
+
+
+def consent(source: str) -> str:
+    """Who said what, e.g. "page:meta:noai" -> "the page: meta noai"."""
+    if source == "allowed":
+        return "allowed: nobody objects"
+    if source == "unknown":
+        return "not asked: the URL could not be fetched"
+    if source == "robots.txt":
+        return "robots.txt objects, or cannot be had"
+    where, _, what = source.partition(":")
+    who = {"page": "the page objects", "header": "the image's header objects"}.get(where)
+    return f"{who}: {what.replace(':', ' ')}" if who else source
