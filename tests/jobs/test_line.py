@@ -15,7 +15,6 @@ HEAVY = (
     "matplotlib",
     "pandas",
     "scipy",
-    "PIL",
     "aiohttp",
     "trustme",
 )
