@@ -207,7 +207,9 @@ def _failures(
     used: dict[str, Any] = {name: tables[name] for name in ("images", "candidates")}
     found: dict[str, list[page.Failure]] = {}
     for row in ctx.spark.sql(query, None, **used).collect():
-        failure = page.Failure(page.shorten(row.url), row.status_detail)
+        failure = page.Failure(
+            page.shorten(row.url), page.shorten(row.status_detail or "", 120) or None
+        )
         found.setdefault(row.status, []).append(failure)
     return found
 

@@ -109,9 +109,9 @@ def language_tag(*claimed: str | None) -> str | None:
     return None
 
 
-def shorten(caption: str) -> str:
-    """A caption cut at 300 characters."""
-    return caption if len(caption) <= _CAPTION_CHARS else caption[: _CAPTION_CHARS - 1] + "…"
+def shorten(text: str, most: int = _CAPTION_CHARS) -> str:
+    """A text cut at `most` characters, the mark of the cut included."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def histogram(
