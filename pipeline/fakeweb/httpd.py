@@ -29,13 +29,15 @@ _BROKEN = (ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.L
 
 @dataclass(frozen=True)
 class Request:
-    """host: lower case, without port. target: path and query as sent. headers: lower-case names."""
+    """host: lower case, without port. target: path and query as sent. headers: lower-case names.
+    port: as the client names it, null when it does not."""
 
     method: str
     scheme: str
     host: str
     target: str
     headers: Mapping[str, str]
+    port: int | None = None
 
 
 @dataclass
@@ -142,13 +144,15 @@ async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | 
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     host = headers.get("host", "").lower()
+    port = ""
     if not host.endswith("]"):
-        host = host.rsplit(":", 1)[0] if ":" in host else host
+        name, colon, number = host.rpartition(":")
+        host, port = (name, number) if colon else (host, "")
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length):
         await reader.readexactly(min(int(length), _HEAD_BYTES))
     target = words[1] if words[1].startswith("/") else "/"
-    return Request(words[0], scheme, host, target, headers)
+    return Request(words[0], scheme, host, target, headers, int(port) if port.isdecimal() else None)
 
 
 async def serve(site: Site, certificates: Certificates, state: Path, log: Path) -> None:

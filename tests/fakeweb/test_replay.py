@@ -38,6 +38,7 @@ RESPONSES = {
     "http://a.example/length": ("200 OK", [("Content-Length", "7"), ("Connection", "close")], BODY),
     "http://a.example/사진.jpg": ("200 OK", [("X-Robots-Tag", "noai")], BODY),
     "http://b.example": ("200 OK", [], BODY),
+    "http://p.example:8083/odd-port.jpg": ("200 OK", [], BODY),
 }
 
 
@@ -65,8 +66,10 @@ def fetch(served, urls):
         scheme, _, rest = url.partition("://")
         host, _, target = rest.partition("/")
         port = served.http_port if scheme == "http" else served.https_port
+        host, colon, named = host.partition(":")
         asked = URL(f"{scheme}://{host}:{port}/{target}", encoded=target.isascii())
-        async with session.get(asked, allow_redirects=False) as response:
+        headers = {"Host": f"{host}:{named}"} if colon else {}
+        async with session.get(asked, allow_redirects=False, headers=headers) as response:
             return url, (response.status, dict(response.headers), await response.read())
 
     async def everything():
@@ -93,6 +96,8 @@ def test_what_is_not_recorded_is_not_found(archive, tmp_path):
         "http://a.example/robots.txt",
         "https://a.example/plain.jpg",
         "http://a.example/odd",
+        "http://a.example:8083/plain.jpg",
+        "http://p.example/odd-port.jpg",
         "http://never.seen.example/x.jpg",
         "https://never.seen.example/x.jpg",
     ]
