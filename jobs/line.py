@@ -86,7 +86,7 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
         yield overrides
 
 
-def _ports(config: Config, served: Served) -> str:
+def _ports(config: Config, served: "Served") -> str:
     """Ports as TOML. A replay takes every other port too: nothing else on this machine is asked."""
     ports = {80: served.http_port, 443: served.https_port}
     if config.run.web == "replay":
