@@ -14,6 +14,7 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 # Local runs talk to themselves only.
 export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
 export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf} # log4j2.properties
+exec 3>&2
 # shellcheck disable=SC2086
 exec "$root/.venv/bin/spark-submit" ${SPARK_ARGS:---properties-file "$root/conf/spark-local.conf"} "$@" \
-  2> >(grep -v --line-buffered -E '^WARNING: Using incubator modules' >&2)
+  2> >(grep -v --line-buffered -E '^WARNING: Using incubator modules' >&3)

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from pipeline.core import config as config_file
 from pipeline.core import records
 from pipeline.core.accounts import Account
@@ -55,8 +53,7 @@ def guarded(work: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except Exception as error:  # noqa: BLE001 - the last line of defence: the log has the traceback
-        structlog.get_logger().error("failed", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the run's log has the traceback
         print(f"pairmill: {explain(error)}", file=sys.stderr)
         return 1
 

@@ -24,6 +24,25 @@ _CATEGORIES = (
 )
 
 
+# Keys of the .json member, see `sample.Record`.
+_MEANINGS = {
+    "caption": "the caption, as in `.txt`",
+    "caption_lang": "its language as detected: ISO 639-1, `und` or empty when it cannot be told",
+    "clip_similarity": "cosine of the CLIP embeddings of picture and caption, -1 to 1",
+    "domain": "registrable domain of the picture's host",
+    "height": "of the stored picture, pixels",
+    "image_id": "hash of the picture's canonical URL: 128-bit BLAKE2b, hex",
+    "key": "id of the pair: hash of `image_id` and the caption, 128-bit BLAKE2b, hex",
+    "original_height": "as it was on the web, upright, pixels",
+    "original_width": "as it was on the web, upright, pixels",
+    "page_lang": "language that the page declares, empty when it declares none",
+    "page_url": "a page the picture stands on",
+    "sha256": "of the file as it was on the web, hex",
+    "url": "where the picture was downloaded from",
+    "width": "of the stored picture, pixels",
+}
+
+
 def size_category(samples: int) -> str:
     """The Hub's name for a data set of this many samples."""
     return next((name for end, name in _CATEGORIES if samples < end), "n>1T")
@@ -59,38 +78,88 @@ def card(
         "",
         f"# {manifest.name}",
         "",
-        f"{manifest.samples:,} image-text pairs in {len(manifest.shards):,} tars "
-        f"({manifest.bytes:,} bytes), mixed: samples are ordered by a hash of their content.",
-        f"Content id: `{manifest.id}`.",
+        f"{manifest.samples:,} pictures from the web, each with a caption that stood beside it on "
+        f"a page: {len(manifest.shards):,}",
+        f"WebDataset tars, {manifest.bytes / 1e9:,.3f} GB. Samples lie in the order of a hash of "
+        "their id, so a part of the tars is",
+        "a random part of the set.",
         "",
-        "## Licence",
+        *_loading(manifest),
+        *_fields(record_fields),
+        "## Where it comes from",
+        "",
+        "Pairs were collected from archived web pages. The pictures were downloaded, compared to "
+        "find near-duplicates,",
+        "scored for how well they fit their captions, and filtered. Pictures are JPEG, upright, "
+        "and no larger than the",
+        "recipe's limit; `sha256` and the original size tell what was on the web. `url` and "
+        "`page_url` credit the source.",
+        "",
+        "The same pages, answers and settings give the same bytes. The id of this content is",
+        f"`{manifest.id}`;",
+        "`.meta/manifest.json` has the ids of the stages behind it and the SHA-256 of every tar.",
+        "",
+        "## Consent and licence",
         "",
         licence_note,
         "",
+        "Captions may be wrong, biased or offensive, and pictures may show people: the web was "
+        "filtered by rules and models,",
+        "not read by people. To have a picture removed, name its `url` or `image_id` to whoever "
+        "publishes this copy.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _loading(manifest: Manifest) -> list[str]:
+    """How to read it, in three ways."""
+    return [
+        "## Loading",
+        "",
+        "With Hugging Face `datasets`, from this folder or by the repository's name:",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        'rows = load_dataset("path/to/this/folder", split="train", streaming=True)',
+        'row = next(iter(rows))  # row["jpg"]: a PIL image, row["txt"], row["json"]',
+        "```",
+        "",
+        "With `webdataset`, in this folder:",
+        "",
+        "```python",
+        "import webdataset",
+        "",
+        f'tars = webdataset.WebDataset("{_braces(manifest)}", shardshuffle=False)',
+        'for picture, caption in tars.decode("pil").to_tuple("jpg", "txt"):',
+        "    ...",
+        "```",
+        "",
+        "With open_clip's trainer: "
+        f"`--dataset-type webdataset --train-data '{_braces(manifest)}'` and",
+        f"`--train-num-samples {manifest.samples}`; `sizes.json` has the samples of each tar.",
+        "",
+    ]
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """The members of a sample, and a table of the keys of its record."""
+    return [
         "## Samples",
         "",
         "A sample is three neighbouring members of a tar: `<key>.jpg` (the picture), `<key>.txt` "
         "(its caption, UTF-8) and",
-        "`<key>.json` with " + ", ".join(f"`{name}`" for name in record_fields) + ".",
-        "The key is the pair's id: a hash of the picture's URL and the caption. No field is ever "
-        "null. Sizes are in pixels,",
-        "`sha256` is that of the file as it was on the web, `clip_similarity` a cosine.",
+        "`<key>.json`, in which no value is ever null:",
         "",
-        "## Reading it",
+        "| key | meaning |",
+        "| --- | --- |",
+        *(f"| `{name}` | {_MEANINGS[name]} |" for name in names),
         "",
-        "```python",
-        "import webdataset",
-        f'samples = webdataset.WebDataset("{_braces(manifest)}", shardshuffle=False).decode("pil")',
-        "",
-        "from datasets import load_dataset",
-        'rows = load_dataset("path/to/this/folder", split="train")',
-        "```",
-        "",
-        "`.meta/` holds per tar an index of sample offsets and a table of its samples with",
-        "checksums, and `manifest.json` with the SHA-256 of every tar.",
+        "`.meta/` holds for every tar an index of sample offsets and a Parquet table of its "
+        "samples with their checksums.",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _braces(manifest: Manifest) -> str:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.release import Manifest, ShardEntry
 from pipeline.shards import sample
-from pipeline.shards.card import size_category
+from pipeline.shards.card import card, size_category
 from tests.shards import small_run
 
 
@@ -38,3 +39,18 @@ def test_record_has_no_nulls_and_one_schema(caption: str, lang: str | None) -> N
 )
 def test_size_category(samples: int, name: str) -> None:
     assert size_category(samples) == name
+
+
+def test_card_names_every_field_and_reads_as_front_matter():
+    fields = sorted(sample.RecordWithLanguage.__struct_fields__)
+    shards = (
+        ShardEntry("00000.tar", 700, 5120, "ab" * 32),
+        ShardEntry("00001.tar", 1, 5120, "cd" * 32),
+    )
+    manifest = Manifest('a "set"', "1", {}, shards)
+    text = card(manifest, "other", "Ask the authors.", ("en", "ko"), fields)
+    front = text.split("---\n")[1]
+    assert 'pretty_name: "a \\"set\\""' in front and '- "n<1K"' in front and '- "ko"' in front
+    assert [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")] == fields
+    assert "{00000..00001}.tar" in text and "701 pictures" in text and "Ask the authors." in text
+    assert card(manifest, "other", "Ask the authors.", ("en", "ko"), fields) == text
