@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from pipeline.fakeweb.tls import Certificates
 
@@ -81,10 +82,11 @@ class Site(Protocol):
 class Server:
     """Serves a site. open: requests being answered, by host."""
 
-    def __init__(self, site: Site, log: IO[str]) -> None:
+    def __init__(self, site: Site, log: RawIOBase) -> None:
         self._site = site
         self._log = log
         self._open: Counter[str] = Counter()
+        self._is_log_failed = False
 
     async def connected(
         self, scheme: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -128,8 +130,13 @@ class Server:
             "image": exchange.image,
             "open": opened,
         }
-        self._log.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._log.flush()
+        try:
+            self._log.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        except OSError as error:
+            # A full disk must not look like a web that fails: what is stored of it would be wrong.
+            if not self._is_log_failed:
+                self._is_log_failed = True
+                print(f"loopback server: requests are not logged: {error}", file=sys.stderr)
 
 
 async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | None:
@@ -166,7 +173,8 @@ async def serve(site: Site, certificates: Certificates, state: Path, log: Path) 
     if not sys.stdin.isatty():
         # Whoever started us holds the other end: when it dies, however it dies, so do we.
         loop.add_reader(sys.stdin, lambda: None if os.read(0, 4096) else stop.set())
-    with open(log, "a", encoding="utf-8") as lines:
+    # Unbuffered: a line that cannot be written is lost, not kept to fail again at the end.
+    with open(log, "ab", buffering=0) as lines:
         server = Server(site, lines)
 
         def listener(scheme: str) -> "object":
