@@ -27,8 +27,8 @@ demo: setup  ## Mill the embedded web into a release, with precision and recall
 run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob>] [SET="a.b=1"]
 	@$(SUBMIT) jobs/run.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
 
-$(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [SET="a.b=1"] [REDO=1]
-	@$(SUBMIT) jobs/$@.py $(OPTIONS)
+$(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.b=1"] [REDO=1]
+	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
 
 test: setup  ## All tests
 	@$(PY) -m pytest

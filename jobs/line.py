@@ -10,20 +10,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filters
 from pipeline.core.config import Config
 from pipeline.core.run import guarded, load_config, run
 from pipeline.core.storage import Store
-from pipeline.fakeweb.build import write_web
 from pipeline.fakeweb.config import DemoSection
-from pipeline.fakeweb.evaluate import evaluate
-from pipeline.fakeweb.replay import replaying
-from pipeline.fakeweb.serving import Served, serving
-from pipeline.fakeweb.verdict import render
 from pipeline.stages import extract
 from pipeline.stages.line import LINE
 from pipeline.stats.funnel import funnel, render_funnel
+
+if TYPE_CHECKING:
+    from pipeline.fakeweb.serving import Served
 
 EXTRA = {"demo": DemoSection}
 
@@ -57,19 +56,27 @@ def _load(path: str, overrides: list[str]) -> Config:
 
 @contextmanager
 def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
-    """Serve the web that the recipe asks for while the block runs; overrides that point to it."""
+    """Serve the web that the recipe asks for while the block runs; overrides that point to it.
+
+    Nothing is served but for the download, which alone asks for it.
+    """
     overrides = []
-    if config.run.web == "live":
-        serve: AbstractContextManager[Served | None] = nullcontext()
-    elif config.run.web == "embedded":
+    serve: AbstractContextManager[Served | None] = nullcontext()
+    if config.run.web == "embedded":
+        from pipeline.fakeweb.build import write_web
+        from pipeline.fakeweb.serving import serving
+
         folder = _demo_folder(config)
         write_web(folder, config.sections["demo"])  # type: ignore[arg-type]
         overrides = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
-        serve = serving(folder)
-    else:
+        if "download" in names:
+            serve = serving(folder)
+    elif config.run.web == "replay" and "download" in names:
+        from pipeline.fakeweb.replay import replaying
+
         recorded = extract.archives(config.sections["extract"])  # type: ignore[arg-type]
         serve = replaying(recorded, str(Path(config.run.root, "web").absolute()))
-    with serve if "download" in names else nullcontext() as served:
+    with serve as served:
         if served is not None:
             overrides += [
                 f"download.hosts_file={json.dumps(served.hosts_file)}",
@@ -79,7 +86,7 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
         yield overrides
 
 
-def _ports(config: Config, served: Served) -> str:
+def _ports(config: Config, served: "Served") -> str:
     """Ports as TOML. A replay takes every other port too: nothing else on this machine is asked."""
     ports = {80: served.http_port, 443: served.https_port}
     if config.run.web == "replay":
@@ -99,6 +106,9 @@ def _tell_end(config: Config) -> None:
     out = sys.stdout
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
     if config.run.web == "embedded":
+        from pipeline.fakeweb.evaluate import evaluate
+        from pipeline.fakeweb.verdict import render
+
         found = evaluate(str(root), _demo_folder(config))
         Store(str(root)).write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)

@@ -1,6 +1,7 @@
 """What a stage works with: its config, the tables, and the two ways to write one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -13,7 +14,7 @@ from pipeline.core.accounts import Account, merge
 from pipeline.core.filter import Filter
 from pipeline.core.progress import watch
 from pipeline.core.stage import Section, StageSection
-from pipeline.core.storage import PartSink, Store
+from pipeline.core.storage import PartSink, Store, Superseded
 from pipeline.core.tables import Table
 
 C = TypeVar("C", bound=StageSection, covariant=True)
@@ -58,9 +59,9 @@ class Context(Generic[C]):
         do, the table is one part without rows.
         """
         self.store.sweep(table.name)
-        if not todo:
+        if not todo and not self.store.committed(table):
             with self.store.publish_part(table, 0):
-                return []
+                pass
         done = self.store.committed(table)
         missing = [(part, payload) for part, payload in todo if part not in done]
         if missing:
@@ -87,5 +88,6 @@ def _run_part(
     item: tuple[int, P],
 ) -> None:
     part, payload = item
-    with store.publish_part(table, part) as sink:
+    # A task that was given up for lost may end after its successor.
+    with suppress(Superseded), store.publish_part(table, part) as sink:
         work(part, payload, sink)

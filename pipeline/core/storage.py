@@ -28,6 +28,10 @@ _LEFTOVER = ".writing-"
 _ACCOUNTS_KEY = b"pairmill.accounts"
 
 
+class Superseded(Exception):
+    """Another attempt at the same part was faster; what this one made is dropped."""
+
+
 class Store:
     """A folder that a run lives in, on any fsspec file system. Picklable: tasks get a copy.
 
@@ -35,6 +39,7 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
+        root = root.removeprefix("file://")
         self.root = root if "://" in root else str(Path(root).absolute())
 
     def __repr__(self) -> str:
@@ -56,8 +61,11 @@ class Store:
         return bool(self.fs.exists(self.path(relative)))
 
     @contextmanager
-    def publish(self, relative: str) -> Iterator[IO[bytes]]:
-        """Open a binary file that appears under its name only when the block ends without error."""
+    def publish(self, relative: str, unless: str | None = None) -> Iterator[IO[bytes]]:
+        """Open a binary file that appears under its name only when the block ends without error.
+
+        Raises Superseded instead when a file `unless` has appeared by then.
+        """
         final = self.path(relative)
         parent = posixpath.dirname(final)
         temporary = posixpath.join(
@@ -71,6 +79,8 @@ class Store:
                 if self.is_local:
                     file.flush()
                     os.fsync(file.fileno())
+            if unless is not None and self.exists(unless):
+                raise Superseded(unless)
             if self.is_local:
                 Path(temporary).replace(final)
             else:
@@ -139,8 +149,12 @@ class Store:
 
     @contextmanager
     def publish_part(self, table: Table, part: int) -> Iterator["PartSink"]:
-        """Write one part of a part table; it is committed when the block ends without error."""
-        with self.publish(self.part_file(table, part)) as file:
+        """Write one part of a part table; it is committed when the block ends without error.
+
+        Raises Superseded when another attempt has committed it by then: the first one stands.
+        """
+        name = self.part_file(table, part)
+        with self.publish(name, unless=name) as file:
             writer = pq.ParquetWriter(file, table.schema, compression="zstd")
             try:
                 sink = PartSink(writer, table)

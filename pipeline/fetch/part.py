@@ -11,13 +11,13 @@ import pyarrow as pa
 import uvloop
 
 from pipeline.core.accounts import Account
+from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
 from pipeline.fetch.client import Client, Fetched
 from pipeline.fetch.guard import UrlError, parse_target
 from pipeline.fetch.limits import BodyMemory, Gates, Lease, backoff_s
 from pipeline.fetch.picture import Picture
 from pipeline.fetch.pool import DecoderPool, shared_pool
-from pipeline.fetch.rawtar import RawTar
 from pipeline.fetch.schedule import Job, Schedule
 from pipeline.fetch.settings import DownloadSection
 

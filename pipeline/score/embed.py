@@ -1,12 +1,13 @@
 """What a part embeds, and its pictures and captions as rows of the embeddings table."""
 
 from collections.abc import Iterator
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.raw import Place
 from pipeline.core.tables import EMBEDDINGS, ID, Table, column
 from pipeline.score.clip import Clip
 from pipeline.score.pictures import decoded_batches
@@ -22,6 +23,7 @@ INPUTS = Table(
         [
             column("kind", pa.string(), "'image' or 'text'"),
             column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
+            column("image_id", ID, "of a candidate with this picture", null="a caption"),
             column("raw_offset", pa.int64(), "in the raw tar", unit="bytes", null="a caption"),
             column("raw_bytes", pa.int32(), "stored size", unit="bytes", null="a caption"),
             column("caption", pa.string(), "to embed", null="a picture"),
@@ -33,14 +35,19 @@ INPUTS = Table(
 
 
 def embed_pictures(
-    model: Clip, tar: IO[bytes], rows: pa.Table, batch: int, decode_threads: int
+    model: Clip, tar: BinaryIO, part: int, rows: pa.Table, batch: int, decode_threads: int
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Rows of EMBEDDINGS for the pictures among INPUTS rows, and how many did not decode.
 
-    tar: the raw tar they lie in. Reading, decoding and the model overlap.
+    tar: the raw tar of `part`, which they lie in. Reading, decoding and the model overlap.
     """
-    names = ("content_id", "raw_offset", "raw_bytes")
-    stored = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
+    names = ("image_id", "raw_offset", "raw_bytes")
+    places = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    ids = rows.column("content_id").to_pylist()
+    stored = [
+        (content_id, Place(image_id, part, offset, size))
+        for content_id, (image_id, offset, size) in zip(ids, places, strict=True)
+    ]
     batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
     for ids, pixels, unreadable in decoded_batches(model, tar, batches, decode_threads):
         yield _embedded("image", ids, model.embed_images(pixels, batch)), unreadable

@@ -4,16 +4,16 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.core.raw import Place, read_one
 from pipeline.score.clip import Clip
 
-# (content id, offset in the tar, size), the last two in bytes
-Stored = tuple[bytes, int, int]
+Stored = tuple[bytes, Place]  # content id, and where it lies
 _BATCHES_AHEAD = 2
 
 
@@ -27,7 +27,7 @@ def decode(clip: Clip, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def decoded_batches(
-    clip: Clip, tar: IO[bytes], batches: Iterable[list[Stored]], threads: int
+    clip: Clip, tar: BinaryIO, batches: Iterable[list[Stored]], threads: int
 ) -> Iterator[tuple[list[bytes], NDArray[np.uint8], int]]:
     """For each batch: ids and pixels [n, side, side, 3] of what decodes, and how many do not.
 
@@ -37,9 +37,9 @@ def decoded_batches(
 
         def read(batch: list[Stored]) -> list[tuple[bytes, Future[NDArray[np.uint8] | None]]]:
             started = []
-            for content_id, offset, size in batch:
-                tar.seek(offset)
-                started.append((content_id, decoders.submit(decode, clip, tar.read(size))))
+            for content_id, place in batch:
+                data = read_one(tar, place)
+                started.append((content_id, decoders.submit(decode, clip, data)))
             return started
 
         ahead: deque[Future[list[tuple[bytes, Future[NDArray[np.uint8] | None]]]]] = deque()

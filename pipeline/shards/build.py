@@ -8,13 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core import release
+from pipeline.core import raw, release
 from pipeline.core.accounts import Account
 from pipeline.core.errors import ContractError
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import Table
-from pipeline.shards import raw, sample
+from pipeline.shards import sample
 from pipeline.shards.writer import ShardWriter
+
+# Columns of a `raw.Place`, in its order.
+_PLACE = ("image_id", "part", "raw_offset", "raw_bytes")
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,9 @@ def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
     with job.store.publish(f"{job.folder}/{name}") as file:
         writer = ShardWriter(file)
         for start, stop in _windows(rows["raw_bytes"].to_numpy(), job.read_ahead_bytes):
-            ranges = zip(
-                *(rows[c][start:stop].to_pylist() for c in ("part", "raw_offset", "raw_bytes")),
-                strict=True,
-            )
-            pictures = raw.read(job.store, list(ranges))
+            columns = (rows[name][start:stop].to_pylist() for name in _PLACE)
+            places = [raw.Place(*place) for place in zip(*columns, strict=True)]
+            pictures = raw.read(job.store, places)
             for row, jpg in zip(
                 recorded.slice(start, stop - start).to_pylist(), pictures, strict=True
             ):

@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core import release
+from pipeline.core import release, ustar
 from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest, ShardEntry
-from pipeline.shards import ustar
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core import ustar
 from pipeline.core.release import SUFFIXES
-from pipeline.shards import ustar
 
 _DOTTED = tuple(f".{suffix}".encode() for suffix in SUFFIXES)
 _SUFFIX_SUMS = tuple(sum(suffix) for suffix in _DOTTED)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from pipeline.core import raw
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
@@ -19,15 +20,9 @@ from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import CANDIDATES, IMAGES
 from pipeline.fetch.settings import DownloadSection
 
-__all__ = ["STAGE", "DownloadSection", "build", "raw_tar"]
+__all__ = ["STAGE", "DownloadSection", "build"]
 
-RAW = "raw"
 _ROWS_PER_BATCH = 4096
-
-
-def raw_tar(part: int) -> str:
-    """Path of a part's raw tar in the run's folder."""
-    return f"{RAW}/part-{part:05d}.tar"
 
 
 def check(config: DownloadSection) -> object:
@@ -50,7 +45,7 @@ def check(config: DownloadSection) -> object:
 
 def build(ctx: Context[DownloadSection]) -> list[Account]:
     """Download the parts that are missing, each in a task of its own."""
-    ctx.store.sweep(RAW)
+    ctx.store.sweep(raw.FOLDER)
     folders = ctx.store.fs.ls(ctx.store.path(CANDIDATES.name), detail=False)
     prefix = f"{CANDIDATES.partition}="
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
@@ -81,7 +76,8 @@ def _download(
     """One task: download a part."""
     from pipeline.fetch.part import COLUMNS, download_part
 
-    with store.publish(raw_tar(part)) as file:
+    # Rows that are there point into the tar that is there.
+    with store.publish(raw.path(part), unless=store.part_file(IMAGES, part)) as file:
         candidates = store.read_part(CANDIDATES, part, COLUMNS)
         result = download_part(candidates, config, cast(BinaryIO, file), shares)
     for start in range(0, len(result.rows), _ROWS_PER_BATCH):
@@ -96,6 +92,6 @@ STAGE = Stage(
     writes=(IMAGES,),
     config=DownloadSection,
     build=build,
-    folders=(RAW,),
+    folders=(raw.FOLDER,),
     check=check,
 )

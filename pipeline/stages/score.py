@@ -7,13 +7,14 @@ Grows with the number of distinct pictures and captions (model time) and with th
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from pipeline.core import raw
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
@@ -154,6 +155,7 @@ def _inputs(frames: _Frames) -> "DataFrame":
         .select(
             F.lit("image").alias("kind"),
             "content_id",
+            "place.image_id",
             "place.raw_offset",
             "place.raw_bytes",
             F.lit(None).cast("string").alias("caption"),
@@ -163,6 +165,7 @@ def _inputs(frames: _Frames) -> "DataFrame":
     captions = frames.pairs.dropDuplicates(["text_id"]).select(
         F.lit("text").alias("kind"),
         F.col("text_id").alias("content_id"),
+        F.lit(None).cast("binary").alias("image_id"),
         F.lit(None).cast("long").alias("raw_offset"),
         F.lit(None).cast("int").alias("raw_bytes"),
         "caption",
@@ -208,7 +211,7 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
     if images.num_rows:
         with _raw_tar(store, part) as tar:
             for batch, unreadable in embed_pictures(
-                model, tar, images, size, section.decode_threads
+                model, tar, part, images, size, section.decode_threads
             ):
                 sink.write(batch)
                 pictures.keep(batch.num_rows)
@@ -218,8 +221,8 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
         captions.keep(batch.num_rows)
 
 
-def _raw_tar(store: Store, part: int) -> IO[bytes]:
-    path = store.path(f"raw/part-{part:05d}.tar")
+def _raw_tar(store: Store, part: int) -> BinaryIO:
+    path = store.path(raw.path(part))
     try:
         return store.fs.open(path, "rb")  # type: ignore[no-any-return]
     except FileNotFoundError:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.core.ids import text_id
+from pipeline.core.raw import RawTar
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
@@ -26,15 +27,17 @@ def stored_pairs(count: int) -> tuple[io.BytesIO, pa.Table]:
     """A raw tar's worth of JPEGs, and rows of INPUTS: `count` pictures and `count` captions."""
     rng = np.random.default_rng(0)
     tar, places, rows = io.BytesIO(), [], []
-    for _ in range(min(count, _DRAWN)):
-        start = tar.tell()
-        Image.fromarray(render(sample_scene(rng), 512, 384)).save(tar, "JPEG", quality=90)
-        places.append((start, tar.tell() - start))
+    raw_tar = RawTar(tar)
+    for i in range(min(count, _DRAWN)):
+        jpeg = io.BytesIO()
+        Image.fromarray(render(sample_scene(rng), 512, 384)).save(jpeg, "JPEG", quality=90)
+        image_id, data = i.to_bytes(16), jpeg.getvalue()
+        places.append((image_id, raw_tar.append(image_id, data), len(data)))
     for i in range(count):
-        offset, size = places[i % len(places)]
+        image_id, offset, size = places[i % len(places)]
         caption = f"{describe(sample_scene(rng), 'en', rng)} {i}"
-        rows.append(("image", i.to_bytes(16), offset, size, None, 0))
-        rows.append(("text", text_id(caption), None, None, caption, 0))
+        rows.append(("image", i.to_bytes(16), image_id, offset, size, None, 0))
+        rows.append(("text", text_id(caption), None, None, None, caption, 0))
     columns = [pa.array(list(c), f.type) for c, f in zip(zip(*rows), INPUTS.schema, strict=True)]
     return tar, pa.Table.from_arrays(columns, schema=INPUTS.schema)
 
@@ -62,7 +65,7 @@ def embed_rate(model: clip.Clip, count: int) -> dict[str, float]:
     kinds = np.array(rows.column("kind").to_pylist())
     images, texts = rows.filter(pa.array(kinds == "image")), rows.filter(pa.array(kinds == "text"))
     model.embed_images(np.zeros((1, model.image_side, model.image_side, 3), np.uint8))
-    image_wall, image_cpu = timed(lambda: list(embed_pictures(model, tar, images, BATCH, 1)))
+    image_wall, image_cpu = timed(lambda: list(embed_pictures(model, tar, 0, images, BATCH, 1)))
     text_wall, text_cpu = timed(lambda: list(embed_captions(model, texts, BATCH)))
     return {
         "pairs_per_second": count / (image_wall + text_wall),

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.accounts import Account
-from pipeline.core.storage import Store
+from pipeline.core.storage import Store, Superseded
 from pipeline.core.tables import Table, column
 
 NUMBERS = Table("numbers", "Test rows.", ("n",), pa.schema([column("n", pa.int64(), "a number")]))
@@ -63,3 +63,17 @@ def test_part_refuses_null_where_the_schema_does(tmp_path: Path) -> None:
         with store.publish_part(NUMBERS, 0) as sink:
             sink.write(pa.table({"n": pa.array([None], pa.int64())}))
     assert store.committed(NUMBERS) == {}
+
+
+def test_the_first_commit_of_a_part_stands(tmp_path: Path) -> None:
+    """A task given up for lost ends after its successor: neither its file nor its rows count."""
+    store = Store(str(tmp_path))
+    rows = store.part_file(NUMBERS, 0)
+    with pytest.raises(Superseded):
+        with store.publish_part(NUMBERS, 0) as late, store.publish("raw", unless=rows) as file:
+            file.write(b"late")
+            late.write_rows([{"n": 1}])
+            with store.publish_part(NUMBERS, 0) as sink:
+                sink.write_rows([{"n": 2}])
+    assert [b.to_pylist() for b in store.read_part(NUMBERS, 0)] == [[{"n": 2}]]
+    assert not store.exists("raw") and store.sweep("numbers") == 0

@@ -1,7 +1,5 @@
 """Pure rules: opt-outs, robots.txt, Retry-After, backoff, raw tar, settings."""
 
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from pipeline.core.reasons import Status
 from pipeline.fetch import robots
 from pipeline.fetch.limits import backoff_s, retry_after_s
 from pipeline.fetch.optout import response_optout
-from pipeline.fetch.rawtar import RawTar, header
 from pipeline.fetch.resolver import read_hosts
 from pipeline.fetch.settings import DownloadSection
 
@@ -98,27 +95,6 @@ def test_backoff_doubles_and_is_spread_the_same_every_time() -> None:
         assert delays == [backoff_s(1.0, attempt, f"http://{i}/") for i in range(50)]
         assert all(2 ** (attempt - 1) * 0.5 <= d <= 2 ** (attempt - 1) * 1.5 for d in delays)
         assert len(set(delays)) == 50
-
-
-@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.binary(max_size=2000))))
-def test_raw_tar_is_read_by_tarfile_and_by_offset(members: list[tuple[bytes, bytes]]) -> None:
-    file = io.BytesIO()
-    tar = RawTar(file)
-    offsets = [tar.append(name, data) for name, data in members]
-    tar.close()
-    whole = file.getvalue()
-    for (_, data), at in zip(members, offsets, strict=True):
-        assert whole[at : at + len(data)] == data
-    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
-        read = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
-    assert read == [(f"{name.hex()}.jpg", data) for name, data in members]
-
-
-def test_ustar_header_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        header("x" * 101, 1)
-    with pytest.raises(ValueError, match="does not fit"):
-        header("x", 8**11)
 
 
 @pytest.mark.parametrize("contact", ["", "me", "me@", "http://", "mail me"])

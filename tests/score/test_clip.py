@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.core import raw
 from pipeline.core.errors import InputError
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
@@ -73,11 +74,13 @@ def test_pixels_are_those_of_the_models_own_transform(model):
 def test_what_does_not_decode_costs_itself_only(model):
     good = [jpeg(render(sample_scene(np.random.default_rng(i)), 80, 60)) for i in range(5)]
     bodies = [good[0], b"", good[1], good[2][:300], b"GIF89a nothing", good[3], good[4]]
-    tar, stored = io.BytesIO(b"".join(bodies)), []
+    file, stored = io.BytesIO(), []
+    tar = raw.RawTar(file)
     for i, body in enumerate(bodies):
-        stored.append((bytes([i]), sum(map(len, bodies[:i])), len(body)))
+        place = raw.Place(bytes([i]) * 16, 0, tar.append(bytes([i]) * 16, body), len(body))
+        stored.append((bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
-    found = list(decoded_batches(model, tar, batches, threads=3))
+    found = list(decoded_batches(model, file, batches, threads=3))
     assert [ids for ids, _, _ in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
     assert [unreadable for _, _, unreadable in found] == [1, 2, 0]
     for ids, pixels, _ in found:

@@ -4,13 +4,13 @@ import io
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.core import ids
+from pipeline.core import ids, raw
 from pipeline.core.context import Context
 from pipeline.core.storage import Store
 from pipeline.core.tables import DECISIONS, Table, column, measures_table
@@ -95,15 +95,15 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
 
 
 def write_raw(store: Store, pairs: list[Pair]) -> None:
-    """The raw tars; their headers do not matter to who reads by offset, so they are zero."""
-    ends: dict[int, bytearray] = {}
-    for pair in sorted(pairs, key=lambda p: (p.row["part"], p.row["raw_offset"])):
-        tar = ends.setdefault(pair.row["part"], bytearray())
-        if len(tar) <= pair.row["raw_offset"]:
-            tar += bytes(pair.row["raw_offset"] - len(tar)) + pair.jpg
-    for part, data in ends.items():
-        with store.publish(f"raw/part-{part:05d}.tar") as file:
-            file.write(data)
+    """The raw tars, each picture once, at the offset of its row."""
+    by_place = {(p.row["part"], p.row["raw_offset"]): p for p in pairs}
+    for part in sorted({part for part, _ in by_place}):
+        with store.publish(raw.path(part)) as file:
+            tar = raw.RawTar(cast(BinaryIO, file))
+            for place in sorted(place for place in by_place if place[0] == part):
+                pair = by_place[place]
+                assert tar.append(pair.row["image_id"], pair.jpg) == place[1]
+            tar.close()
 
 
 def start(

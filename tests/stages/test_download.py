@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core import raw
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
 from pipeline.fetch.settings import DownloadSection
-from pipeline.stages.download import RAW, STAGE, build, check
+from pipeline.stages.download import STAGE, build, check
 from tests.fetch.server import WebServer
 from tests.fetch.test_part import serving, settings
 
@@ -57,7 +58,7 @@ def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: 
         ]  # fmt: skip
         for row in rows:
             if row["status"] == "ok":
-                with tarfile.open(root / RAW / f"part-{row['part']:05d}.tar") as tar:
+                with tarfile.open(root / raw.path(row["part"])) as tar:
                     member = tar.getmember(f"{row['image_id'].hex()}.jpg")
                     assert (member.offset_data, member.size) == (
                         row["raw_offset"],
@@ -65,14 +66,14 @@ def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: 
                     )
         # As after a kill between the tar of part 3 and its rows, with a half-written file left.
         (root / "images" / "part-00003.parquet").unlink()
-        (root / RAW / ".writing-1-part-00003.tar").write_bytes(b"half")
+        (root / raw.FOLDER / ".writing-1-part-00003.tar").write_bytes(b"half")
         before = (root / "images" / "part-00000.parquet").read_bytes()
         server.log.clear()
         (again,) = build(ctx)
         assert again.to_json() == account.to_json()
         assert {host for host, _ in server.log} == {"c.test", "d.test"}
         assert (root / "images" / "part-00000.parquet").read_bytes() == before
-        assert sorted(p.name for p in (root / RAW).iterdir()) == [
+        assert sorted(p.name for p in (root / raw.FOLDER).iterdir()) == [
             "part-00000.tar", "part-00003.tar",
         ]  # fmt: skip
 
@@ -91,4 +92,4 @@ def test_ports_and_rates_are_no_part_of_the_identity() -> None:
     first = DownloadSection(port_map={80: 1}, hosts_file="a", timeout_s=1, contact="a@b.org")
     assert first.identity() == DownloadSection().identity()
     assert DownloadSection(jpeg_quality=80).identity() != DownloadSection().identity()
-    assert STAGE.folders == (RAW,)
+    assert STAGE.folders == (raw.FOLDER,)

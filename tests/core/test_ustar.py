@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.shards import ustar
+from pipeline.core import ustar
 from pipeline.shards.writer import ShardWriter
 
 KEYS = st.text("0123456789abcdef_-", min_size=1, max_size=95)

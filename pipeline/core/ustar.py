@@ -46,6 +46,14 @@ def header(name: bytes, size: int, name_sum: int | None = None) -> bytes:
     )
 
 
+def named(block: bytes) -> tuple[bytes, int] | None:
+    """Name and size that a header states; None when it states none. Its other fields may differ."""
+    try:
+        return block[:_NAME_BYTES].rstrip(b"\0"), int(block[_SIZE_AT : _SIZE_AT + 11], 8)
+    except ValueError:
+        return None
+
+
 def padding(size: int) -> bytes:
     """Zeros that fill `size` up to a whole block."""
     return _PADDING[size % BLOCK]

@@ -1,0 +1,134 @@
+"""Raw tars: the bytes of a part's pictures, written once by `download`, read by place ever after.
+
+A member's name is its picture's image_id. Readers take the header along with the bytes and refuse
+what is not the picture they asked for: should a lost task come back and replace a tar whose rows
+another attempt committed, that is an error and never a wrong picture under a caption.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
+
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import merge_offset_ranges
+
+from pipeline.core import ustar
+from pipeline.core.errors import InputError
+from pipeline.core.storage import Store
+
+FOLDER = "raw"
+# Reading this much too much is cheaper than another request.
+_MAX_GAP_BYTES = 64 << 10
+_MAX_REQUEST_BYTES = 16 << 20
+
+
+def path(part: int) -> str:
+    """The raw tar of a part, relative to the run."""
+    return f"{FOLDER}/part-{part:05d}.tar"
+
+
+def _name(image_id: bytes) -> bytes:
+    return f"{image_id.hex()}.jpg".encode()
+
+
+class RawTar:
+    """Appends pictures to a binary file and says where their bytes are."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = 0
+
+    def append(self, image_id: bytes, data: bytes) -> int:
+        """Write one member; the offset of its first data byte."""
+        self._file.write(ustar.header(_name(image_id), len(data)))
+        self._file.write(data)
+        self._file.write(ustar.padding(len(data)))
+        at = self._end + ustar.BLOCK
+        self._end = at + ustar.padded(len(data))
+        return at
+
+    def close(self) -> None:
+        """Write the end of the archive; the file itself stays open."""
+        self._file.write(ustar.END)
+
+
+class Place(NamedTuple):
+    """Where a picture lies: `offset` of its first data byte in the part's tar, `size` in bytes."""
+
+    image_id: bytes
+    part: int
+    offset: int
+    size: int
+
+
+def read_one(tar: BinaryIO, place: Place) -> bytes:
+    """The picture at a place of an open tar. Raises InputError when it is not there."""
+    tar.seek(place.offset - ustar.BLOCK)
+    return _checked(tar.read(ustar.BLOCK + place.size), place)
+
+
+def read(store: Store, places: Sequence[Place]) -> list[bytes]:
+    """The pictures at the places, in the order given; read by part and offset, neighbours together.
+
+    Memory: twice the sum of the sizes at most, and the gaps between them. Raises InputError when
+    a tar is missing or short, or holds something else there.
+    """
+    distinct = sorted(set(places), key=lambda p: (p.part, p.offset, p.size, p.image_id))
+    found = dict(zip(distinct, _fetch(store, distinct), strict=True))
+    return [found[place] for place in places]
+
+
+def _checked(member: bytes, place: Place) -> bytes:
+    """The data of a member that starts with its header."""
+    data = member[ustar.BLOCK :]
+    if ustar.named(member[: ustar.BLOCK]) != (_name(place.image_id), place.size) or (
+        len(data) != place.size
+    ):
+        raise InputError(
+            f"{path(place.part)} does not hold picture {place.image_id.hex()} of {place.size} "
+            f"bytes at offset {place.offset}; run download again with --redo"
+        )
+    return data
+
+
+def _fetch(store: Store, places: list[Place]) -> Iterator[bytes]:
+    paths, starts, ends = merge_offset_ranges(
+        [store.path(path(p.part)) for p in places],
+        [p.offset - ustar.BLOCK for p in places],
+        [p.offset + p.size for p in places],
+        max_gap=_MAX_GAP_BYTES,
+        max_block=_MAX_REQUEST_BYTES,
+        sort=False,
+    )
+    try:
+        blocks = _blocks(store, paths, starts, ends)
+    except FileNotFoundError as error:
+        raise InputError(f"a raw tar is missing: {error}; run download again with --redo") from None
+    at = 0
+    for place in places:
+        where, stop = store.path(path(place.part)), place.offset + place.size
+        while paths[at] != where or ends[at] < stop:
+            at += 1
+        start = place.offset - ustar.BLOCK - starts[at]
+        yield _checked(blocks[at][start : stop - starts[at]], place)
+
+
+def _blocks(store: Store, paths: list[str], starts: list[int], ends: list[int]) -> list[bytes]:
+    fs = store.fs
+    if not isinstance(fs, LocalFileSystem):
+        blocks: list[bytes] = fs.cat_ranges(paths, starts, ends, on_error="raise")
+        return blocks
+    found = []
+    opened, file = None, None
+    try:
+        for name, start, end in zip(paths, starts, ends, strict=True):
+            if name != opened:
+                if file is not None:
+                    file.close()
+                opened, file = name, open(name, "rb")  # noqa: SIM115
+            assert file is not None
+            file.seek(start)
+            found.append(file.read(end - start))
+    finally:
+        if file is not None:
+            file.close()
+    return found

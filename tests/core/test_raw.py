@@ -1,0 +1,71 @@
+"""Raw tars: what was appended is read back by its place, and nothing else ever is."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core import raw
+from pipeline.core.errors import InputError
+from pipeline.core.storage import Store
+
+MEMBERS = st.lists(
+    st.tuples(st.binary(min_size=16, max_size=16), st.binary(max_size=2000)), max_size=20
+)
+
+
+def write(store: Store, part: int, members: list[tuple[bytes, bytes]]) -> list[raw.Place]:
+    with store.publish(raw.path(part)) as file:
+        tar = raw.RawTar(cast(BinaryIO, file))
+        places = [raw.Place(i, part, tar.append(i, data), len(data)) for i, data in members]
+        tar.close()
+    return places
+
+
+@given(MEMBERS)
+def test_a_raw_tar_is_read_by_tarfile_and_by_offset(members: list[tuple[bytes, bytes]]) -> None:
+    file = io.BytesIO()
+    tar = raw.RawTar(file)
+    places = [raw.Place(i, 0, tar.append(i, data), len(data)) for i, data in members]
+    tar.close()
+    for (_, data), place in zip(members, places, strict=True):
+        assert raw.read_one(file, place) == data
+    file.seek(0)
+    with tarfile.open(fileobj=file) as archive:
+        read = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
+    assert read == [(f"{name.hex()}.jpg", data) for name, data in members]
+
+
+@pytest.mark.parametrize("protocol", ["", "file://", "memory://"])
+def test_places_of_several_tars_come_in_the_order_asked_for(tmp_path: Path, protocol: str) -> None:
+    store = Store(f"{protocol}{tmp_path}")
+    contents = {(part, n): bytes([part, n]) * (n * 700 + 1) for part in range(3) for n in range(9)}
+    places = [
+        place
+        for part in range(3)
+        for place in write(store, part, [(bytes([n]) * 16, contents[part, n]) for n in range(9)])
+    ]
+    asked = [*reversed(places), places[4], places[4]]
+    assert raw.read(store, asked) == [contents[p.part, p.image_id[0]] for p in asked]
+
+
+def test_a_tar_of_another_attempt_is_refused(tmp_path: Path) -> None:
+    """Attempts append in the order pictures arrive in, which is never quite the same."""
+    store = Store(str(tmp_path))
+    pictures = [(bytes([n]) * 16, b"\xff\xd8\xff" + bytes([n]) * 600) for n in range(2)]
+    places = write(store, 7, pictures)
+    write(store, 7, pictures[::-1])
+    for place in places:
+        with pytest.raises(InputError, match=r"part-00007\.tar does not hold picture .* --redo"):
+            raw.read(store, [place])
+        with (
+            pytest.raises(InputError, match="does not hold picture"),
+            open(store.path(raw.path(7)), "rb") as tar,
+        ):
+            raw.read_one(tar, place)
+    with pytest.raises(InputError, match="a raw tar is missing"):
+        raw.read(store, [places[0]._replace(part=8)])

@@ -1,0 +1,37 @@
+"""Starting a job is quick, and asks for no more than its stages need."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs import line
+from pipeline.core.config import RunSection
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = (
+    "torch",
+    "faiss",
+    "open_clip",
+    "matplotlib",
+    "pandas",
+    "scipy",
+    "PIL",
+    "aiohttp",
+    "trustme",
+)
+
+
+def test_a_job_starts_without_what_only_its_tasks_need() -> None:
+    code = f"import sys, jobs.line; print(*[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_stages_after_the_download_of_a_replay_need_no_archives(tmp_path: Path) -> None:
+    config = line._load(str(ROOT / "conf/replay.toml"), [f"run.root={tmp_path / 'run'}"])
+    assert isinstance(config.run, RunSection) and config.run.web == "replay"
+    with line._web(config, ["decide"]) as overrides:
+        assert overrides == []
+    assert not (tmp_path / "run").exists()
