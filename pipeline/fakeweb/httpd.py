@@ -25,6 +25,7 @@ from pipeline.fakeweb.tls import Certificates
 
 _HEAD_BYTES = 64 * 1024
 _IDLE_SECONDS = 60.0
+_TLS_HANDSHAKE = b"\x16"  # Source: RFC 8446, section 5.1
 _BROKEN = (ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
@@ -102,7 +103,7 @@ class Server:
         except asyncio.CancelledError:
             writer.transport.abort()
             return
-        with suppress(*_BROKEN, OSError):
+        with suppress(*_BROKEN, OSError, asyncio.CancelledError):
             writer.close()
             await asyncio.wait_for(writer.wait_closed(), 5)
 
@@ -141,7 +142,10 @@ class Server:
 
 async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | None:
     """The next request, or None when the client is done or does not speak HTTP."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _IDLE_SECONDS)
+    start = await asyncio.wait_for(reader.readexactly(1), _IDLE_SECONDS)
+    if start == _TLS_HANDSHAKE:  # an https URL whose port leads here: refused, not waited for
+        return None
+    head = start + await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _IDLE_SECONDS)
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
