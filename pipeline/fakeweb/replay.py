@@ -33,8 +33,8 @@ class ReplaySite:
         """The recorded response, or 404."""
         request = exchange.request
         # A client that asks this server itself names the port it listens on.
-        own = exchange.writer.get_extra_info("sockname")[1]
-        is_implied = request.port in (None, own, _DEFAULT_PORTS[request.scheme])
+        own = exchange.writer.get_extra_info("sockname")  # null when the client has hung up
+        is_implied = request.port in (None, _DEFAULT_PORTS[request.scheme], own and own[1])
         host = request.host if is_implied else f"{request.host}:{request.port}"
         place = self._places.get(_key(f"{request.scheme}://{host}{request.target}"))
         found = recorded.read(place) if place else None

@@ -107,6 +107,13 @@ def test_what_is_not_recorded_is_not_found(archive, tmp_path):
     assert len((tmp_path / "access.jsonl").read_text().splitlines()) == len(asked)
 
 
+def test_a_log_that_cannot_be_written_changes_no_answer(archive, tmp_path):
+    (tmp_path / "access.jsonl").symlink_to("/dev/full")
+    with replaying([archive], str(tmp_path)) as served:
+        got = fetch(served, ["http://a.example/plain.jpg", "http://a.example/gone.jpg"])
+    assert [status for status, _, _ in got.values()] == [200, 404]
+
+
 def test_a_missing_archive_is_refused(tmp_path):
     with pytest.raises(InputError, match="no archive"), replaying([str(tmp_path / "x")], "y"):
         pass
