@@ -81,9 +81,17 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
             overrides += [
                 f"download.hosts_file={json.dumps(served.hosts_file)}",
                 f"download.ca_file={json.dumps(served.ca_file)}",
-                f"download.port_map={{80 = {served.http_port}, 443 = {served.https_port}}}",
+                f"download.port_map={{{_ports(config, served)}}}",
             ]
         yield overrides
+
+
+def _ports(config: Config, served: "Served") -> str:
+    """Ports as TOML. A replay takes every other port too: nothing else on this machine is asked."""
+    ports = {80: served.http_port, 443: served.https_port}
+    if config.run.web == "replay":
+        ports[0] = served.http_port
+    return ", ".join(f"{port} = {to}" for port, to in ports.items())
 
 
 def _demo_folder(config: Config) -> str:

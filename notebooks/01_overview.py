@@ -35,23 +35,22 @@ plt.rcParams |= {
 def draw_bars(counts, title, unit):
     """Horizontal bars, longest on top. Text from the web is drawn as it is, never as mathtext."""
     items = sorted(counts.items(), key=lambda item: (item[1], item[0]))[-20:]
-    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * max(len(items), 1)))
+    _, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * max(len(items), 1)))
     axes.barh(
         [name.replace("$", r"\$") or "unknown" for name, _ in items],
         [n for _, n in items],
         color=KEPT,
     )
     axes.set(title=title, xlabel=unit)
-    return figure
 
 
 def draw_histogram(measure, unit=""):
     """Kept over dropped pairs per bin, with the bounds."""
     edges = [v for _, v in sorted(run.figure("edges").get(measure, {}).items())]
-    figure, axes = plt.subplots()
+    _, axes = plt.subplots()
     if len(edges) < 2:
         axes.set_title(f"{measure}: no values")
-        return figure
+        return
     counts = run.figure(measure)
     labels = {s: {float(b): v for b, v in counts[s].items() if b != "missing"} for s in counts}
     kept, dropped = ([labels[s].get(e, 0) for e in edges[:-1]] for s in ("kept", "dropped"))
@@ -59,7 +58,7 @@ def draw_histogram(measure, unit=""):
     axes.bar(places, kept, width=0.9, align="edge", color=KEPT, label="kept")
     axes.bar(places, dropped, width=0.9, align="edge", bottom=kept, color=DROPPED, label="dropped")
     every = max(1, len(edges) // 8)
-    axes.set_xticks(range(0, len(edges), every), [f"{e:g}" for e in edges[::every]])
+    axes.set_xticks(range(0, len(edges), every), [f"{e:.3g}" for e in edges[::every]])
     for value in run.bounds(measure):
         if value is not None and edges[0] <= value <= edges[-1]:
             i = max(i for i, e in enumerate(edges[:-1]) if e <= value)
@@ -67,7 +66,6 @@ def draw_histogram(measure, unit=""):
             axes.axvline(place, color=BOUND, linestyle="--", label=f"bound {value:g}")
     axes.set(title=measure.replace("_", " "), xlabel=unit, ylabel="pairs")
     axes.legend(frameon=False)
-    return figure
 
 
 # %% [markdown]
@@ -77,7 +75,7 @@ def draw_histogram(measure, unit=""):
 print(render_funnel(run.funnel))
 shown = run.funnel[::-1]
 figure, axes = plt.subplots(figsize=(8, 0.6 + 0.35 * max(len(shown), 1)))
-names = [f"{step.stage}: {step.unit}" for step in shown]
+names = [f"{step.stage}: {step.unit.replace('_', ' ')}" for step in shown]
 axes.barh(names, [step.rows_in for step in shown], color=DROPPED, label="in")
 axes.barh(names, [step.kept for step in shown], color=KEPT, label="kept")
 axes.set_title("What came into each stage and what stayed")
@@ -86,7 +84,9 @@ axes.legend(frameon=False)
 # ## How did the downloads end?
 
 # %%
-draw_bars(run.figure("status").get("images", {}), "Download statuses", "images")
+statuses = run.figure("status").get("images", {})
+failed = {status: n for status, n in statuses.items() if status != "ok"}
+draw_bars(failed, f"Why images were not downloaded ({statuses.get('ok', 0):,.0f} were)", "images")
 # %% [markdown]
 # ## Why are pairs dropped?
 

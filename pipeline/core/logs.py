@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -39,12 +39,14 @@ def open_log(store: Store) -> Iterator[Any]:
     try:
         yield structlog.get_logger()
     except BaseException:
-        structlog.get_logger().error("failed", exc_info=True)
+        with suppress(OSError):  # on a full disk the failure itself is to be told, not this one
+            structlog.get_logger().error("failed", exc_info=True)
         raise
     finally:
         structlog.reset_defaults()
         if file is not sys.stderr:
-            file.close()
+            with suppress(OSError):
+                file.close()
 
 
 def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import posixpath
 import random
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,9 @@ from pipeline.extract.records import GZIP_MAGIC
 
 # Remote archives are looked at only so far: a run may name 100,000 of them.
 _MAX_REMOTE_CHECKS = 16
+_PROBE_BYTES = 4096
+# Source: the ARC file format, Internet Archive 1996: the first line of the version block.
+_ARC = b"filedesc://"
 
 
 def list_archives(patterns: Sequence[str]) -> list[str]:
@@ -41,6 +45,8 @@ def _expand(pattern: str) -> Iterable[str]:
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"archive {pattern} cannot be read: {error}") from None
     if not paths:
+        if not is_glob and fs.isdir(path):
+            raise InputError(f"archive {pattern} is a folder; name its files: {pattern}/*.warc.gz")
         kind = "no archive matches" if is_glob else "no archive at"
         raise InputError(f"{kind} {pattern}")
     if not is_glob:
@@ -66,11 +72,31 @@ def _check(archives: Sequence[str]) -> None:
                 continue
         try:
             with fs.open(path, "rb") as file:
-                start = file.read(5)
+                start = file.read(_PROBE_BYTES)
+        except IsADirectoryError:
+            raise InputError(f"archive {archive} is a folder; name its files: *.warc.gz") from None
         except OSError as error:
             raise InputError(f"archive {archive} cannot be read: {error}") from None
-        if start[:3] != GZIP_MAGIC and start != b"WARC/":
-            raise InputError(f"archive {archive} is not gzip or WARC")
+        if fault := _fault(start):
+            raise InputError(f"archive {archive} {fault}")
+
+
+def _fault(start: bytes) -> str | None:
+    """Why a file that starts like this is no archive. What is damaged is one, as far as it can be
+    read: only a first gzip member that is sound and holds something else speaks against it."""
+    if start.startswith(b"WARC/"):
+        return None
+    if start.startswith(_ARC):
+        return "is an ARC file; convert it to WARC"
+    if not start.startswith(GZIP_MAGIC):
+        return "is not gzip or WARC"
+    try:
+        text = zlib.decompressobj(31).decompress(start, _PROBE_BYTES)
+    except zlib.error:
+        return None
+    if text.startswith(_ARC):
+        return "is an ARC file; convert it to WARC"
+    return "is gzip, but holds no WARC record" if text and b"WARC/" not in text else None
 
 
 def _lines(path: str) -> list[str]:

@@ -70,6 +70,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
     unread. Raises OSError only when the file itself cannot be read, never for what it holds.
     """
     is_gzip = file.read(5) != b"WARC/"  # a damaged first member is gzip all the same
+    is_lenient = _has_bare_newlines(file, is_gzip)
     start = 0
     is_resumed = False
     while True:
@@ -77,7 +78,7 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
         tap = _Tap(file)
         last: Record | None = None
         is_broken = False
-        records = iter(ArchiveIterator(tap, parse_http=False))
+        records = iter(ArchiveIterator(tap, parse_http=False, quirks_mode=is_lenient))
         while True:
             try:
                 record = next(records)
@@ -93,6 +94,10 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
         bad = _end_of(file, last, is_gzip) if last else start
         if not is_broken:
             if last is None or last.reason is not RecordReason.TRUNCATED:
+                rest = _past_empty_members(file, bad) if is_gzip else bad
+                if rest > bad:  # FastWARC ends at a member that holds nothing
+                    start, is_resumed = rest, True
+                    continue
                 yield from _tail(file, bad, is_gzip)
             return
         if is_gzip or not is_resumed or last:
@@ -101,6 +106,20 @@ def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
         if found is None:
             return
         start, is_resumed = found, True
+
+
+def _has_bare_newlines(file: IO[bytes], is_gzip: bool) -> bool:
+    """True when the first header line ends in LF alone, as in archives that went through a text
+    tool. FastWARC reads them in its quirks mode only, which passes over some damage in others."""
+    file.seek(0)
+    start = file.read(_PROBE_BYTES)
+    if is_gzip:
+        try:
+            start = zlib.decompressobj(31).decompress(start, _PROBE_BYTES)
+        except zlib.error:
+            return False
+    line, newline, _ = start.partition(b"\n")
+    return bool(newline) and line.startswith(b"WARC/") and not line.endswith(b"\r")
 
 
 def _read(record: WarcRecord, max_record_bytes: int, tap: _Tap) -> Record:
@@ -146,6 +165,20 @@ def _end_of(file: IO[bytes], record: Record, is_gzip: bool) -> int:
             data = member.unconsumed_tail
         at += len(chunk)
     return at
+
+
+def _past_empty_members(file: IO[bytes], start: int) -> int:
+    """Where the first member at or after `start` begins that holds something or cannot be read."""
+    while True:
+        file.seek(start)
+        head = file.read(_PROBE_BYTES)
+        member = zlib.decompressobj(31)
+        try:
+            if member.decompress(head, 1) or not member.eof:
+                return start
+        except zlib.error:
+            return start
+        start += len(head) - len(member.unused_data)
 
 
 def _tail(file: IO[bytes], end: int, is_gzip: bool) -> Iterator[Record]:

@@ -17,25 +17,29 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from pipeline.fakeweb.tls import Certificates
 
 _HEAD_BYTES = 64 * 1024
 _IDLE_SECONDS = 60.0
+_TLS_HANDSHAKE = b"\x16"  # Source: RFC 8446, section 5.1
 _BROKEN = (ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
 @dataclass(frozen=True)
 class Request:
-    """host: lower case, without port. target: path and query as sent. headers: lower-case names."""
+    """host: lower case, without port. target: path and query as sent. headers: lower-case names.
+    port: as the client names it, null when it does not."""
 
     method: str
     scheme: str
     host: str
     target: str
     headers: Mapping[str, str]
+    port: int | None = None
 
 
 @dataclass
@@ -79,10 +83,11 @@ class Site(Protocol):
 class Server:
     """Serves a site. open: requests being answered, by host."""
 
-    def __init__(self, site: Site, log: IO[str]) -> None:
+    def __init__(self, site: Site, log: RawIOBase) -> None:
         self._site = site
         self._log = log
         self._open: Counter[str] = Counter()
+        self._is_log_failed = False
 
     async def connected(
         self, scheme: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -98,7 +103,7 @@ class Server:
         except asyncio.CancelledError:
             writer.transport.abort()
             return
-        with suppress(*_BROKEN, OSError):
+        with suppress(*_BROKEN, OSError, asyncio.CancelledError):
             writer.close()
             await asyncio.wait_for(writer.wait_closed(), 5)
 
@@ -126,13 +131,21 @@ class Server:
             "image": exchange.image,
             "open": opened,
         }
-        self._log.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._log.flush()
+        try:
+            self._log.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        except OSError as error:
+            # A full disk must not look like a web that fails: what is stored of it would be wrong.
+            if not self._is_log_failed:
+                self._is_log_failed = True
+                print(f"loopback server: requests are not logged: {error}", file=sys.stderr)
 
 
 async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | None:
     """The next request, or None when the client is done or does not speak HTTP."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _IDLE_SECONDS)
+    start = await asyncio.wait_for(reader.readexactly(1), _IDLE_SECONDS)
+    if start == _TLS_HANDSHAKE:  # an https URL whose port leads here: refused, not waited for
+        return None
+    head = start + await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _IDLE_SECONDS)
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -142,13 +155,15 @@ async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | 
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     host = headers.get("host", "").lower()
+    port = ""
     if not host.endswith("]"):
-        host = host.rsplit(":", 1)[0] if ":" in host else host
+        name, colon, number = host.rpartition(":")
+        host, port = (name, number) if colon else (host, "")
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length):
         await reader.readexactly(min(int(length), _HEAD_BYTES))
     target = words[1] if words[1].startswith("/") else "/"
-    return Request(words[0], scheme, host, target, headers)
+    return Request(words[0], scheme, host, target, headers, int(port) if port.isdecimal() else None)
 
 
 async def serve(site: Site, certificates: Certificates, state: Path, log: Path) -> None:
@@ -162,7 +177,8 @@ async def serve(site: Site, certificates: Certificates, state: Path, log: Path) 
     if not sys.stdin.isatty():
         # Whoever started us holds the other end: when it dies, however it dies, so do we.
         loop.add_reader(sys.stdin, lambda: None if os.read(0, 4096) else stop.set())
-    with open(log, "a", encoding="utf-8") as lines:
+    # Unbuffered: a line that cannot be written is lost, not kept to fail again at the end.
+    with open(log, "ab", buffering=0) as lines:
         server = Server(site, lines)
 
         def listener(scheme: str) -> "object":

@@ -19,6 +19,7 @@ from pipeline.fakeweb.httpd import Exchange, serve
 from pipeline.fakeweb.serving import Served, running
 from pipeline.fakeweb.tls import Certificates
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NO_BODY = frozenset({204, 205, 304})
 
 
@@ -31,7 +32,11 @@ class ReplaySite:
     async def respond(self, exchange: Exchange) -> bool:
         """The recorded response, or 404."""
         request = exchange.request
-        place = self._places.get(_key(f"{request.scheme}://{request.host}{request.target}"))
+        # A client that asks this server itself names the port it listens on.
+        own = exchange.writer.get_extra_info("sockname")  # null when the client has hung up
+        is_implied = request.port in (None, _DEFAULT_PORTS[request.scheme], own and own[1])
+        host = request.host if is_implied else f"{request.host}:{request.port}"
+        place = self._places.get(_key(f"{request.scheme}://{host}{request.target}"))
         found = recorded.read(place) if place else None
         if found is None:
             exchange.answer(404, [("Content-Type", "text/plain")], b"not recorded\n")

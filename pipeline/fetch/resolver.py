@@ -45,7 +45,8 @@ class Resolver(AbstractResolver):
     """Resolves each name once; never returns an address the guard refuses.
 
     hosts: when not None, the only names there are ("*" matches all others).
-    port_map: port to connect to in place of the URL's, for exempt addresses.
+    port_map: port to connect to in place of the URL's, for exempt addresses; 0 stands for every
+        port that it does not name.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Resolver(AbstractResolver):
         """The port to connect to: mapped only for addresses in the allowed networks."""
         parsed = parse_address(address)
         if parsed is not None and self._guard.is_exempt(parsed):
-            return self._port_map.get(port, port)
+            return self._port_map.get(port, self._port_map.get(0, port))
         return port
 
     async def close(self) -> None:

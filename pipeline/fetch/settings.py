@@ -33,7 +33,7 @@ class DownloadSection(StageSection):
     # JSON file {name: address or [addresses]}; "*" stands for every other name. When given, no
     # DNS is asked at all.
     hosts_file: str | None = tuning(None)
-    # Port in the URL -> port connected to, for addresses in allowed_networks only.
+    # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
     port_map: dict[int, int] = tuning({})
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)

@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.core.raw import Place, read_one
 from pipeline.score.clip import Clip
@@ -19,6 +18,8 @@ _BATCHES_AHEAD = 2
 
 def decode(clip: Clip, data: bytes) -> NDArray[np.uint8] | None:
     """What the model sees of an encoded picture, or None when the bytes do not decode."""
+    from PIL import Image  # here, so that a job that only plans starts without it
+
     try:
         with Image.open(io.BytesIO(data)) as image:
             return clip.pixels(image)

@@ -25,6 +25,7 @@ from pipeline.core.tables import (
 )
 from pipeline.stats import bins, figures, funnel, page
 from pipeline.stats.pictures import Album
+from pipeline.stats.wording import Limit
 
 REPORT = "report/report.html"
 Row = tuple[str, str, str, float]
@@ -37,6 +38,7 @@ class ReportSection(StageSection):
 
     kept_examples: random kept pairs shown; examples_per_reason: dropped ones for each reason;
     extreme_examples: pairs of the highest, and of the lowest, score.
+    failed_urls: example URLs shown for each status of failed downloads, at most.
     top: length of lists such as domains.
     """
 
@@ -44,6 +46,7 @@ class ReportSection(StageSection):
     kept_examples: int = Field(24, ge=0, le=200)
     examples_per_reason: int = Field(6, ge=0, le=50)
     extreme_examples: int = Field(12, ge=0, le=100)
+    failed_urls: int = Field(2, ge=0, le=10)
     thumbnail_px: int = Field(160, ge=32, le=320)
     top: int = Field(30, ge=1, le=200)
     seed: int = 0
@@ -56,7 +59,7 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     categories = figures.category_columns(ctx.filters)
     with watch(ctx.spark, f"{ctx.stage}: figures"):
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
-        rows = [*_funnel_rows(records), *_bound_rows(columns)]
+        rows = [*_funnel_rows(records), *_bound_rows(figures.limits(ctx.filters))]
         rows += _distribution_rows(ctx, tables, columns, categories)
         for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
@@ -102,15 +105,13 @@ def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:
             yield "funnel", series, f"dropped:{reason}", float(rows)
 
 
-def _bound_rows(columns: list[figures.Column]) -> Iterator[Row]:
+def _bound_rows(limits: Mapping[str, Limit]) -> Iterator[Row]:
     """The tightest bound of every measure."""
-    for column in columns:
-        lows = [b.low for b in column.bounds if b.low is not None]
-        highs = [b.high for b in column.bounds if b.high is not None]
-        if lows:
-            yield "bound", column.name, "low", float(max(lows))
-        if highs:
-            yield "bound", column.name, "high", float(min(highs))
+    for measure, limit in limits.items():
+        if limit.low is not None:
+            yield "bound", measure, "low", float(limit.low)
+        if limit.high is not None:
+            yield "bound", measure, "high", float(limit.high)
 
 
 def _distribution_rows(
@@ -176,6 +177,8 @@ def _html(
             records,
             columns,
             categories,
+            figures.limits(ctx.filters),
+            _failures(ctx, tables),
             [
                 page.Gallery(name, tuple(groups.get(key, ())))
                 for key, name in (
@@ -192,6 +195,23 @@ def _html(
         ),
         found,
     )
+
+
+def _failures(
+    ctx: Context[ReportSection], tables: Mapping[str, DataFrame]
+) -> dict[str, list[page.Failure]]:
+    """Example URLs of every status of a failed download."""
+    if not ctx.config.failed_urls:
+        return {}
+    query = figures.failures(ctx.config.seed, ctx.config.failed_urls)
+    used: dict[str, Any] = {name: tables[name] for name in ("images", "candidates")}
+    found: dict[str, list[page.Failure]] = {}
+    for row in ctx.spark.sql(query, None, **used).collect():
+        failure = page.Failure(
+            page.shorten(row.url), page.shorten(row.status_detail or "", 120) or None
+        )
+        found.setdefault(row.status, []).append(failure)
+    return found
 
 
 def _examples(

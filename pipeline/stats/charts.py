@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-_WIDTH, _HEIGHT = 360, 168
-_LEFT, _RIGHT, _TOP, _BOTTOM = 10, 10, 30, 24
+_WIDTH, _HEIGHT = 360, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 32, 42
 _PLOT_W, _PLOT_H = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _TICKS = 5
 
@@ -49,11 +49,18 @@ def share(part: float, whole: float) -> str:
     return f"{ratio:.1%}"
 
 
+def _round_step(most: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is at most `most`, and at least 1."""
+    power = 10.0 ** math.floor(math.log10(max(most, 1.0)))
+    return max(n * power for n in (1, 2, 5) if n * power <= max(most, 1.0))
+
+
 @dataclass(frozen=True)
 class Histogram:
     """Counts of kept and dropped pairs per bin; bin i is [edges[i], edges[i + 1]).
 
     low, high: the bounds of the enabled filters; None where there is none.
+    low_filter, high_filter: the filters that set them. unit: of the values, may be empty.
     """
 
     name: str
@@ -63,11 +70,24 @@ class Histogram:
     low: float | None = None
     high: float | None = None
     is_integer: bool = False
+    unit: str = ""
+    low_filter: str = ""
+    high_filter: str = ""
 
     @property
     def is_log(self) -> bool:
         widths = [b - a for a, b in zip(self.edges, self.edges[1:], strict=False)]
         return len(widths) > 2 and widths[-1] > 1.05 * widths[-2]
+
+    @property
+    def is_constant(self) -> bool:
+        """All values are the same integer."""
+        return self.is_integer and len(self.kept) == 1 and self.edges[1] - self.edges[0] == 1
+
+    @property
+    def is_flag(self) -> bool:
+        """The values are 0 and 1."""
+        return self.is_integer and self.edges == (0.0, 1.0, 2.0)
 
     def position(self, value: float) -> float | None:
         """Where a value lies on the axis, 0 to 1; None outside. Bins are equally wide."""
@@ -86,14 +106,38 @@ class Histogram:
             f"{self.name}: {number(sum(self.kept))} kept and {number(sum(self.dropped))} dropped "
             f"pairs between {number(self.edges[0])} and {number(self.edges[-1])}"
         )
-        body = Markup("").join([*self._bars(), self._axis(), *self._bounds()])
+        body = Markup("").join([*self._grid(), *self._bars(), self._axis(), *self._bounds()])
         return Markup(
             '<svg class="histogram" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
             "<title>{label}</title>{body}</svg>"
         ).format(w=_WIDTH, h=_HEIGHT, label=label, body=body)
 
+    @property
+    def _tallest(self) -> float:
+        return max((k + d for k, d in zip(self.kept, self.dropped, strict=True)), default=0) or 1
+
+    def _grid(self) -> list[Markup]:
+        """Lines across at round counts, and what is counted."""
+        step = _round_step(self._tallest / 2)
+        lines = [
+            Markup('<text x="{}" y="{}" text-anchor="end">pairs</text>').format(
+                _LEFT - 5, _TOP - 12
+            )
+        ]
+        count = 0.0
+        while count <= self._tallest:
+            y = _TOP + _PLOT_H * (1 - count / self._tallest)
+            lines.append(
+                Markup(
+                    '<line class="axis" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                    '<text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
+                ).format(_LEFT, _WIDTH - _RIGHT, _LEFT - 5, y + 4, short(count), y=y)
+            )
+            count += step
+        return lines
+
     def _bars(self) -> list[Markup]:
-        tallest = max((k + d for k, d in zip(self.kept, self.dropped, strict=True)), default=0) or 1
+        tallest = self._tallest
         width = _PLOT_W / len(self.kept)
         gap = min(1.0, width * 0.12)
         found = []
@@ -134,12 +178,22 @@ class Histogram:
                     _LEFT + _PLOT_W * i / bins, base + 15, anchor, short(self.edges[i])
                 )
             )
+        scale = "log scale" if self.is_log else ""
+        title = ", ".join(filter(None, [self.unit or self.name.replace("_", " "), scale]))
+        marks.append(
+            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                _LEFT + _PLOT_W // 2, base + 33, title
+            )
+        )
         return Markup("").join(marks)
 
     def _bounds(self) -> list[Markup]:
         drawn = []
-        sides: Sequence[tuple[str, float | None]] = (("≥", self.low), ("≤", self.high))
-        for sign, value in sides:
+        sides: Sequence[tuple[str, float | None, str]] = (
+            ("≥", self.low, self.low_filter),
+            ("≤", self.high, self.high_filter),
+        )
+        for sign, value, setter in sides:
             if value is None:
                 continue
             # A closed upper bound on integers ends behind the bar of its own value.
@@ -148,16 +202,16 @@ class Histogram:
             if place is None:
                 continue
             x = _LEFT + _PLOT_W * place
-            near_right = place > 0.7
+            near_right = place > 0.5
             drawn.append(
                 Markup(
                     '<line class="bound" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{base}"/>'
                     '<text class="bound-label" x="{tx:.1f}" y="{ty}" text-anchor="{anchor}">'
-                    "{sign} {value}</text>"
+                    "{sign} {value}{setter}</text>"
                 ).format(
                     x=x, top=_TOP - 8, base=_TOP + _PLOT_H, tx=x + (-4 if near_right else 4),
                     ty=10 if sign == "≥" else 22, anchor="end" if near_right else "start",
-                    sign=sign, value=number(value),
+                    sign=sign, value=number(value), setter=f" {setter}" if setter else "",
                 )
             )  # fmt: skip
         return drawn

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import PAIR_VIEW
+from pipeline.stats import wording
 from pipeline.stats.bins import Bins
+from pipeline.stats.wording import Limit
 
 # Numbers of the pair view that say where bytes lie, not what a pair is.
-_NOT_MEASURES = frozenset({"part", "raw_offset"})
+_NOT_MEASURES = frozenset({"part", "raw_offset", "raw_bytes"})
 # Scores are counted on this grid, so that quantiles are exact on it and the same on any cluster.
 SCORE_GRID = 1e-4
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -51,6 +53,15 @@ def numeric_columns(filters: Mapping[str, Filter]) -> list[Column]:
     shape = "original_width / original_height"
     doc = "width over height of the received picture"
     return [*found, Column("width_over_height", f"({shape})", doc, "", False, log=True)]
+
+
+def limits(filters: Mapping[str, Filter]) -> dict[str, Limit]:
+    """The tightest bounds on every bounded measure, with what its field says of it."""
+    documented = {}
+    for field in [*_measures(filters), *PAIR_VIEW]:
+        metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+        documented[field.name] = (metadata.get("doc", ""), metadata.get("unit", ""))
+    return wording.limits(filters, documented)
 
 
 def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:
@@ -247,6 +258,20 @@ def domains(top: int) -> str:
         "UNION ALL SELECT 'domains', series, 'distinct', CAST(n AS DOUBLE) FROM ("
         "SELECT stack(2, 'pairs', count_if(pairs > 0), 'kept', count_if(kept > 0)) AS (series, n) "
         f"FROM ({both}))"
+    )
+
+
+def failures(seed: int, per_status: int) -> str:
+    """URLs of failed downloads, random ones of every status: status, status_detail, url."""
+    chosen = ", ".join(
+        f"min_by(struct(image_id, status_detail), xxhash64({seed + i}, image_id))"
+        for i in range(per_status)
+    )
+    return (
+        "SELECT /*+ BROADCAST(p) */ p.status, p.one.status_detail AS status_detail, c.url FROM ("
+        f"SELECT status, explode(array_distinct(array({chosen}))) AS one FROM {{images}} "
+        "WHERE status <> 'ok' GROUP BY status) p "
+        "JOIN {candidates} c ON c.image_id = p.one.image_id ORDER BY 1, 3"
     )
 
 

@@ -6,7 +6,7 @@ the page's own content policy allows neither scripts nor loads.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 
 from pipeline.core.reasons import Status
-from pipeline.stats import charts, funnel
+from pipeline.stats import charts, funnel, wording
+from pipeline.stats.bars import Bar, bars
 from pipeline.stats.figures import QUANTILES, SCORE_GRID, Column
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
@@ -40,22 +41,6 @@ class Figures:
     def value(self, figure: str, series: str, bucket: str) -> float:
         """One value, 0 when it is not there."""
         return self.series(figure, series).get(bucket, 0.0)
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of a bar list. `kept` of `value` is drawn in the accent colour.
-
-    width, kept_width: percent of the longest bar.
-    """
-
-    label: str
-    value: float
-    share: str
-    width: float
-    kept: float
-    kept_width: float
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,14 +74,27 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A URL whose download failed. detail: what exactly happened, None when nothing to add."""
+
+    url: str
+    detail: str | None
+
+
+@dataclass(frozen=True)
 class Page:
-    """All that the report shows beside the figures."""
+    """All that the report shows beside the figures.
+
+    limits: measure -> bounds of the enabled filters. failures: status -> example URLs.
+    """
 
     title: str
     run: str
     records: Sequence[dict[str, Any]]
     columns: Sequence[Column]
     categories: Sequence[str]
+    limits: Mapping[str, wording.Limit] = field(default_factory=dict)
+    failures: Mapping[str, Sequence[Failure]] = field(default_factory=dict)
     galleries: Sequence[Gallery] = ()
     reason_galleries: Sequence[Gallery] = ()
     pictures_left_out: int = 0
@@ -111,72 +109,32 @@ def language_tag(*claimed: str | None) -> str | None:
     return None
 
 
-def shorten(caption: str) -> str:
-    """A caption cut at 300 characters."""
-    return caption if len(caption) <= _CAPTION_CHARS else caption[: _CAPTION_CHARS - 1] + "…"
+def shorten(text: str, most: int = _CAPTION_CHARS) -> str:
+    """A text cut at `most` characters, the mark of the cut included."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def bars(
-    counts: Mapping[str, float],
-    kept: Mapping[str, float] | None = None,
-    *,
-    order: str = "value",
-    whole: float | None = None,
-    notes: Mapping[str, str] | None = None,
-    most: int = 60,
-) -> list[Bar]:
-    """Bars of the counts, longest first or (order 'label') by number; the rest is one last bar."""
-    if order == "label":
-        items = sorted(counts.items(), key=lambda item: (_as_number(item[0]), item[0]))
-    else:
-        items = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    whole = whole if whole is not None else sum(counts.values())
-    if len(items) > most:
-        rest = items[most - 1 :]
-        items = [*items[: most - 1], (f"{len(rest)} more", sum(v for _, v in rest))]
-    longest = max((v for _, v in items), default=0) or 1
-    found = []
-    for label, value in items:
-        inside = kept.get(label, 0.0) if kept is not None else value
-        of = value if kept is not None else whole
-        found.append(
-            Bar(
-                label or "unknown",
-                value,
-                charts.share(inside, of),
-                100 * value / longest,
-                inside,
-                100 * min(inside, value) / longest,
-                (notes or {}).get(label, ""),
-            )
-        )
-    return found
-
-
-def _as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("inf")
-
-
-def histogram(figures: Figures, column: Column) -> charts.Histogram | None:
+def histogram(
+    figures: Figures, column: Column, limit: wording.Limit | None = None
+) -> charts.Histogram | None:
     """The histogram of a measure; None when no pair has a value."""
     edges = tuple(v for _, v in sorted(figures.series("edges", column.name).items()))
     if len(edges) < 2:
         return None
     kept, dropped = (figures.series(column.name, s) for s in ("kept", "dropped"))
-    lows = [b.low for b in column.bounds if b.low is not None]
-    highs = [b.high for b in column.bounds if b.high is not None]
     labels = [edge_label(e) for e in edges[:-1]]
+    limit = limit or wording.Limit()
     return charts.Histogram(
         column.name,
         edges,
         tuple(kept.get(label, 0.0) for label in labels),
         tuple(dropped.get(label, 0.0) for label in labels),
-        max(lows, default=None),
-        min(highs, default=None),
+        limit.low,
+        limit.high,
         column.is_integer,
+        column.unit,
+        limit.low_filter,
+        limit.high_filter,
     )
 
 
@@ -260,35 +218,81 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return found
 
 
-def _measures(page: Page, figures: Figures) -> list[dict[str, Any]]:
-    shown = []
+def _measures(page: Page, figures: Figures) -> dict[str, list[dict[str, Any]]]:
+    """What there is to show of every measure, by form: 'bounded' and 'free' histograms, 'flags'
+    (0 or 1, as bars) and 'constant' ones (as text)."""
+    forms = ("bounded", "free", "flags", "constant")
+    shown: dict[str, list[dict[str, Any]]] = {form: [] for form in forms}
     for column in page.columns:
-        chart = histogram(figures, column)
+        limit = page.limits.get(column.name)
+        chart = histogram(figures, column, limit)
         missing = sum(figures.value(column.name, s, "missing") for s in ("kept", "dropped"))
-        if chart is not None or missing:
-            shown.append({"column": column, "chart": chart, "missing": missing})
+        if chart is None and not missing:
+            continue
+        item: dict[str, Any] = {
+            "column": column,
+            "chart": chart,
+            "missing": missing,
+            "limit": limit,
+        }
+        if chart is None:
+            form = "bounded" if limit else "free"
+        elif chart.is_constant and not missing:
+            form, item["value"] = "constant", chart.edges[0]
+        elif chart.is_flag:
+            form, item["rows"] = "flags", _flag(chart)
+        else:
+            form = "bounded" if limit else "free"
+        shown[form].append(item)
     return shown
+
+
+def _flag(chart: charts.Histogram) -> list[Bar]:
+    names = ("no", "yes")
+    judged = {n: chart.kept[i] + chart.dropped[i] for i, n in enumerate(names)}
+    return bars(judged, dict(zip(names, chart.kept, strict=False)))
+
+
+def _fate(steps: Sequence[funnel.Step]) -> list[Bar]:
+    """What became of every pair found: kept, or the reason under which it is counted."""
+    counts: dict[str, float] = {}
+    kept = 0
+    for step in steps:
+        if step.unit == "pairs" and step.stage in ("dedupe", "measure", "decide"):
+            kept = step.kept
+            for reason, rows in step.dropped.items():
+                counts[reason] = counts.get(reason, 0) + rows
+    whole = kept + sum(counts.values())
+    return [*bars({"kept": kept}, whole=whole), *bars(counts, whole=whole)] if whole else []
 
 
 def render(page: Page, figures: Figures) -> str:
     """The whole page. The same arguments give the same text."""
     steps = funnel.steps(page.records)
     finished = [r["finished_at"] for r in page.records if r.get("finished_at")]
-    transient = {s.value: "may succeed later" for s in Status if s.is_transient}
     names, cells = _joint(figures)
     judged = figures.value("rows", "rows", "decisions")
     reasons = figures.series("reason", "at_all")
+    statuses = figures.series("status", "images")
+    failed = {status: n for status, n in statuses.items() if status != Status.OK}
+    seconds = {r["stage"]: r["seconds"] for r in page.records if r.get("seconds")}
     return _template().render(
         page=page,
+        says=lambda reason: wording.sentence(reason, page.limits),
+        filter_of=lambda reason: wording.reason_filter(reason, page.limits),
         finished=max(finished, default=""),
         cards=_cards(figures, steps),
+        fate=_fate(steps),
         steps=[(step, bars(step.dropped, whole=step.rows_in)) for step in steps],
         reasons=bars(reasons, whole=judged),
         first=figures.series("reason", "first"),
         alone=figures.series("reason", "alone"),
         joint_names=names,
         joint_cells=cells,
-        statuses=bars(figures.series("status", "images"), notes=transient),
+        images=sum(statuses.values()),
+        downloaded=statuses.get(Status.OK, 0),
+        statuses=bars(failed, whole=sum(statuses.values())),
+        transient={s.value for s in Status if s.is_transient},
         consent=bars(figures.series("consent", "images")),
         http=bars(figures.series("http_status", "images"), most=20),
         measures=_measures(page, figures),
@@ -308,6 +312,7 @@ def render(page: Page, figures: Figures) -> str:
             rule: bars(counts, order="label")
             for rule, counts in sorted(figures.all_series("neighbor_distance").items())
         },
+        seconds={bar.label: bar for bar in bars(seconds)},
         configs=[(r, _settings(r.get("config", {}))) for r in page.records],
     )
 
@@ -321,7 +326,8 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": charts.number,
         "file_size": charts.file_size,
-        "words": lambda name: str(name).replace("_", " "),
+        "words": lambda name: wording.words(str(name)),
+        "consent": wording.consent,
     }
     environment.globals["share"] = charts.share
     return environment.from_string(text)

@@ -1,7 +1,12 @@
-"""The summary a stage prints."""
+"""The summary a stage prints, and the log."""
+
+import os
+from pathlib import Path
+
+import pytest
 
 from pipeline.core.accounts import Account
-from pipeline.core.logs import summary
+from pipeline.core.logs import open_log, summary
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
@@ -26,3 +31,14 @@ def test_a_stage_that_counts_nothing(tmp_path):
     stage = Stage("match", (), (IMAGES,), StageSection, lambda ctx: [])
     text = summary(Store(str(tmp_path)), stage, {"seconds": 0.0, "accounts": []})
     assert text.startswith("match: 0.0 s")
+
+
+def test_failure_is_told_when_the_log_cannot_take_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the cause"), open_log(Store(str(tmp_path))):
+        (log,) = (tmp_path / "_logs").iterdir()
+        opened = [d for d in Path("/proc/self/fd").iterdir() if d.is_symlink()]
+        (number,) = (int(d.name) for d in opened if os.path.realpath(d) == str(log))
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, number)
+        os.close(full)
+        raise ValueError("the cause")

@@ -38,6 +38,7 @@ RESPONSES = {
     "http://a.example/length": ("200 OK", [("Content-Length", "7"), ("Connection", "close")], BODY),
     "http://a.example/사진.jpg": ("200 OK", [("X-Robots-Tag", "noai")], BODY),
     "http://b.example": ("200 OK", [], BODY),
+    "http://p.example:8083/odd-port.jpg": ("200 OK", [], BODY),
 }
 
 
@@ -65,8 +66,10 @@ def fetch(served, urls):
         scheme, _, rest = url.partition("://")
         host, _, target = rest.partition("/")
         port = served.http_port if scheme == "http" else served.https_port
+        host, colon, named = host.partition(":")
         asked = URL(f"{scheme}://{host}:{port}/{target}", encoded=target.isascii())
-        async with session.get(asked, allow_redirects=False) as response:
+        headers = {"Host": f"{host}:{named}"} if colon else {}
+        async with session.get(asked, allow_redirects=False, headers=headers) as response:
             return url, (response.status, dict(response.headers), await response.read())
 
     async def everything():
@@ -93,6 +96,8 @@ def test_what_is_not_recorded_is_not_found(archive, tmp_path):
         "http://a.example/robots.txt",
         "https://a.example/plain.jpg",
         "http://a.example/odd",
+        "http://a.example:8083/plain.jpg",
+        "http://p.example/odd-port.jpg",
         "http://never.seen.example/x.jpg",
         "https://never.seen.example/x.jpg",
     ]
@@ -100,6 +105,13 @@ def test_what_is_not_recorded_is_not_found(archive, tmp_path):
         got = fetch(served, asked)
     assert {status for status, _, _ in got.values()} == {404}
     assert len((tmp_path / "access.jsonl").read_text().splitlines()) == len(asked)
+
+
+def test_a_log_that_cannot_be_written_changes_no_answer(archive, tmp_path):
+    (tmp_path / "access.jsonl").symlink_to("/dev/full")
+    with replaying([archive], str(tmp_path)) as served:
+        got = fetch(served, ["http://a.example/plain.jpg", "http://a.example/gone.jpg"])
+    assert [status for status, _, _ in got.values()] == [200, 404]
 
 
 def test_a_missing_archive_is_refused(tmp_path):

@@ -226,6 +226,15 @@ def test_port_map_does_not_open_other_networks(tmp_path: Path) -> None:
         assert server.log == []
 
 
+def test_port_zero_stands_for_the_ports_not_named(tmp_path: Path) -> None:
+    with WebServer({"/x.jpg": serving()}) as server, WebServer({"/x.jpg": serving()}) as other:
+        config = settings(tmp_path, server, port_map={0: server.port, 81: other.port})
+        urls = ["http://a.test:8083/x.jpg", "http://127.0.0.1:8084/x.jpg", "http://b.test:81/x.jpg"]
+        rows, _, _ = download(config, *urls)
+        assert [rows[url]["status"] for url in urls] == ["ok"] * 3
+        assert (len(server.log), len(other.log)) == (4, 2)  # each with its robots.txt
+
+
 def test_a_row_has_every_fact_and_the_tar_holds_the_bytes(tmp_path: Path) -> None:
     with WebServer({"/x.jpg": serving(Content_Type="image/jpeg")}) as server:
         rows, result, tar = download(settings(tmp_path, server), "http://a.test/x.jpg")

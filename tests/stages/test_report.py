@@ -99,12 +99,29 @@ def test_every_reason_has_its_examples(html, made):
     page = HTMLParser(html)
     headings = [h.text() for h in page.css("#pictures h3")]
     for reason, rows in Counter(r for p in made.pairs for r in p["reasons"]).items():
-        heading = next(h for h in headings if reason.replace("_", " ") in h)
+        heading = next(h for h in headings if reason in h.split())
         assert f"({rows})" in heading
         album = page.css("#pictures h3")[headings.index(heading)].next.next
         assert len(album.css("figure")) == min(rows, 6)
         assert album.css("img[src^='data:image/jpeg']")
     assert len(page.css("#pictures .album")[0].css("figure")) == min(24, len(made.kept))
+
+
+def test_pairs_and_failures_are_told_in_words(html):
+    page = HTMLParser(html)
+    text = page.css_first("#fate").text()
+    assert "kept" in text and "caption shorter than 10 characters" in text and "by length" in text
+    assert "no longer there (404)" in page.css_first("#downloads").text()
+    urls = page.css_first("#downloads dl.urls")
+    assert {dt.text() for dt in urls.css("dt")} == {"http_404", "robots", "timeout"}
+    assert all(code.text() for code in urls.css("dd code")) and not urls.css("a")
+
+
+def test_flags_are_counted_as_yes_and_no(html, made):
+    page = HTMLParser(html)
+    names = [h.text() for h in page.css("#measures .panel h3")]
+    values = {p["is_representative"] for p in made.pairs}
+    assert ("is representative" in names) == (values == {0, 1})
 
 
 def test_hostile_text_is_inert(html):

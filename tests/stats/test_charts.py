@@ -12,11 +12,15 @@ from pipeline.stats.pictures import thumbnail
 
 
 def test_bounds_are_drawn_where_they_lie():
-    chart = Histogram("m", (0.0, 1.0, 2.0), (3.0, 1.0), (1.0, 0.0), low=0.5)
+    chart = Histogram(
+        "m", (0.0, 1.0, 2.0), (3.0, 1.0), (1.0, 0.0), low=0.5, low_filter="f", unit="px"
+    )
     assert chart.position(0.5) == 0.25 and chart.position(3) is None
     page = HTMLParser(chart.svg())
-    assert page.css_first("line.bound").attributes["x1"] == "95.0"  # 10 + 0.25 * 340
-    assert page.css_first(".bound-label").text() == "≥ 0.5"
+    assert page.css_first("line.bound").attributes["x1"] == "117.5"  # 40 + 0.25 * 310
+    assert page.css_first(".bound-label").text() == "≥ 0.5 f"
+    texts = [t.text() for t in page.css("text")]
+    assert texts[:4] == ["pairs", "0", "2", "4"] and "px" in texts
     heights = [float(r.attributes["height"]) for r in page.css("rect.kept")]
     assert heights[0] == 3 * heights[1]
 

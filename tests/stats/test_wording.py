@@ -1,0 +1,63 @@
+"""Reasons in words."""
+
+import pytest
+
+import filters
+from pipeline.core.filter import Bound, Filter
+from pipeline.core.reasons import DropReason, LinkReason, MatchReason, RecordReason, Status
+from pipeline.stats import figures, wording
+
+
+class _Loose(Filter):
+    def bounds(self) -> tuple[Bound, ...]:
+        return (Bound("caption_words", low=2), Bound("mystery", high=7.5))
+
+
+class _Strict(Filter):
+    def bounds(self) -> tuple[Bound, ...]:
+        return (Bound("caption_words", low=5, high=9),)
+
+
+@pytest.mark.parametrize("kind", [RecordReason, LinkReason, Status, MatchReason, DropReason])
+def test_every_reason_of_the_vocabularies_has_a_sentence(kind):
+    assert [r for r in kind if r not in wording.FIXED] == []
+
+
+def test_the_tightest_bound_and_its_filter_are_told():
+    found = figures.limits({"loose": _Loose(), "strict": _Strict()})
+    assert found["caption_words"].low == 5 and found["caption_words"].high == 9
+    assert wording.sentence("caption_words_low", found) == "caption of fewer than 5 words"
+    assert wording.reason_filter("caption_words_low", found) == "strict"
+    assert wording.reason_filter("mystery_high", found) == "loose"
+    assert wording.sentence("mystery_high", found) == "mystery over 7.5"
+    assert wording.sentence("caption_words_missing", found) == "no value of caption words"
+
+
+def test_every_reason_of_every_filter_reads_as_words():
+    chosen = {}
+    for name, kind in filters.load().items():
+        try:
+            chosen[name] = kind()
+        except (TypeError, ValueError):
+            continue  # needs a setting
+    found = figures.limits(chosen)
+    for flt in chosen.values():
+        for bound in flt.bounds():
+            for reason in bound.reasons:
+                text = wording.sentence(reason, found)
+                assert text and "_" not in text and "{" not in text, reason
+
+
+def test_rank_counts_from_one():
+    one, three = (wording.Limit(high=h, high_filter="f") for h in (0, 2))
+    say = wording.sentence
+    assert say("caption_rank_high", {"caption_rank": one}) == "not the best caption of its picture"
+    assert "among the 3 best" in say("caption_rank_high", {"caption_rank": three})
+
+
+def test_unknown_reasons_stay_themselves():
+    assert wording.sentence("something_else", {}) == "something else"
+    assert wording.sentence("low", {}) == "low"
+    assert wording.sentence("thing_low", {}) == "thing too low"
+    assert wording.consent("page:meta:noai") == "the page objects: meta noai"
+    assert wording.consent("<b>") == "<b>"
