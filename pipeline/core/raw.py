@@ -60,12 +60,6 @@ class Place(NamedTuple):
     size: int
 
 
-def read_one(tar: BinaryIO, place: Place) -> bytes:
-    """The picture at a place of an open tar. Raises InputError when it is not there."""
-    tar.seek(place.offset - ustar.BLOCK)
-    return _checked(tar.read(ustar.BLOCK + place.size), place)
-
-
 def read(store: Store, places: Sequence[Place]) -> list[bytes]:
     """The pictures at the places, in the order given; read by part and offset, neighbours together.
 

@@ -1,13 +1,13 @@
 """What a part embeds, and its pictures and captions as rows of the embeddings table."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.raw import Place
+from pipeline.core.storage import Store
 from pipeline.core.tables import EMBEDDINGS, ID, Table, column
 from pipeline.score.clip import Clip
 from pipeline.score.pictures import decoded_batches
@@ -35,11 +35,13 @@ INPUTS = Table(
 
 
 def embed_pictures(
-    model: Clip, tar: BinaryIO, part: int, rows: pa.Table, batch: int, decode_threads: int
+    model: Clip, store: Store, part: int, rows: pa.Table, batch: int, decode_threads: int
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Rows of EMBEDDINGS for the pictures among INPUTS rows, and how many did not decode.
 
-    tar: the raw tar of `part`, which they lie in. Reading, decoding and the model overlap.
+    store: the run, whose raw tar of `part` they lie in. Batches are made in the order of the rows,
+    and a vector depends in its last bits on the batch it is in: the order must be one of content,
+    never that of the tar, which is the order of arrival. Reading, decoding and the model overlap.
     """
     names = ("image_id", "raw_offset", "raw_bytes")
     places = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
@@ -49,7 +51,7 @@ def embed_pictures(
         for content_id, (image_id, offset, size) in zip(ids, places, strict=True)
     ]
     batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
-    for ids, pixels, unreadable in decoded_batches(model, tar, batches, decode_threads):
+    for ids, pixels, unreadable in decoded_batches(model, store, batches, decode_threads):
         yield _embedded("image", ids, model.embed_images(pixels, batch)), unreadable
 
 

@@ -4,12 +4,12 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.raw import Place, read_one
+from pipeline.core.raw import Place, read
+from pipeline.core.storage import Store
 from pipeline.score.clip import Clip
 
 Stored = tuple[bytes, Place]  # content id, and where it lies
@@ -28,7 +28,7 @@ def decode(clip: Clip, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def decoded_batches(
-    clip: Clip, tar: BinaryIO, batches: Iterable[list[Stored]], threads: int
+    clip: Clip, store: Store, batches: Iterable[list[Stored]], threads: int
 ) -> Iterator[tuple[list[bytes], NDArray[np.uint8], int]]:
     """For each batch: ids and pixels [n, side, side, 3] of what decodes, and how many do not.
 
@@ -36,16 +36,16 @@ def decoded_batches(
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads) as decoders:
 
-        def read(batch: list[Stored]) -> list[tuple[bytes, Future[NDArray[np.uint8] | None]]]:
-            started = []
-            for content_id, place in batch:
-                data = read_one(tar, place)
-                started.append((content_id, decoders.submit(decode, clip, data)))
-            return started
+        def start(batch: list[Stored]) -> list[tuple[bytes, Future[NDArray[np.uint8] | None]]]:
+            bodies = read(store, [place for _, place in batch])
+            return [
+                (content_id, decoders.submit(decode, clip, body))
+                for (content_id, _), body in zip(batch, bodies, strict=True)
+            ]
 
         ahead: deque[Future[list[tuple[bytes, Future[NDArray[np.uint8] | None]]]]] = deque()
         for batch in batches:
-            ahead.append(reader.submit(read, batch))
+            ahead.append(reader.submit(start, batch))
             if len(ahead) > _BATCHES_AHEAD:
                 yield _collect(clip, ahead.popleft().result())
         while ahead:

@@ -7,17 +7,15 @@ Grows with the number of distinct pictures and captions (model time) and with th
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from pipeline.core import raw
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError
 from pipeline.core.ids import text_id
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection, tuning
@@ -171,11 +169,12 @@ def _inputs(frames: _Frames) -> "DataFrame":
         "caption",
         F.col("text_part").alias("part"),
     )
-    # By place in the tar, so that a part's pictures are read from front to back.
+    # By content: the place in the tar is the order of arrival, and what is embedded together in a
+    # batch shows in the last bits of its vectors.
     return (
         pictures.unionByName(captions)
         .repartition("part")
-        .sortWithinPartitions("part", "kind", "raw_offset", "content_id")
+        .sortWithinPartitions("part", "kind", "content_id")
     )
 
 
@@ -208,25 +207,14 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
     images = rows.filter(pc.equal(rows.column("kind"), "image"))
     texts = rows.filter(pc.equal(rows.column("kind"), "text"))
     size = section.batch_size
-    if images.num_rows:
-        with _raw_tar(store, part) as tar:
-            for batch, unreadable in embed_pictures(
-                model, tar, part, images, size, section.decode_threads
-            ):
-                sink.write(batch)
-                pictures.keep(batch.num_rows)
-                pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
+    pictured = embed_pictures(model, store, part, images, size, section.decode_threads)
+    for batch, unreadable in pictured:
+        sink.write(batch)
+        pictures.keep(batch.num_rows)
+        pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
     for batch in embed_captions(model, texts, size):
         sink.write(batch)
         captions.keep(batch.num_rows)
-
-
-def _raw_tar(store: Store, part: int) -> BinaryIO:
-    path = store.path(raw.path(part))
-    try:
-        return store.fs.open(path, "rb")  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise InputError(f"{path} is gone; run download again with --redo") from None
 
 
 def _scores(ctx: Context[ScoreSection], frames: _Frames) -> "DataFrame":

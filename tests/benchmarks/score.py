@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.core import raw
 from pipeline.core.ids import text_id
-from pipeline.core.raw import RawTar
+from pipeline.core.storage import Store
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
@@ -23,11 +24,11 @@ BATCH = 64
 _DRAWN = 64  # distinct pictures; more rows read them again, which costs the same
 
 
-def stored_pairs(count: int) -> tuple[io.BytesIO, pa.Table]:
+def stored_pairs(count: int) -> tuple[Store, pa.Table]:
     """A raw tar's worth of JPEGs, and rows of INPUTS: `count` pictures and `count` captions."""
     rng = np.random.default_rng(0)
     tar, places, rows = io.BytesIO(), [], []
-    raw_tar = RawTar(tar)
+    raw_tar = raw.RawTar(tar)
     for i in range(min(count, _DRAWN)):
         jpeg = io.BytesIO()
         Image.fromarray(render(sample_scene(rng), 512, 384)).save(jpeg, "JPEG", quality=90)
@@ -39,7 +40,10 @@ def stored_pairs(count: int) -> tuple[io.BytesIO, pa.Table]:
         rows.append(("image", i.to_bytes(16), image_id, offset, size, None, 0))
         rows.append(("text", text_id(caption), None, None, None, caption, 0))
     columns = [pa.array(list(c), f.type) for c, f in zip(zip(*rows), INPUTS.schema, strict=True)]
-    return tar, pa.Table.from_arrays(columns, schema=INPUTS.schema)
+    store = Store("memory://bench-score")
+    with store.publish(raw.path(0)) as file:
+        file.write(tar.getvalue())
+    return store, pa.Table.from_arrays(columns, schema=INPUTS.schema)
 
 
 def random_weights(model: str, folder: Path) -> Path:
@@ -61,11 +65,11 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def embed_rate(model: clip.Clip, count: int) -> dict[str, float]:
     """Pictures and captions embedded per second, pairs per second of both, and what they took."""
-    tar, rows = stored_pairs(count)
+    store, rows = stored_pairs(count)
     kinds = np.array(rows.column("kind").to_pylist())
     images, texts = rows.filter(pa.array(kinds == "image")), rows.filter(pa.array(kinds == "text"))
     model.embed_images(np.zeros((1, model.image_side, model.image_side, 3), np.uint8))
-    image_wall, image_cpu = timed(lambda: list(embed_pictures(model, tar, 0, images, BATCH, 1)))
+    image_wall, image_cpu = timed(lambda: list(embed_pictures(model, store, 0, images, BATCH, 1)))
     text_wall, text_cpu = timed(lambda: list(embed_captions(model, texts, BATCH)))
     return {
         "pairs_per_second": count / (image_wall + text_wall),

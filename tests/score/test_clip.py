@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.core import raw
 from pipeline.core.errors import InputError
+from pipeline.core.storage import Store
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
@@ -71,16 +72,17 @@ def test_pixels_are_those_of_the_models_own_transform(model):
     assert np.allclose(normalised, expected.numpy(), atol=1e-6)
 
 
-def test_what_does_not_decode_costs_itself_only(model):
+def test_what_does_not_decode_costs_itself_only(model, tmp_path):
     good = [jpeg(render(sample_scene(np.random.default_rng(i)), 80, 60)) for i in range(5)]
     bodies = [good[0], b"", good[1], good[2][:300], b"GIF89a nothing", good[3], good[4]]
-    file, stored = io.BytesIO(), []
-    tar = raw.RawTar(file)
-    for i, body in enumerate(bodies):
-        place = raw.Place(bytes([i]) * 16, 0, tar.append(bytes([i]) * 16, body), len(body))
-        stored.append((bytes([i]), place))
+    store, stored = Store(str(tmp_path)), []
+    with store.publish(raw.path(0)) as file:
+        tar = raw.RawTar(file)
+        for i, body in enumerate(bodies):
+            place = raw.Place(bytes([i]) * 16, 0, tar.append(bytes([i]) * 16, body), len(body))
+            stored.append((bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
-    found = list(decoded_batches(model, file, batches, threads=3))
+    found = list(decoded_batches(model, store, batches, threads=3))
     assert [ids for ids, _, _ in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
     assert [unreadable for _, _, unreadable in found] == [1, 2, 0]
     for ids, pixels, _ in found:

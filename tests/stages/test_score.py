@@ -207,10 +207,22 @@ def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
     assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
 
 
+def test_vectors_do_not_depend_on_the_order_pictures_arrived_in(spark, tmp_path):
+    """Rows are written batch by batch: the same rows in the same order are the same batches."""
+    stores = [write_web(tmp_path / "a", web()), write_web(tmp_path / "b", web()[::-1])]
+    for store in stores:
+        score(spark, store)
+    one, other = (
+        [list(store.read_part(EMBEDDINGS, part)) for part in store.committed(EMBEDDINGS)]
+        for store in stores
+    )
+    assert one == other
+
+
 def test_a_lost_tar_ends_the_stage_with_its_name(spark, tmp_path):
     store = write_web(tmp_path / "run", web())
     (tmp_path / "run/raw/part-00001.tar").unlink()
-    with pytest.raises(Exception, match=r"part-00001\.tar is gone"):
+    with pytest.raises(Exception, match=r"raw tar is missing.*part-00001\.tar"):
         score(spark, store)
 
 
