@@ -15,6 +15,7 @@ HEAVY = (
     "matplotlib",
     "pandas",
     "scipy",
+    "PIL",
     "aiohttp",
     "trustme",
 )
