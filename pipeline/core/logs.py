@@ -55,9 +55,8 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
     Counts stand in one column, whatever the length of units and reasons.
     """
     seconds = record["seconds"]
-    lines = [
-        f"{stage.name}: {seconds:.1f} s -> {', '.join(store.path(t.name) for t in stage.writes)}"
-    ]
+    outputs = [stage.output] if stage.output else [table.name for table in stage.writes]
+    lines = [f"{stage.name}: {seconds:.1f} s -> {', '.join(map(store.path, outputs))}"]
     accounts = record["accounts"]
     names = [a["unit"] for a in accounts] + [f"  {r}" for a in accounts for r in a["dropped"]]
     wide = max(map(len, names), default=0) + 4

@@ -64,7 +64,9 @@ def run(
     """Run the named stages in line order; their records. Finished ones are skipped."""
     chosen = [stage for stage in line if stage.name in names]
     store = Store(config.run.root)
-    identities = {stage.name: _identity(stage, config) for stage in chosen}
+    # The last stage's first: what is missing in the recipe (weights, a contact) is told before
+    # archives are listed, which asks the network.
+    identities = {stage.name: _identity(stage, config) for stage in reversed(chosen)}
     if not redo:
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])

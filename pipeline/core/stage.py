@@ -53,6 +53,7 @@ class Stage:
     uses: further config sections whose values change what it writes; "filters" is all settings of
         the enabled filters, "measures" only those that change what is measured, not the bounds.
     folders: what it writes beside its tables (raw tars, the release), removed when it is redone.
+    output: what a person opens of it, relative to the run; empty: its tables.
     check: looks at what the stage takes from outside (archives, weights, lists) before Spark
         starts, raises InputError when it is not there, and returns its identity, JSON-ready.
     """
@@ -64,4 +65,5 @@ class Stage:
     build: Callable[["Context[Any]"], list[Account]]
     uses: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    output: str = ""
     check: Callable[[Any], object] | None = None

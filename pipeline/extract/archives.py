@@ -104,7 +104,11 @@ def _lines(path: str) -> list[str]:
         with fsspec.open(path, "rt", compression="infer", encoding="utf-8") as file:
             lines = [line.strip() for line in file]
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"list of archives {path} cannot be read: {error}") from None
+        why = "" if path in str(error) else f" ({error})"
+        raise InputError(
+            f"list of archives {path} cannot be read{why}; check the network and the crawl's name, "
+            "or give archives of your own with extract.archives"
+        ) from None
     return [line for line in lines if line]
 
 

@@ -1,12 +1,8 @@
 """One GET: polite, bounded in time and bytes, to permitted addresses only, with a typed outcome."""
 
-import asyncio
 import contextlib
 import ssl
-import time
-import zlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,48 +10,26 @@ import aiohttp
 import yarl
 
 from pipeline.core.reasons import Status
-from pipeline.fetch import robots
+from pipeline.fetch.ask_robots import RobotsAsker
 from pipeline.fetch.errors import FetchError, classify
 from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
-from pipeline.fetch.limits import BodyMemory, Gates, Lease, backoff_s, retry_after_s
+from pipeline.fetch.limits import BodyMemory, Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
 from pipeline.fetch.resolver import Resolver, read_hosts
+from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
 from pipeline.fetch.settings import DownloadSection
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAMED = {403: Status.HTTP_403, 404: Status.HTTP_404, 410: Status.HTTP_410, 429: Status.HTTP_429}
 _HOST_FAILURES = frozenset(
     {Status.CONNECT, Status.TLS, Status.TIMEOUT, Status.DISCONNECTED, Status.BAD_RESPONSE}
 )
-# A body of an answer that is not wanted is read to keep the connection only up to this size.
-_DRAIN_BYTES = 64 * 1024
 # Bodies up to this size need no reservation: concurrency bounds their memory.
 _SMALL_BODY_BYTES = 256 * 1024
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 _KEEPALIVE_S = 10.0
 _ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
-
-
-class Deadline:
-    """Time that one picture may take on the network; waits for one's turn do not count."""
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self.spent = 0.0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Let the time run inside the block. Raises TimeoutError when it is used up."""
-        started = time.monotonic()
-        try:
-            async with asyncio.timeout(self._left):
-                yield
-        finally:
-            took = time.monotonic() - started
-            self._left -= took
-            self.spent += took
 
 
 @dataclass
@@ -97,7 +71,7 @@ class Client:
         self._guard = Guard.of(settings.allowed_networks)
         hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
         self._resolver = Resolver(self._guard, hosts, settings.port_map)
-        self._robots = robots.RobotsCache()
+        self._robots = RobotsAsker(settings, self._open)
 
     async def __aenter__(self) -> "Client":
         connector = aiohttp.TCPConnector(
@@ -162,7 +136,7 @@ class Client:
         raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
 
     async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
-        rules = await self._robots.of(target, lambda: self._fetch_robots(target, lease))
+        rules = await self._robots.rules(target, lease)
         if rules.failure is not None:
             status, detail = rules.failure
             if status is Status.ROBOTS_UNAVAILABLE:
@@ -197,7 +171,7 @@ class Client:
                 return None
             with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with deadline.running():
-                    await self._drain(response)
+                    await drain(response)
             return self._judge(response, lease, found)
         finally:
             response.close() if not response.content.at_eof() else response.release()
@@ -205,7 +179,7 @@ class Client:
     def _judge(self, response: aiohttp.ClientResponse, lease: Lease, found: Fetched) -> str:
         """Where an answer without a picture redirects to. Raises FetchError when nowhere."""
         code = response.status
-        if code in _REDIRECTS:
+        if code in REDIRECTS:
             lease.gate.succeed()
             location = response.headers.get("Location")
             if not location:
@@ -265,62 +239,12 @@ class Client:
                 raise FetchError(Status.TOO_LARGE, f"over {cap} bytes")
             if not is_known and formats and received >= SIGNATURE_BYTES:
                 is_known = has_signature(b"".join(chunks)[:SIGNATURE_BYTES], formats)
-                if not is_known and (length is None or length > _DRAIN_BYTES):
+                if not is_known and (length is None or length > DRAIN_BYTES):
                     raise FetchError(Status.NOT_AN_IMAGE, "no known format")
                 is_known = True
-        found.body = _decompressed(b"".join(chunks), encoding, cap)
+        found.body = decompressed(b"".join(chunks), encoding, cap)
         if not found.body:
             raise FetchError(Status.EMPTY, "no bytes")
-
-    async def _drain(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a short body, so that its connection can serve again."""
-        return await _read_up_to(response, _DRAIN_BYTES)
-
-    async def _fetch_robots(self, target: Target, lease: Lease) -> robots.Rules:
-        """robots.txt of the target's origin, tried again when it cannot be had."""
-        rules = robots.Rules()
-        for attempt in range(self._settings.retries + 1):
-            if attempt:
-                await asyncio.sleep(backoff_s(self._settings.backoff_s, attempt, target.host))
-            await lease.turn()
-            try:
-                rules = await self._robots_once(target)
-            except FetchError as error:
-                rules = robots.Rules(failure=(error.status, error.detail or ""))
-            except Exception as error:  # noqa: BLE001 - a hostile site costs itself alone
-                rules = robots.Rules(failure=classify(error))
-            if rules.failure is None:
-                return rules
-            status, detail = rules.failure
-            # The picture would fail in the same way: its status says so, more exactly.
-            if status in (Status.DNS, Status.TLS, Status.PRIVATE_ADDRESS, Status.BAD_URL):
-                return rules
-            if status is not Status.CONNECT:
-                rules = robots.Rules(failure=(Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"))
-        return rules
-
-    async def _robots_once(self, target: Target) -> robots.Rules:
-        at = parse_target("/robots.txt", target.href)
-        deadline = Deadline(self._settings.timeout_s)
-        for _ in range(robots.MAX_REDIRECTS + 1):
-            async with deadline.running():
-                response = await self._open(at)
-                try:
-                    location = response.headers.get("Location")
-                    if response.status not in _REDIRECTS or not location:
-                        body = await _read_up_to(response, robots.MAX_BYTES)
-                        encoding = response.headers.get("Content-Encoding", "").strip().lower()
-                        body = _decompressed(body, encoding, robots.MAX_BYTES, is_cut=True)
-                        return robots.answered(response.status, body)
-                    await self._drain(response)
-                finally:
-                    response.close() if not response.content.at_eof() else response.release()
-            try:
-                at = parse_target(location, at.href)
-            except UrlError:
-                break
-        # Nowhere to be found, which the RFC lets count as a 4xx.
-        return robots.Rules()
 
 
 def _parse(url: str, base: str | None) -> Target:
@@ -351,33 +275,3 @@ def _blame(lease: Lease) -> Iterator[None]:
         if status in _HOST_FAILURES:
             lease.gate.fail(status)
         raise FetchError(status, detail) from error
-
-
-async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, or its first bytes when it is longer."""
-    chunks: list[bytes] = []
-    received = 0
-    while received < limit and (chunk := await response.content.readany()):
-        chunks.append(chunk)
-        received += len(chunk)
-    return b"".join(chunks)[:limit]
-
-
-def _decompressed(body: bytes, encoding: str, cap: int, *, is_cut: bool = False) -> bytes:
-    """A body without its content encoding, at most `cap` bytes of it.
-
-    Servers were asked for none; gzip and deflate are undone all the same. Raises FetchError when
-    the result is over the cap (unless `is_cut`) or the encoding is another one.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise FetchError(Status.BAD_RESPONSE, f"content encoding {encoding[:50]}")
-    try:
-        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        data = stream.decompress(body, cap + 1)
-    except zlib.error as error:
-        raise FetchError(Status.BAD_RESPONSE, f"content encoding: {error}") from None
-    if len(data) > cap and not is_cut:
-        raise FetchError(Status.TOO_LARGE, f"over {cap} bytes decompressed")
-    return data[:cap]

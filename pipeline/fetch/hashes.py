@@ -20,12 +20,16 @@ from pipeline.core.ids import ID_BYTES
 # Steps of the shape in a fingerprint: one is a tenth of the natural logarithm of width/height,
 # about 10% of the ratio.
 _SHAPE_STEPS = 10.0
+# Luminances per side that the 64-bit hash is computed from. A smaller picture would be blown up to
+# that, and icons that differ in a few pixels hash alike: of four matches among the pictures of 37
+# public archives, three were different 14x12 stars.
+_SAMPLE_SIDE = 32
 
 
 @dataclass(frozen=True)
 class Hashes:
     """hash64: 64 bits as a signed integer, first coefficient highest. hash256: 32 bytes, likewise.
-    texture: 0 (flat) to 100."""
+    texture: 0 (flat, or too small to hash) to 100."""
 
     hash64: int
     hash256: bytes
@@ -35,12 +39,12 @@ class Hashes:
 def hashes(picture: Image.Image) -> Hashes:
     """Hashes and texture of an upright picture in mode L or RGB."""
     luminance = picture.convert("L")
-    small = np.asarray(luminance.resize((32, 32), Image.Resampling.LANCZOS))
+    small = np.asarray(luminance.resize((_SAMPLE_SIDE, _SAMPLE_SIDE), Image.Resampling.LANCZOS))
     wide = np.asarray(luminance.resize((64, 64), Image.Resampling.LANCZOS))
     return Hashes(
         int.from_bytes(_low_frequencies(small, 8), "big", signed=True),
         _low_frequencies(wide, 16),
-        texture(wide),
+        texture(wide) if min(picture.size) >= _SAMPLE_SIDE else 0,
     )
 
 

@@ -1,9 +1,10 @@
-"""Politeness and bounds: turns per host, pauses, backoff, circuit breaker, memory for bodies."""
+"""Politeness and bounds: deadlines, turns per host, pauses, backoff, breaker, memory for bodies."""
 
 import asyncio
 import email.utils
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -35,6 +36,26 @@ def backoff_s(base_s: float, attempt: int, key: str) -> float:
     digest = blake2b(f"{attempt} {key}".encode(), digest_size=8).digest()
     spread = 0.5 + int.from_bytes(digest, "big") / 2**64
     return base_s * float(2 ** (attempt - 1)) * spread
+
+
+class Deadline:
+    """Time that one picture may take on the network; waits for one's turn do not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self.spent = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let the time run inside the block. Raises TimeoutError when it is used up."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left):
+                yield
+        finally:
+            took = time.monotonic() - started
+            self._left -= took
+            self.spent += took
 
 
 @dataclass

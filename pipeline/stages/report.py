@@ -11,6 +11,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.filter import Filter
 from pipeline.core.progress import watch
+from pipeline.core.raw import Place
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
     CANDIDATES,
@@ -236,8 +237,8 @@ def _examples(
             row["clip_similarity"],
             f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
             tuple(row["reasons"]),
-            album.picture(row["part"], row["raw_offset"], row["raw_bytes"]),
-            album.picture(*other) if other else None,
+            album.picture(Place(row["image_id"], row["part"], row["raw_offset"], row["raw_bytes"])),
+            album.picture(other) if other else None,
             row["duplicate_distance"],
         )
         groups.setdefault(row["grp"], []).append(example)
@@ -246,8 +247,8 @@ def _examples(
 
 def _originals(
     ctx: Context[ReportSection], measures: DataFrame, wanted: set[bytes]
-) -> dict[bytes, tuple[int, int, int]]:
-    """Where the bytes of some images lie: image_id -> part, offset, size."""
+) -> dict[bytes, Place]:
+    """Where the bytes of some images lie, by image_id."""
     if not wanted:
         return {}
     listed = ", ".join(f"X'{image.hex()}'" for image in sorted(wanted))
@@ -256,7 +257,8 @@ def _originals(
         f"WHERE image_id IN ({listed})"
     )
     rows = ctx.spark.sql(query, measures=measures).collect()
-    return {bytes(r.image_id): (r.part, r.raw_offset, r.raw_bytes) for r in rows}
+    places = [Place(bytes(r.image_id), r.part, r.raw_offset, r.raw_bytes) for r in rows]
+    return {place.image_id: place for place in places}
 
 
 STAGE = Stage(
@@ -267,4 +269,5 @@ STAGE = Stage(
     build=build,
     uses=("filters",),
     folders=("report",),
+    output=REPORT,
 )

@@ -244,4 +244,5 @@ STAGE = Stage(
     config=ShardSection,
     build=build,
     folders=(RELEASE, BUILDING, _INPUTS),
+    output=RELEASE,
 )

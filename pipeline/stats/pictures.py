@@ -5,26 +5,12 @@ import io
 import warnings
 from dataclasses import dataclass
 
+from pipeline.core import raw
+from pipeline.core.errors import InputError
 from pipeline.core.storage import Store
 
 _QUALITY = 72
 _DATA_JPEG = "data:image/jpeg;base64,"
-
-
-def raw_tar(part: int) -> str:
-    """Where the stored bytes of a part lie in the run's folder."""
-    return f"raw/part-{part:05d}.tar"
-
-
-def read_raw(store: Store, part: int, offset: int, size: int) -> bytes:
-    """The stored bytes of one picture; empty when the tar is not there or too short."""
-    try:
-        with store.fs.open(store.path(raw_tar(part)), "rb") as file:
-            file.seek(offset)
-            found: bytes = file.read(size)
-    except OSError:
-        return b""
-    return found if len(found) == size else b""
 
 
 def thumbnail(data: bytes, longest_px: int) -> str | None:
@@ -62,18 +48,23 @@ class Album:
     budget_bytes: int
 
     def __post_init__(self) -> None:
-        self._made: dict[tuple[int, int], str | None] = {}
+        self._made: dict[raw.Place, str | None] = {}
         self.left_out = 0
 
-    def picture(self, part: int, offset: int, size: int) -> str | None:
-        """The data URI of the stored picture at `offset` of its part's tar."""
-        key = (part, offset)
-        if key not in self._made:
-            data = read_raw(self.store, part, offset, size)
-            self._made[key] = thumbnail(data, self.longest_px) if data else None
-        uri = self._made[key]
+    def picture(self, place: raw.Place) -> str | None:
+        """The data URI of a stored picture; None when its bytes are gone or are not its own."""
+        if place not in self._made:
+            self._made[place] = self._thumbnail(place)
+        uri = self._made[place]
         if uri is not None and len(uri) > self.budget_bytes:
             self.left_out += 1
             return None
         self.budget_bytes -= len(uri or "")
         return uri
+
+    def _thumbnail(self, place: raw.Place) -> str | None:
+        try:
+            (data,) = raw.read(self.store, [place])
+        except InputError:
+            return None
+        return thumbnail(data, self.longest_px)

@@ -28,16 +28,20 @@ from pipeline.fetch.settings import DownloadSection
         (["pairmill: noindex"], "noindex"),
         (["otherbot: nofollow, Pairmill: noimageindex"], "noimageindex"),
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], "noai"),
-        (["max-image-preview: none"], "none"),
+        (["max-image-preview: none"], None),  # about previews, not about the picture's use
         (["noindexing"], None),
+        (["*: noai"], "noai"),
+        (["unavailable_after: Tue, 25 Jun 2030 15:00:00 GMT, noai"], "noai"),
+        (["otherbot: unavailable_after: Tue, 25 Jun 2030 15:00:00 GMT, noai"], None),
+        (["GPTBot: noindex"], "noindex"),  # for collectors of training data, as on pages
+        (["googlebot: noindex"], None),
+        (["noindex", "noimageai"], "noimageai"),  # the most specific is what is stored
         ([""], None),
     ],
 )
 def test_robots_tag(values: list[str], found: str | None) -> None:
     headers = CIMultiDict([("X-Robots-Tag", v) for v in values])
     expected = f"header:x-robots-tag:{found}" if found else None
-    if values == ["max-image-preview: none"]:
-        expected = None  # about previews, not about the picture's use
     assert response_optout(headers, "Pairmill") == expected
 
 
