@@ -17,6 +17,7 @@ class RecordReason(StrEnum):
     CORRUPT = "corrupt"  # a gzip member or header that cannot be read
     TOO_LARGE = "too_large"
     UNPARSABLE = "unparsable"  # the payload is not the JSON or HTML it claims to be
+    CRASHED = "crashed"  # reading it ended the parser's process, or took too long or too much
 
 
 class LinkReason(StrEnum):
@@ -84,12 +85,18 @@ _TRANSIENT = frozenset(
 
 
 class CaptionKind(StrEnum):
-    """Where on the page a caption stood."""
+    """Where on the page a caption stood, from the most to the least deliberate.
+
+    The order is that of preference among equal texts, and of the bits of `caption_kinds`.
+    """
 
     ALT = "alt"
     TITLE = "title"
     FIGCAPTION = "figcaption"
-    ARIA_LABEL = "aria_label"
+    ARIA_LABEL = "aria_label"  # aria-label, or the text that aria-labelledby names
+    META_ALT = "meta_alt"  # og:image:alt, twitter:image:alt
+    JSON_LD = "json_ld"  # caption of an ImageObject
+    LINK_TEXT = "link_text"  # the text of the link around the image
 
 
 class MatchRule(StrEnum):
@@ -111,6 +118,8 @@ class MatchReason(StrEnum):
 class DropReason(StrEnum):
     """Reasons of the stages between the download and the bounds."""
 
+    NO_CAPTION = "no_caption"  # no page gives a caption: the row stands for an opt-out alone
+    OVER_CAPTION_CAP = "over_caption_cap"  # beyond the most captions kept of one image
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
     REGISTERED = "registered"  # an earlier crawl already holds the image
     NO_SCORE = "no_score"

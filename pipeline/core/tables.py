@@ -37,25 +37,63 @@ class Table:
 
 PAIRS = Table(
     "pairs",
-    "One row per image link with a caption, as found on one page.",
+    "One row per image link with a caption, as found on one page; besides, one row without a "
+    "caption for a captionless link on a page that opts out.",
     ("archive", "record_offset", "position", "caption_kind"),
     pa.schema(
         [
             column("image_id", ID, "BLAKE2b-128 of canonical_url"),
-            column("pair_id", ID, "BLAKE2b-128 of image_id and caption"),
+            column("pair_id", ID, "BLAKE2b-128 of image_id and caption", null="no caption"),
             column("url", pa.string(), "absolute image URL as the page gives it"),
             column("canonical_url", pa.string(), "WHATWG form without fragment and trackers"),
             column("domain", pa.string(), "registrable domain of the image's host, or the host"),
-            column("caption", pa.string(), "normalised caption, never empty"),
-            column("caption_kind", pa.string(), "a CaptionKind"),
+            column("caption", pa.string(), "normalised, never empty", null="no caption"),
+            column(
+                "caption_original",
+                pa.string(),
+                "the caption as the page has it, character references resolved",
+                null="no caption, or the same as `caption`",
+            ),
+            column("caption_kind", pa.string(), "the first CaptionKind it has", null="no caption"),
+            column(
+                "caption_kinds",
+                pa.int32(),
+                "every CaptionKind under which this link has this caption, as a bit set: bit i is "
+                "the i-th kind; 0 without a caption",
+            ),
+            column("caption_lang", pa.string(), "ISO 639-1 code, or 'und'", null="no caption"),
+            column(
+                "caption_lang_confidence",
+                pa.float32(),
+                "0 to 1: the model's probability, or the share of the script that decided",
+                null="no caption",
+            ),
             column("page_url", pa.string(), "URL of the page"),
             column("page_domain", pa.string(), "registrable domain of the page"),
             column("page_lang", pa.string(), "declared language (html lang)", null="undeclared"),
             column(
+                "page_lang_detected",
+                pa.string(),
+                "language of the page's text (of its title and captions in WAT), or 'und'",
+            ),
+            column(
                 "page_optout",
                 pa.string(),
-                "opt-out that the page states, as source:value, e.g. 'meta:noimageai'",
+                "opt-out of the page that counts for us, as source:value, e.g. 'meta:noimageai'",
                 null="the page states none",
+            ),
+            column(
+                "page_robots_meta",
+                pa.string(),
+                "all robots metas, 'agent: directives' joined by '; ', e.g. 'googlebot: noindex'",
+                null="none",
+            ),
+            column("page_robots_tag", pa.string(), "X-Robots-Tag headers, likewise", null="none"),
+            column(
+                "page_tdm",
+                pa.string(),
+                "tdm-reservation as 'meta:1' or 'header:0', with ' policy:<url>' where given",
+                null="none",
             ),
             column("archive", pa.string(), "archive the page was read from"),
             column("record_offset", pa.int64(), "byte offset of its record in it", unit="bytes"),
@@ -68,12 +106,25 @@ CAPTION = pa.struct(
     [
         column("pair_id", ID, "BLAKE2b-128 of image_id and caption"),
         column("caption", pa.string(), "normalised caption"),
-        column("caption_kind", pa.string(), "the first kind, by name, it was found as"),
-        column("page_url", pa.string(), "the first page, by URL, it was found on"),
+        column(
+            "caption_original", pa.string(), "as on the first page", null="the same as `caption`"
+        ),
+        column("caption_kind", pa.string(), "the first CaptionKind among `caption_kinds`"),
+        column("caption_kinds", pa.int32(), "every CaptionKind it was found as, a bit set"),
+        column("caption_lang", pa.string(), "ISO 639-1 code, or 'und'"),
+        column("caption_lang_confidence", pa.float32(), "0 to 1"),
+        column("page_url", pa.string(), "the page it is told by: a fixed choice among all"),
         column("page_domain", pa.string(), "registrable domain of that page"),
         column("page_lang", pa.string(), "declared language of that page", null="undeclared"),
+        column("page_lang_detected", pa.string(), "language of that page's text, or 'und'"),
         column("pages", pa.int64(), "distinct pages this image has this caption on"),
         column("caption_images", pa.int64(), "distinct images that carry this caption anywhere"),
+        column("caption_domains", pa.int64(), "distinct page domains it is on anywhere"),
+        column(
+            "caption_domain_images",
+            pa.int64(),
+            "distinct images that carry it on pages of `page_domain`",
+        ),
     ]
 )
 
@@ -88,6 +139,8 @@ CANDIDATES = Table(
             column("canonical_url", pa.string(), "WHATWG form without fragment and trackers"),
             column("domain", pa.string(), "registrable domain of the image's host"),
             column("page_optout", pa.string(), "an opt-out of a page it is on", null="none"),
+            column("pages", pa.int64(), "distinct pages with this image"),
+            column("page_domains", pa.int64(), "distinct page domains with this image"),
             column("captions", pa.list_(CAPTION), "distinct captions, ordered by pair_id"),
             column("part", pa.int32(), "bucket it is downloaded in, from 0"),
         ]
