@@ -1,5 +1,7 @@
 """Columns of text as bytes: Arrow string arrays to NumPy views and back, without copies by row."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,16 +18,23 @@ def views(texts: pa.Array) -> tuple[Ends, Bytes]:
     """A string array's values as (ends, data): row i is data[ends[i]:ends[i + 1]], in UTF-8.
 
     texts: pa.string() without nulls, sliced or not. ends: int32 [rows + 1]. data: uint8; both are
-    views and must not be written to. Raises TypeError for another type.
+    read-only views, so that kernels meet one type of array whatever the buffers came from. Raises
+    TypeError for another type.
     """
     if not pa.types.is_string(texts.type):
         raise TypeError(f"expected a string array, not {texts.type}")
     _, ends, data = texts.buffers()
     rows = len(texts)
     if ends is None or rows == 0:
-        return np.zeros(1, np.int32), _PADDING[:0]
+        return _read_only(np.zeros(1, np.int32)), _read_only(_PADDING[:0])
     view = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + rows + 1]
-    return view, np.frombuffer(data, np.uint8) if data is not None else _PADDING[:0]
+    held = np.frombuffer(data, np.uint8) if data is not None else _PADDING[:0]
+    return _read_only(view), _read_only(held)
+
+
+def _read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
 
 
 def from_ends(ends: Ends, data: Bytes) -> pa.Array:
