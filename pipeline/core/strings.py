@@ -1,7 +1,5 @@
 """Columns of text as bytes: Arrow string arrays to NumPy views and back, without copies by row."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -11,30 +9,31 @@ from pipeline.core.jit import kernel
 Bytes = npt.NDArray[np.uint8]
 Ends = npt.NDArray[np.int32]
 
-_PADDING = np.zeros(1, np.uint8)
+_NO_ENDS = np.zeros(1, np.int32)
+_NO_BYTES = np.zeros(0, np.uint8)
 
 
 def views(texts: pa.Array) -> tuple[Ends, Bytes]:
     """A string array's values as (ends, data): row i is data[ends[i]:ends[i + 1]], in UTF-8.
 
-    texts: pa.string() without nulls, sliced or not. ends: int32 [rows + 1]. data: uint8; both are
-    read-only views, so that kernels meet one type of array whatever the buffers came from. Raises
-    TypeError for another type.
+    texts: pa.string() without nulls, sliced or not. ends: int32 [rows + 1]. data: uint8. Both are
+    views, read-only always, so that a kernel sees one kind of argument. Raises TypeError for
+    another type.
     """
     if not pa.types.is_string(texts.type):
         raise TypeError(f"expected a string array, not {texts.type}")
     _, ends, data = texts.buffers()
     rows = len(texts)
     if ends is None or rows == 0:
-        return _read_only(np.zeros(1, np.int32)), _read_only(_PADDING[:0])
-    view = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + rows + 1]
-    held = np.frombuffer(data, np.uint8) if data is not None else _PADDING[:0]
-    return _read_only(view), _read_only(held)
-
-
-def _read_only(array: Any) -> Any:
-    array.flags.writeable = False
-    return array
+        found = _NO_ENDS.view(), _NO_BYTES.view()
+    else:
+        found = (
+            np.frombuffer(ends, np.int32)[texts.offset : texts.offset + rows + 1],
+            np.frombuffer(data, np.uint8) if data is not None else _NO_BYTES.view(),
+        )
+    for view in found:
+        view.flags.writeable = False
+    return found
 
 
 def from_ends(ends: Ends, data: Bytes) -> pa.Array:

@@ -64,7 +64,7 @@ class PairRows:
     def _add_link(self, link: Link, base: str, offset: int, position: int) -> int:
         captions = _distinct(link.captions)
         # A link may have several faults; that of its URL is told first.
-        image = urls.resolve(link.src, base)
+        image = urls.resolve_one(link.src, base)
         if isinstance(image, LinkReason):
             self.links.drop(image)
             return 0
