@@ -16,7 +16,7 @@ from warcio.archiveiterator import ArchiveIterator
 from pipeline.core.errors import InputError
 from pipeline.extract import html, wat
 from pipeline.extract.archives import list_archives
-from pipeline.extract.captions import normalise
+from pipeline.extract.captions import normalise_text
 from pipeline.extract.records import read_records
 from pipeline.extract.rows import PairRows, read_archive
 from tests.extract.archive import gz, read, response
@@ -231,7 +231,7 @@ def test_wat_pairs_of_a_peer_are_all_found(real_data: Path) -> None:
     theirs = pq.read_table(real_data / "expected/cc2dataset-image.parquet").to_pylist()
     lost = []
     for row in theirs:
-        alt = normalise(row["alt"])
+        alt = normalise_text(row["alt"])
         url = _whatwg(row["url"])
         if "if(this.src!=" in row["url"]:
             continue  # a script in `onerror`, taken for a URL

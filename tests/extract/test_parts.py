@@ -1,7 +1,6 @@
-"""srcset, URLs, captions and opt-outs: published vectors and rules."""
+"""srcset, URLs and opt-outs: published vectors and rules."""
 
 import json
-import unicodedata
 from pathlib import Path
 
 import ada_url
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipeline.core.reasons import LinkReason
 from pipeline.extract import srcset, urls
-from pipeline.extract.captions import normalise
 from pipeline.extract.optout import page_optout
 
 
@@ -107,34 +105,6 @@ def test_canonical_form_is_stable(text: str) -> None:
 )
 def test_registrable_domain(host: str, domain: str) -> None:
     assert urls.registrable_domain(host) == domain
-
-
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        ("  a\t\r\n b ", "a b"),
-        ("a&amp;b &#233; &nosuch; & c", "a&b é &nosuch; & c"),
-        ("e\u0301te\u0301", "été"),
-        ("\u1112\u1161\u11ab", "한"),
-        ("a\u200bb\ufeff\u00ad\u202ec", "abc"),
-        ("a\x00b\x07\x9f", "ab"),
-        ("a\u3000\u00a0b", "a b"),
-        ("👩\u200d👧 می\u200cخواهم", "👩\u200d👧 می\u200cخواهم"),
-        ("\u200b \u00a0", ""),
-    ],
-)
-def test_caption_form(text: str, clean: str) -> None:
-    assert normalise(text) == clean
-
-
-@given(st.text())
-def test_caption_form_is_clean(text: str) -> None:
-    clean = normalise(text)
-    assert clean == clean.strip() and "  " not in clean and len(clean) <= 10_000
-    assert unicodedata.is_normalized("NFC", clean)
-    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in clean)
-    if "&" not in clean:
-        assert normalise(clean) == clean
 
 
 @pytest.mark.parametrize(

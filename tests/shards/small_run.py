@@ -16,16 +16,16 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import DECISIONS, Table, column, measures_table
 from pipeline.stages import shard
 
-LANGUAGE = column("caption_lang", pa.string(), "language", null="cannot be told")
-MEASURES = measures_table([LANGUAGE])
+WORDS = column("caption_words", pa.int32(), "words", null="cannot be told")
+MEASURES = measures_table([WORDS])
 _CAPTIONS = ("a red boat, number {}", "검은 고양이 {}", 'quotes "{}" and \\ slashes', "ünïcödé {}")
 
 
 @dataclass(frozen=True)
-class LanguageMeasure:
+class WordsMeasure:
     """Stands where an enabled filter does: all that the stage asks is what it measures."""
 
-    measures: tuple[pa.Field, ...] = (LANGUAGE,)
+    measures: tuple[pa.Field, ...] = (WORDS,)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "caption_kinds": 1,
                 "caption_lang": "ko" if (i + c) % 4 == 1 else "und",
                 "caption_lang_confidence": 0.5,
+                "caption_words": 4 if (i + c) % 4 else None,
                 "pages": 1,
                 "caption_images": 1,
                 "caption_domains": 1,
@@ -145,7 +146,7 @@ def start(
         store,
         shard.ShardSection(**config),
         {},
-        {"language": LanguageMeasure()},  # type: ignore[dict-item]
+        {"language": WordsMeasure()},  # type: ignore[dict-item]
     )
     _write(ctx, MEASURES, [p.row for p in pairs], slices)
     _write(ctx, DECISIONS, decisions, slices)

@@ -239,7 +239,11 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
             **row,
             "pair_id": ids.pair_id(row["image_id"], row["caption"]),
             "caption_kind": row.get("caption_kind", "alt"),
+            "caption_kinds": 1,
+            "caption_lang": row.get("caption_lang", "und"),
+            "caption_lang_confidence": row.get("caption_lang_confidence", 0.0),
             "page_url": "http://page.example/",
+            "page_lang_detected": "en",
             "page_domain": "page.example",
             "archive": "a.warc.gz",
             "record_offset": n,
@@ -249,7 +253,20 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
     ]
     write(root, PAIRS, [{f: r.get(f) for f in PAIRS.schema.names} for r in links])
     captioned = [
-        {**r, "captions": [{**r, "pages": 1, "caption_images": r.get("caption_images", 1)}]}
+        {
+            **r,
+            "pages": 1,
+            "page_domains": 1,
+            "captions": [
+                {
+                    **r,
+                    "pages": 1,
+                    "caption_images": r.get("caption_images", 1),
+                    "caption_domains": 1,
+                    "caption_domain_images": 1,
+                }
+            ],
+        }
         for r in links
     ]
     for part in (0, 1):
