@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
 _MAX_WIDTH_PX = 10**12
@@ -96,7 +96,7 @@ def _integer(data: Bytes, start: int, stop: int) -> int:
     for i in range(start, stop):
         if not 48 <= data[i] <= 57:
             return -1
-        value = min(value * 10 + np.int64(data[i]) - 48, _MAX_WIDTH_PX)
+        value = min(value * 10 + signed(data[i]) - 48, _MAX_WIDTH_PX)
     return value
 
 
@@ -112,14 +112,14 @@ def _float(data: Bytes, start: int, stop: int) -> float:
         i += 1
     value, digits, after = 0.0, 0, 0
     while i < stop and 48 <= data[i] <= 57:
-        value = value * 10 + (np.int64(data[i]) - 48)
+        value = value * 10 + (signed(data[i]) - 48)
         digits += 1
         i += 1
     if i < stop and data[i] == 46:
         i += 1
         scale = 0.1
         while i < stop and 48 <= data[i] <= 57:
-            value += (np.int64(data[i]) - 48) * scale
+            value += (signed(data[i]) - 48) * scale
             scale /= 10
             after += 1
             i += 1
