@@ -152,7 +152,9 @@ def identify(
     codes = _codes_by_script()[verdicts]
     unclear = np.flatnonzero(verdicts == kernels.HAN_EITHER)
     if len(unclear):
-        codes[unclear] = np.where(_is_japanese(declared, unclear), LANGUAGES.index("ja"), LANGUAGES.index("zh"))
+        codes[unclear] = np.where(
+            _is_japanese(declared, unclear), LANGUAGES.index("ja"), LANGUAGES.index("zh")
+        )
     sizes = np.diff(word_ends)
     for script in SHARES:
         asked = np.flatnonzero((verdicts == script) & (sizes > 0))
@@ -221,7 +223,8 @@ def _bias(script: int) -> npt.NDArray[np.float32]:
     """What the languages' shares of the web add to the scores of a script's model."""
     group = SHARES[script]
     shares = np.array([group[code] for code in _models()[script].languages])
-    return (SHARE_WEIGHTS[script] * np.log(shares)).astype(np.float32)
+    bias: npt.NDArray[np.float32] = (SHARE_WEIGHTS[script] * np.log(shares)).astype(np.float32)
+    return bias
 
 
 @cache
@@ -242,9 +245,7 @@ def _codes_by_script() -> npt.NDArray[np.int8]:
     return codes
 
 
-def _is_japanese(
-    declared: pa.Array | None, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
+def _is_japanese(declared: pa.Array | None, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     if declared is None:
         return np.zeros(len(rows), bool)
     asked = pc.utf8_lower(pc.fill_null(declared.take(pa.array(rows)), ""))

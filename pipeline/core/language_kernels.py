@@ -19,6 +19,7 @@ from pipeline.core.scripts import (
     SPACE,
     UPPER,
 )
+from pipeline.core.utf8 import decode, signed
 
 # A verdict beside the scripts: Han characters that Chinese and Japanese share.
 HAN_EITHER = 31
@@ -36,26 +37,9 @@ Floats = npt.NDArray[np.float32]
 
 
 @kernel
-def decode(data: Bytes, at: int, stop: int) -> tuple[int, int]:
-    """The code point at `at` and its bytes; (byte, 1) for what is not UTF-8 up to `stop`."""
-    lead = np.int64(data[at])
-    if lead < 0xC2 or lead > 0xF4:
-        return lead, 1
-    size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    if at + size > stop:
-        return lead, 1
-    code = lead & (0x7F >> size)
-    for i in range(at + 1, at + size):
-        if data[i] & 0xC0 != 0x80:
-            return lead, 1
-        code = code << 6 | np.int64(data[i] & 0x3F)
-    return code, size
-
-
-@kernel
 def _entry(table: Bytes, code: int) -> int:
     if code < 0x10000:
-        return np.int64(table[code])
+        return signed(table[code])
     return HAN if 0x20000 <= code < 0x40000 else NONE
 
 
@@ -96,7 +80,7 @@ def gather_words(
         telling = 0  # words that can tell a language
         plain = 0  # of these, the ones that are not all capitals, or longer than an acronym
         lowers = 0
-        at, stop = np.int64(ends[row]), np.int64(ends[row + 1])
+        at, stop = signed(ends[row]), signed(ends[row + 1])
         while at < stop:
             # One token, up to white space.
             token = at_word
@@ -111,7 +95,7 @@ def gather_words(
                 code, size, entry = 0, 0, SPACE
                 if at < stop:
                     if data[at] < 0x80:
-                        code, size = np.int64(data[at]), 1
+                        code, size = signed(data[at]), 1
                     else:
                         code, size = decode(data, at, stop)
                     entry = _entry(table, code)
@@ -131,7 +115,7 @@ def gather_words(
                     if entry == DIGIT or code == 0x5F or code == 0x40 or code == 0x3D:
                         is_junk = True  # a digit, or one of _ @ =
                     elif (code == 0x2E or code == 0x2F or code == 0x3A) and at + 1 < stop:
-                        following = np.int64(data[at + 1])
+                        following = signed(data[at + 1])
                         if code == 0x2E:  # a file name, a host
                             is_junk |= _is_alnum(table, last) and _is_alnum(table, following)
                         else:  # a path, a scheme
@@ -176,7 +160,7 @@ def gather_words(
                         chinese += entry & CHINESE_ONLY != 0
                     else:
                         weights[script] += ALPHABET_WEIGHT
-                last = np.int64(data[at + size - 1])
+                last = signed(data[at + size - 1])
                 at += size
             if is_junk:
                 at_word = token
@@ -186,7 +170,7 @@ def gather_words(
                 lowers += token_lowers
                 weights[LATIN] += latin_weight
         weights[HAN] = CJK_WEIGHT * (hangul + kana + han)
-        verdict, total = NONE, 0
+        verdict, total = NONE, signed(0)
         for script in range(1, _SCRIPTS):
             total += weights[script]
             if weights[script] > weights[verdict]:
@@ -240,7 +224,7 @@ def _keep_script(words: Bytes, begin: int, end: int, table: Bytes, script: int) 
     while at < end:
         code, size = decode(words, at, end)
         own = _entry(table, code) & SCRIPT_BITS
-        if own == script or own == NONE:
+        if own in (script, NONE):
             is_space = code == 0x20
             if not (is_space and kept > begin and words[kept - 1] == 0x20):
                 for i in range(size):
@@ -258,7 +242,7 @@ def _to_lower(words: Bytes, begin: int, end: int, lower: npt.NDArray[np.uint16])
     while at < end:
         code, size = decode(words, at, end)
         if code < 0x10000:
-            small = np.int64(lower[code])
+            small = signed(lower[code])
             if small != code:
                 if size == 1:
                     words[at] = small
@@ -273,7 +257,7 @@ def _to_lower(words: Bytes, begin: int, end: int, lower: npt.NDArray[np.uint16])
 
 
 @kernel
-def word_hash(data: Bytes, begin: int, end: int) -> int:
+def word_hash(data: Bytes, begin: int, end: int) -> np.uint64:
     """FNV-1a of data[begin:end] in ASCII lower case. Source: Fowler, Noll and Vo, 64 bits."""
     found = np.uint64(0xCBF29CE484222325)
     for i in range(begin, end):
@@ -302,7 +286,7 @@ def walk(
     at, state = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
     row, stop = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
     final = np.zeros(_LANES, np.int64)
-    steps = np.int64(0)
+    steps = signed(0)
     for lane in range(_LANES):
         row[lane] = rows * lane // _LANES
         at[lane] = ends[row[lane]]
@@ -318,8 +302,8 @@ def walk(
                 row[lane] += 1
                 stop[lane] = ends[row[lane] + 1]
                 state[lane] = 0
-            entry = (np.int64(rows_of[state[lane]]) << 8) + np.int64(data[i])
-            state[lane] = np.int64(transitions[entry])
+            entry = (signed(rows_of[state[lane]]) << 8) + signed(data[i])
+            state[lane] = signed(transitions[entry])
             hits[i] = features[state[lane]]
             at[lane] = i + 1
 
