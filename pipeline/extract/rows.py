@@ -92,8 +92,12 @@ class PairRows:
         archive = pa.DictionaryArray.from_arrays(
             pa.nulls(rows, pa.int8()).fill_null(0), pa.array([self.archive])
         ).cast(pa.string())
+        columns["caption_kinds"] = [0] * rows
+        columns["page_lang_detected"] = ["und"] * rows
         arrays = [
-            archive if name == "archive" else pa.array(columns[name], schema.field(name).type)
+            archive
+            if name == "archive"
+            else pa.array(columns[name] or [None] * rows, schema.field(name).type)
             for name in schema.names
         ]
         self._columns = {name: [] for name in schema.names}
