@@ -8,13 +8,14 @@ from isal import isal_zlib
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 # A version line and the name of a field: what a record that follows another one starts with.
-RECORD_START = re.compile(rb"\nWARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
+RECORD_START = re.compile(rb"WARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
 # Read at once from the file. What a member leaves of it is copied, so it is not much larger than
 # the members of Common Crawl's archives.
 _WINDOW_BYTES = 32 << 10
 _PLAIN_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 20
 _PROBE_BYTES = 4096
+_PROBE_PLAIN_BYTES = 64 << 10
 # Zeros that fill up the last block of a disk or tape; more of them are a file that was cut.
 _MAX_PADDING_BYTES = 4096
 
@@ -61,15 +62,7 @@ class PlainFile:
         return self._file.read(_PLAIN_BYTES)
 
     def find(self, start: int) -> bool:
-        """Go to the first record after `start`. Memory: two scan blocks."""
-        at, window = start, b""
-        self._file.seek(start)
-        while chunk := self._file.read(_SCAN_BYTES):
-            window += chunk
-            if found := RECORD_START.search(window):
-                return self.open(at + found.start() + 1)
-            at += max(0, len(window) - _PROBE_BYTES)
-            window = window[-_PROBE_BYTES:]
+        """There is no other member to go to."""
         return False
 
 
@@ -143,28 +136,32 @@ class GzipFile:
         return bool(self._inflater.eof)
 
     def inflate(self) -> bytes:
-        """The next stretch of the member, 1 MiB at most; empty at its end. Raises Damaged when its
-        bytes or its checksum are wrong, or the file ends inside it."""
+        """The next 1 MiB of the member, less only at its end, where it is empty. Raises Damaged
+        when its bytes or its checksum are wrong, or the file ends inside it: what is given before
+        does not depend on how the file happened to be read."""
         inflater = self._inflater
         data = self._window
         self._window = b""
+        parts: list[bytes] = []
+        left = _PLAIN_BYTES
         try:
-            while not inflater.eof:
+            while left and not inflater.eof:
                 data = inflater.unconsumed_tail or data or self._read(_WINDOW_BYTES)
                 # Without input too: some output may be left inside.
-                plain: bytes = inflater.decompress(data, _PLAIN_BYTES)
+                plain: bytes = inflater.decompress(data, left)
                 if plain:
-                    return plain
-                if not data and not inflater.eof:
+                    parts.append(plain)
+                    left -= len(plain)
+                elif not data and not inflater.eof:
                     raise Damaged(is_cut=True)
                 data = b""
         except isal_zlib.error:
             raise Damaged from None
-        return b""
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def find(self, start: int) -> bool:
-        """Go to the first member at or after `start` that holds a record, by its magic; False when
-        there is none. Memory: two scan blocks."""
+        """Go to the first member at or after `start` that starts with a record or has one near its
+        start, found by its magic; False when there is none. Memory: two scan blocks."""
         at, window = start, b""
         self._file.seek(start)
         is_last = False
@@ -197,13 +194,14 @@ def _magics(window: bytes, end: int) -> Iterator[int]:
 
 
 def _is_record(data: bytes) -> bool:
-    """True when the bytes start a gzip member that holds a WARC record."""
+    """True when the bytes start a gzip member in whose beginning a WARC record starts."""
     if data[3:4] > b"\x1f":  # reserved flags, RFC 1952 section 2.3.1
         return False
     try:
-        return bool(isal_zlib.decompressobj(31).decompress(data, 5) == b"WARC/")
+        plain: bytes = isal_zlib.decompressobj(31).decompress(data, _PROBE_PLAIN_BYTES)
     except isal_zlib.error:
         return False
+    return plain.startswith(b"WARC/") or RECORD_START.search(plain) is not None
 
 
 def open_members(

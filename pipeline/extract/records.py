@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import IO, NamedTuple
 
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.members import Damaged, Place, open_members
+from pipeline.extract.members import RECORD_START, Damaged, Place, open_members
 from pipeline.extract.window import Window
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -158,6 +158,8 @@ def _head(window: Window) -> _Head:
 
 
 def _fields(head: bytes, size: int) -> _Head:
+    if head.find(b"WARC/", 5) > 0 and RECORD_START.search(head, 5):
+        return _NO_HEAD  # it was cut, and another record's header follows
     # As nearly every archive spells them; what is not found so is looked for without regard to case.
     length = _value(head, b"\nContent-Length: ")
     kind = _value(head, b"\nWARC-Type: ")

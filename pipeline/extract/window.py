@@ -7,6 +7,7 @@ from pipeline.extract.members import RECORD_START, Damaged, GzipFile, Place, Pla
 
 _NEWLINES = re.compile(rb"[\r\n]*")
 _MAGIC = b"WARC/"
+_END = b"\r\n\r\n"
 # Longer than what RECORD_START matches.
 _KEPT_BYTES = 128
 # That many newlines behind a record are looked through for the next one.
@@ -14,11 +15,12 @@ _MAX_NEWLINES = 64 << 10
 
 
 class Window:
-    """data[at:] is what comes next; data[0] lies `_base` bytes into the member at `_offset`.
+    """data[at:] is what comes next.
 
     Where a member starts with a record, the window stops before it, and `_ahead` holds its first
     bytes, or what keeps it from being read. Members that start otherwise go on with what the one
-    before them held.
+    before them held: `_members` has (where it starts, its offset in the file) of all that the
+    window has something of, on the scale on which data[0] lies at `_base`.
     """
 
     def __init__(self, source: PlainFile | GzipFile) -> None:
@@ -28,8 +30,8 @@ class Window:
     def _reset(self) -> None:
         self.data = b""
         self.at = 0
-        self._offset = self._source.offset
         self._base = 0 if self._source.is_gzip else self._source.offset
+        self._members = [(0, self._source.offset)]
         self._ahead: bytes | Damaged | None = None
         self._failed: Damaged | None = None
         self._is_end = False
@@ -38,7 +40,12 @@ class Window:
     def place(self) -> Place:
         """Where data[at] lies."""
         position = self._base + self.at
-        return Place(self._offset, position) if self._source.is_gzip else Place(position, 0)
+        if not self._source.is_gzip:
+            return Place(position, 0)
+        start, offset = self._members[-1]
+        if position < start:
+            start, offset = next(m for m in reversed(self._members) if m[0] <= position)
+        return Place(offset, position - start)
 
     def open(self, place: Place) -> None:
         """Move to a place. Raises Damaged when its member cannot be read so far."""
@@ -87,8 +94,11 @@ class Window:
         if not isinstance(chunk, bytes) or chunk.startswith(_MAGIC):
             return False
         self._ahead = None
+        self._base += self.at
+        while len(self._members) > 1 and self._members[1][0] <= self._base:
+            del self._members[0]
+        self._members.append((self._base + len(rest), self._source.offset))
         self.data, self.at = rest + chunk, 0
-        self._offset, self._base = self._source.offset, -len(rest)
         return True
 
     def _look_ahead(self) -> None:
@@ -109,8 +119,8 @@ class Window:
         """Move to the member ahead; False at the end. Raises Damaged."""
         ahead = self._ahead
         self._ahead = None
-        self.at = 0
-        self._offset, self._base = self._source.offset, 0
+        self.at = self._base = 0
+        self._members = [(0, self._source.offset)]
         if isinstance(ahead, bytes):
             self.data = ahead
             return True
@@ -137,7 +147,7 @@ class Window:
         neither is there. Raises Damaged. Memory: what the window holds already."""
         while True:
             if found := RECORD_START.search(self.data, self.at):
-                self.at = found.start() + 1
+                self.at = found.start()
                 return True
             self.at = max(self.at, len(self.data) - _KEPT_BYTES)
             if not self.more():
@@ -153,10 +163,11 @@ class Window:
 
     def is_end_of_record(self, size: int) -> bool:
         """Whether a record may end at data[at + size]: an empty line, another record or the
-        member's end follows. Raises Damaged."""
+        member's end follows, and where that is not as it should be, no record starts inside.
+        Raises Damaged."""
         stop = self.at + size
         if stop + 4 == len(self.data) and self._source.is_done:  # as in nearly every member
-            return self.data.endswith(b"\r\n\r\n")
+            return self.data.endswith(_END)
         while True:
             stop = self.at + size
             match = _NEWLINES.match(self.data, stop)
@@ -166,11 +177,12 @@ class Window:
                 break
             if not self.more():
                 break
-        return (
-            after == len(self.data)
-            or self.data.startswith(_MAGIC, after)
-            or self.data.startswith((b"\r\n\r\n", b"\n\n"), stop)
-        )
+        data = self.data
+        is_followed = after == len(data) or data.startswith(_MAGIC, after)
+        if is_followed and after == stop + 4 and data.startswith(_END, stop):
+            return True
+        is_end = is_followed or data.startswith((_END, b"\n\n"), stop)
+        return is_end and not RECORD_START.search(data, self.at + len(_MAGIC), stop)
 
     def leave(self, damage: Damaged) -> RecordReason:
         """Give up the member that is damaged and move to the next one with a record; the reason to
