@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pipeline.core.reasons import RecordReason
+from pipeline.core.utf8 import is_valid
 from pipeline.extract import charset, urls
 from pipeline.extract.http import parse_response
 from pipeline.extract.records import Record
@@ -64,13 +65,7 @@ def _html(
 
 
 def _utf8(block: bytes) -> bytes:
-    if block.isascii():
-        return block
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return block.decode("utf-8", "replace").encode()
-    return block
+    return block if is_valid(block) else block.decode("utf-8", "replace").encode()
 
 
 def _is_html(content_type: str | None, body: bytes) -> bool:

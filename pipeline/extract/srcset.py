@@ -37,7 +37,8 @@ def parse(text: str) -> list[Source]:
 @kernel
 def is_white(byte: int) -> bool:
     """True for ASCII white space: tab, line feed, form feed, carriage return, space."""
-    return byte == 32 or byte == 9 or byte == 10 or byte == 12 or byte == 13
+    # The first comparison settles it for nearly every byte there is.
+    return byte <= 32 and (byte == 32 or byte == 10 or byte == 9 or byte == 13 or byte == 12)
 
 
 @kernel
