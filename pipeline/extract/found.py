@@ -40,7 +40,8 @@ class Found:
     data: uint8, the pages one after the other. heap: uint8, the bytes that all spans point into,
     valid UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4], one row per
     caption of a link (a CaptionKind's index, or html.LABELLED_BY with the ids). metas: int64
-    [., 4]. pages: int64 [pages, STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far the arrays are filled.
+    [., 4]. pages: int64 [pages, STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far the
+    arrays are filled.
     """
 
     data: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
