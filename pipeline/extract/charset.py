@@ -37,6 +37,10 @@ _CODECS = {
     "big5": "big5hkscs",
 }
 
+# What every ISO-2022-JP text shifts to two-byte characters by; no text of another kind has it.
+# Source: RFC 1468.
+_JIS_SHIFT = b"\x1b$B"
+
 _SCRIPTS = (("cp949", re.compile("[가-힣]"), 0.8), ("cp932", re.compile("[ぁ-ヿ]"), 0.3))
 
 
@@ -63,7 +67,7 @@ def to_utf8(body: bytes, content_type: str | None) -> bytes:
     # Most of the web: one check, and the page is read as it is. Text in another encoding is valid
     # UTF-8 by the rarest chance alone, whatever is declared, but for encodings of 7-bit bytes.
     if not (declared or "").startswith(("utf-16", "iso2022")) and is_valid(body):
-        return body
+        return _recode(body, "iso2022_jp") if _JIS_SHIFT in body else body
     if declared is not None and _fits(body, declared):
         return _recode(body, declared)
     detected = codec_of(detect_encoding(body, max_len=_DETECT_BYTES)) or "utf-8"
