@@ -490,15 +490,18 @@ def join(
     rows, bases = len(ends) - 1, len(base_ends) - 1
     cuts = np.zeros((bases, 7), np.int64)
     for i in range(bases):
-        _split(base_data, int(base_ends[i]), int(base_ends[i + 1]), max_bytes, cuts[i])
+        start, stop = int(np.int64(base_ends[i])), int(np.int64(base_ends[i + 1]))
+        _split(base_data, start, stop, max_bytes, cuts[i])
     out = np.empty(1 << 16, np.uint8)
     spans = np.zeros((6, rows), np.int64)
     states = np.zeros(rows, np.uint8)
     found = np.zeros(4, np.int64)
     name = np.zeros(text.shape[1], np.uint8)
-    to = 0
+    # As numbers of one type, not as constants or int32: every other kind is compiled once more.
+    begin = int(np.int64(0))
+    to = begin
     for row in range(rows):
-        start, stop = int(ends[row]), int(ends[row + 1])
+        start, stop = int(np.int64(ends[row])), int(np.int64(ends[row + 1]))
         first = start
         while first < stop and data[first] <= 32:
             first += 1
@@ -521,12 +524,12 @@ def join(
         need = 2 * (cuts[page, _FRAGMENT_START] + 3 * (last - first) + 16)
         if to + need > len(out):
             grown = np.empty(2 * len(out) + need, np.uint8)
-            grown[:to] = out[:to]
+            _copy(out, begin, to, grown, begin)
             out = grown
         # White space outside ASCII alone is no URL either: seldom enough to be left to others.
         end = -1
         if data[first] < 128:
-            base = int(base_ends[page])
+            base = int(np.int64(base_ends[page]))
             end = _resolve(data, first, last, base_data, base, cuts[page], out, to, kinds, found)
         if end < 0:
             states[row] = GENERAL
