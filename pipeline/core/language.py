@@ -19,28 +19,13 @@ import pyarrow.compute as pc
 
 from pipeline.core import language_kernels as kernels
 from pipeline.core import scripts
+from pipeline.core.languages import BY_SCRIPT, LANGUAGES, SHARES, UNDETERMINED
 from pipeline.core.strings import views
 
-UNDETERMINED = "und"  # Source: ISO 639-2
 # A best language less likely than this is no answer.
 # Source: tuned on one half of the labelled captions of the tests.
 MIN_PROBABILITY = 0.2
 
-# What the model may answer, by script, and the share of the web's pages in each language, in
-# percent. A share is what is known of a caption before it is read, and decides where the model
-# cannot tell: two words that are good English and good Norwegian are English.
-# Source: Common Crawl, statistics of CC-MAIN-2018-39, languages by CLD2.
-SHARES = {
-    scripts.LATIN: {
-        "ca": 0.18, "cs": 1.05, "da": 0.39, "de": 5.14, "en": 45.06, "es": 4.37, "et": 0.11,
-        "fi": 0.37, "fr": 4.61, "hr": 0.14, "hu": 0.51, "id": 0.74, "it": 2.07, "lt": 0.14,
-        "lv": 0.08, "nl": 1.44, "no": 0.30, "pl": 1.69, "pt": 2.03, "ro": 0.54, "sk": 0.24,
-        "sl": 0.10, "sv": 0.74, "tr": 0.95, "vi": 0.75,
-    },
-    scripts.CYRILLIC: {"be": 0.015, "bg": 0.30, "kk": 0.013, "ru": 9.20, "sr": 0.16, "uk": 0.40},
-    scripts.ARABIC: {"ar": 0.83, "fa": 0.65, "ur": 0.03},
-    scripts.DEVANAGARI: {"hi": 0.11, "mr": 0.013, "ne": 0.013},
-}  # fmt: skip
 # How much of the logarithm of the share counts. Source: tuned likewise.
 SHARE_WEIGHTS = {
     scripts.LATIN: 0.5,
@@ -55,11 +40,6 @@ _MEANINGLESS = (
     "avatar", "banner", "blank", "favicon", "icon", "image", "img", "logo", "null", "pixel",
     "placeholder", "slide", "slider", "spacer", "thumb", "thumbnail", "undefined", "untitled",
 )  # fmt: skip
-
-_MODELLED = tuple(sorted({code for group in SHARES.values() for code in group}))
-_BY_SCRIPT = {scripts.HANGUL: "ko", scripts.KANA: "ja", scripts.HAN: "zh"}
-# The languages `identify` can answer with.
-LANGUAGES = tuple(sorted({*_MODELLED, *_BY_SCRIPT.values(), *scripts.SINGLE_LANGUAGES}))
 
 
 @dataclass(frozen=True)
@@ -179,7 +159,7 @@ def find_words(
     verdicts = np.empty(rows, np.uint8)
     shares = np.empty(rows, np.float32)
     word_ends = np.empty(rows + 1, np.int64)
-    words = np.empty(int(ends[-1] - ends[0]) + rows + 1, np.uint8)
+    words = np.empty(int(ends[-1] - ends[0]) + 2 * rows, np.uint8)
     tables = scripts.script_table(), scripts.lower_table(), _meaningless()
     kernels.gather_words(ends, data, *tables, verdicts, shares, word_ends, words)
     return verdicts, shares, word_ends, words
@@ -238,7 +218,7 @@ def _codes_by_language(script: int) -> npt.NDArray[np.int8]:
 def _codes_by_script() -> npt.NDArray[np.int8]:
     """Index into LANGUAGES of each verdict, len(LANGUAGES) for 'und'."""
     codes = np.full(scripts.SCRIPT_BITS + 1, len(LANGUAGES), np.int8)
-    for script, code in _BY_SCRIPT.items():
+    for script, code in BY_SCRIPT.items():
         codes[script] = LANGUAGES.index(code)
     for i, code in enumerate(scripts.SINGLE_LANGUAGES):
         codes[scripts.OTHER + 1 + i] = LANGUAGES.index(code)

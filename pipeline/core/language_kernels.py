@@ -15,6 +15,7 @@ from pipeline.core.scripts import (
     KANA,
     LATIN,
     NONE,
+    OTHER,
     SCRIPT_BITS,
     SPACE,
     UPPER,
@@ -66,7 +67,7 @@ def gather_words(
     table, lower: of `scripts`. meaningless: sorted `word_hash` of words that tell nothing when
     they stand alone. verdicts: uint8 [rows], a script, HAN_EITHER, or NONE where nothing tells a
     language. shares: float32 [rows], the weight of that script among all letters, 0 to 1.
-    word_ends: int64 [rows + 1], words: uint8 [bytes of data + rows + 1]; row i's words are
+    word_ends: int64 [rows + 1], words: uint8 [bytes of data + 2 x rows]; row i's words are
     words[word_ends[i]:word_ends[i + 1]], each after a space and the last before one, empty unless
     the verdict is LATIN, CYRILLIC, ARABIC or DEVANAGARI.
     """
@@ -178,7 +179,9 @@ def gather_words(
         shares[row] = weights[verdict] / max(total, 1)
         if verdict == HAN:
             verdict = cjk_verdict(hangul, kana, han, japanese, chinese)
-        elif verdict == LATIN and (telling == 0 or (telling == 1 and plain == 0)):
+        elif verdict == OTHER or (
+            verdict == LATIN and (telling == 0 or (telling == 1 and plain == 0))
+        ):
             verdict = NONE
         if LATIN <= verdict <= DEVANAGARI:
             if weights[verdict] < total:

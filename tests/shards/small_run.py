@@ -68,10 +68,17 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "domain": f"host{i % 7}.example",
                 "caption": caption,
                 "caption_kind": "alt",
+                "caption_kinds": 1,
+                "caption_lang": "ko" if (i + c) % 4 == 1 else "und",
+                "caption_lang_confidence": 0.5,
+                "pages": 1,
                 "caption_images": 1,
+                "caption_domains": 1,
+                "caption_domain_images": 1,
                 "page_url": f"https://page.example/{i}",
                 "page_domain": "page.example",
                 "page_lang": None if i % 3 else "en",
+                "page_lang_detected": "en",
                 "page_optout": None,
                 "consent": "allowed",
                 "format": "JPEG",
@@ -88,7 +95,6 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "raw_offset": offset,
                 "raw_bytes": len(jpg),
                 "clip_similarity": 0.1 + i / 1000,
-                "caption_lang": "ko" if (i + c) % 4 == 1 else None,
             }
             found.append(Pair(row, jpg, i % 7 != 3))
     return found
