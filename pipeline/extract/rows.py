@@ -1,6 +1,6 @@
 """Archives to rows of PAIRS: pages are read, links judged, rows built column by column."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 import pyarrow as pa
@@ -162,7 +162,22 @@ def read_archive(
 
     file: a seekable gzip or plain WARC or WAT file. Memory: one record and one batch.
     """
-    for record in read_records(file, max_record_bytes):
+    records = read_records(file, max_record_bytes)
+    return read_pages(records, rows, max_record_bytes, max_links_per_page, batch_rows)
+
+
+def read_pages(
+    records: Iterable[Record],
+    rows: PairRows,
+    max_record_bytes: int,
+    max_links_per_page: int,
+    batch_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of PAIRS from records; `rows` keeps the accounts.
+
+    When a batch is given out, all records taken so far are in it or in an earlier one, and counted.
+    """
+    for record in records:
         page = read_page(record, max_links_per_page, max_record_bytes)
         if isinstance(page, RecordReason):
             rows.records.drop(page)
