@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Container, Iterator
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from isal import isal_zlib
 
+_INFLATE_ERROR: Any = isal_zlib.error
 GZIP_MAGIC = b"\x1f\x8b\x08"
 # A version line and the name of a field: what a record that follows another one starts with.
 RECORD_START = re.compile(rb"WARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
@@ -155,7 +156,7 @@ class GzipFile:
                 elif not data and not inflater.eof:
                     raise Damaged(is_cut=True)
                 data = b""
-        except isal_zlib.error:
+        except _INFLATE_ERROR:
             raise Damaged from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -199,7 +200,7 @@ def _is_record(data: bytes) -> bool:
         return False
     try:
         plain: bytes = isal_zlib.decompressobj(31).decompress(data, _PROBE_PLAIN_BYTES)
-    except isal_zlib.error:
+    except _INFLATE_ERROR:
         return False
     return plain.startswith(b"WARC/") or RECORD_START.search(plain) is not None
 

@@ -160,7 +160,7 @@ def _head(window: Window) -> _Head:
 def _fields(head: bytes, size: int) -> _Head:
     if head.find(b"WARC/", 5) > 0 and RECORD_START.search(head, 5):
         return _NO_HEAD  # it was cut, and another record's header follows
-    # As nearly every archive spells them; what is not found so is looked for without regard to case.
+    # As nearly every archive spells them; the others are looked for without regard to case.
     length = _value(head, b"\nContent-Length: ")
     kind = _value(head, b"\nWARC-Type: ")
     url = _value(head, b"\nWARC-Target-URI: ")
@@ -190,4 +190,6 @@ def _value(head: bytes, name: bytes) -> bytes | None:
         return None
     at += len(name)
     end = head.find(b"\n", at)
-    return (head[at:end] if end >= 0 else head[at:]).strip()
+    if end < 0:
+        return head[at:].strip()
+    return None if head[end + 1] in b" \t" else head[at:end].strip()  # else it is folded

@@ -1,6 +1,6 @@
 """Archives to rows of PAIRS: pages are read in batches, links judged, rows built as columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -17,7 +17,7 @@ from pipeline.extract import captions, urls
 from pipeline.extract.findings import Findings, read_pages
 from pipeline.extract.found import Found, Rows
 from pipeline.extract.page import Page, open_page
-from pipeline.extract.records import read_records
+from pipeline.extract.records import Record, read_records
 
 _LINK_REASONS = list(LinkReason)
 _KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
@@ -47,24 +47,30 @@ class PairRows:
         self._pages: list[Page] = []
         self._bytes = 0
 
-    def add(self, page: Page) -> pa.RecordBatch | None:
-        """Take a page; the rows of all that waited when it is time to read them."""
-        rows = None
+    @property
+    def is_waiting(self) -> bool:
+        """True while pages are taken that are not read yet."""
+        return bool(self._pages)
+
+    def add(self, page: Page) -> list[pa.RecordBatch]:
+        """Take a page; the rows of those that waited, when it is time to read them."""
+        rows = []
         if self._pages and page.is_wat != self._pages[0].is_wat:
-            rows = self.flush()
+            rows += self.flush()
         self._pages.append(page)
         self._bytes += len(page.body)
-        if rows is None and (self._bytes >= _BATCH_BYTES or len(self._pages) >= self._batch_pages):
-            rows = self.flush()
+        if self._bytes >= _BATCH_BYTES or len(self._pages) >= self._batch_pages:
+            rows += self.flush()
         return rows
 
-    def flush(self) -> pa.RecordBatch | None:
-        """The rows of the pages that wait; None when there are none."""
+    def flush(self) -> list[pa.RecordBatch]:
+        """The rows of the pages that wait."""
         if not self._pages:
-            return None
+            return []
         found = read_pages(self._pages, self._max_links, self._found)
         self._pages, self._bytes = [], 0
-        return self._rows(found)
+        rows = self._rows(found)
+        return [rows] if len(rows) else []
 
     def _rows(self, found: Findings) -> pa.RecordBatch:
         for reason in found.reasons:
@@ -231,24 +237,30 @@ def read_archive(
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some `batch_rows` rows of PAIRS from one archive; `rows` keeps the accounts.
 
-    file: a seekable gzip or plain WARC or WAT file. Memory: one record and one batch.
+    file: a seekable gzip or plain WARC or WAT file. Memory: some records and one batch.
+    """
+    return read_rows(read_records(file, max_record_bytes), rows, max_record_bytes, batch_rows)
+
+
+def read_rows(
+    records: Iterable[Record], rows: PairRows, max_record_bytes: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Batches of some `batch_rows` rows of PAIRS from records; `rows` keeps the accounts.
+
+    Whenever a batch comes, all records taken so far are accounted for.
     """
     waiting: list[pa.RecordBatch] = []
-    for record in read_records(file, max_record_bytes):
+    for record in records:
         page = open_page(record, max_record_bytes)
         if isinstance(page, RecordReason):
             rows.records.drop(page)
-            continue
-        batch = rows.add(page)
-        if batch is not None:
-            waiting.append(batch)
-            if sum(map(len, waiting)) >= batch_rows:
-                yield _joined(waiting)
-                waiting = []
-    batch = rows.flush()
-    if batch is not None:
-        waiting.append(batch)
-    if any(map(len, waiting)):
+        else:
+            waiting += rows.add(page)
+        if not rows.is_waiting and sum(map(len, waiting)) >= batch_rows:
+            yield _joined(waiting)
+            waiting = []
+    waiting += rows.flush()
+    if waiting:
         yield _joined(waiting)
 
 
