@@ -11,7 +11,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.core.errors import InputError
-from pipeline.extract.records import GZIP_MAGIC
+from pipeline.extract.members import GZIP_MAGIC
 
 # Remote archives are looked at only so far: a run may name 100,000 of them.
 _MAX_REMOTE_CHECKS = 16

@@ -9,7 +9,7 @@ from html.entities import html5
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
 _MASK = (1 << 60) - 1
@@ -96,7 +96,7 @@ def _numeric(data: Bytes, start: int, stop: int, out: Bytes, at: int) -> tuple[i
         i += 1
     first, code = i, 0
     while i < stop:
-        byte = np.int64(data[i])
+        byte = signed(data[i])
         if 48 <= byte <= 57:
             digit = byte - 48
         elif is_hex and 97 <= (byte | 32) <= 102:
@@ -130,7 +130,7 @@ def reference(
     i = start + 1
     end = min(stop, start + 1 + _LONGEST_NAME)
     while i < end:
-        byte = np.int64(data[i])
+        byte = signed(data[i])
         is_last = byte == 59
         if not is_last and not _is_alphanumeric(byte):
             break
@@ -144,7 +144,7 @@ def reference(
         if is_last:
             break
     if found >= 0 and is_attribute and data[found_stop - 1] != 59 and found_stop < stop:
-        following = np.int64(data[found_stop])
+        following = signed(data[found_stop])
         if following == 61 or _is_alphanumeric(following):
             found = -1  # "?a=1&copy=2" in a URL
     if found < 0:
@@ -152,7 +152,7 @@ def reference(
         return start + 1, at + 1
     for j in range(_LENGTHS[found]):
         out[at + j] = _TEXTS[found, j]
-    return found_stop, at + np.int64(_LENGTHS[found])
+    return found_stop, at + signed(_LENGTHS[found])
 
 
 @kernel

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
 Rows = npt.NDArray[np.int64]
+N = TypeVar("N", bound=np.generic)
 
 # Columns of the arrays of Found.
 LINK_PAGE, LINK_POSITION, LINK_START, LINK_STOP, LINK_FLAGS = range(5)
@@ -35,12 +37,14 @@ MAX_METAS = 256
 class Found:
     """Everything found on the pages of one batch.
 
-    heap: uint8, the bytes that all spans point into, valid UTF-8. links: int64 [., 5], one row per
-    image link. captions: int64 [., 4], one row per caption of a link (a CaptionKind's index, or
-    html.LABELLED_BY with the ids). metas: int64 [., 4]. pages: int64 [pages, STATE_SIZE].
-    state: int64 [STATE_SIZE]; its counts say how far the arrays are filled.
+    data: uint8, the pages one after the other. heap: uint8, the bytes that all spans point into,
+    valid UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4], one row per
+    caption of a link (a CaptionKind's index, or html.LABELLED_BY with the ids). metas: int64
+    [., 4]. pages: int64 [pages, STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far the
+    arrays are filled.
     """
 
+    data: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
     heap: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
     scratch: Bytes = field(default_factory=lambda: np.empty(0, np.uint8))
     links: Rows = field(default_factory=lambda: np.empty((1 << 14, 5), np.int64))
@@ -61,10 +65,13 @@ class Found:
         sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
         self._reserve(sizes, max_links)
         stops = np.cumsum(sizes)
-        data = np.frombuffer(b"".join(bodies) if len(bodies) > 1 else bodies[0], np.uint8)
+        starts = stops - sizes
+        view = memoryview(self.data)  # type: ignore[arg-type]
+        for start, stop, body in zip(starts.tolist(), stops.tolist(), bodies, strict=True):
+            view[start:stop] = body
         read_pages(
-            data,
-            stops - sizes,
+            self.data,
+            starts,
             stops,
             max_links,
             self.heap,
@@ -82,6 +89,7 @@ class Found:
         pages, total, largest = len(sizes), int(sizes.sum()), int(sizes.max(initial=0))
         # Text with references resolved takes at most twice its bytes. Attributes take as much, and
         # once more while the best of a `srcset` is chosen; text is copied to the heap at most once.
+        self.data = _room(self.data, total)
         scratch = 2 * largest + 64
         if not scratch <= len(self.scratch) <= 4 * scratch + (1 << 18):
             self.scratch = np.empty(scratch, np.uint8)
@@ -116,7 +124,7 @@ class Found:
         return start, stop
 
 
-def _room(array: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.generic]:  # type: ignore[type-var]
+def _room(array: npt.NDArray[N], rows: int) -> npt.NDArray[N]:
     """An array with room for so many rows, not much more; what it held is not kept."""
     if rows <= len(array) <= 8 * rows + (1 << 22):
         return array
@@ -137,7 +145,7 @@ def new_page(state: Rows) -> None:
 @kernel
 def add_link(page: int, start: int, stop: int, flags: int, links: Rows, state: Rows) -> int:
     """Note an image link; its number. `_reserve` sees to the room."""
-    link = state[LINKS]
+    link = signed(state[LINKS])
     if link < len(links):
         links[link, LINK_PAGE] = page
         links[link, LINK_POSITION] = state[POSITIONS]

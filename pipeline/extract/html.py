@@ -8,7 +8,7 @@ nesting are as cheap as none. The tests hold the result against a parser that bu
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.reasons import CaptionKind
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
@@ -153,7 +153,7 @@ def _note(heap: Bytes, start: int, stop: int, seen: Rows, count: int) -> int:
     if count < len(seen):
         value = 7
         for i in range(start, stop):
-            value = (value * 1_000_003 + np.int64(heap[i])) & ((1 << 60) - 1)
+            value = (value * 1_000_003 + signed(heap[i])) & ((1 << 60) - 1)
         seen[count] = value
         return count + 1
     return count
@@ -348,7 +348,7 @@ def _image(
         if pick[0] < 0 or is_better or (pick[4] == picture[4] and is_larger):
             pick[:] = picture
     state[HEAP] = room
-    start, stop = (np.int64(pick[0]), np.int64(pick[1])) if pick[0] >= 0 else (room, room)
+    start, stop = (signed(pick[0]), signed(pick[1])) if pick[0] >= 0 else (room, room)
     link = add_link(page, start, stop, IN_NOSCRIPT if is_fallback else 0, links, state)
     if is_fallback:
         for i in range(before, count):
@@ -539,7 +539,7 @@ def _read(
             continue
         if at + 1 >= stop:
             break
-        byte = np.int64(body[at + 1])
+        byte = signed(body[at + 1])
         if byte == _BANG:
             at = skip_declaration(body, at, stop, now[_SVG] > 0)
         elif byte == _QUESTION:

@@ -7,7 +7,7 @@ known one would be taken for it, at odds that no page will meet by chance.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
 _MASK = (1 << 60) - 1
@@ -27,7 +27,7 @@ def hash_name(data: Bytes, start: int, stop: int) -> int:
     """The hash of data[start:stop] with A-Z taken as a-z."""
     value = 7
     for i in range(start, stop):
-        byte = np.int64(data[i])
+        byte = signed(data[i])
         if 65 <= byte <= 90:
             byte += 32
         value = (value * 1_000_003 + byte) & _MASK
@@ -53,5 +53,5 @@ def number_of(value: int, hashes: Hashes, numbers: Hashes) -> int:
         else:
             high = middle
     if low < len(hashes) and hashes[low] == value:
-        return numbers[low]
+        return signed(numbers[low])
     return 0

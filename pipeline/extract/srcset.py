@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
 _MAX_WIDTH_PX = 10**12
@@ -37,7 +37,8 @@ def parse(text: str) -> list[Source]:
 @kernel
 def is_white(byte: int) -> bool:
     """True for ASCII white space: tab, line feed, form feed, carriage return, space."""
-    return byte == 32 or byte == 9 or byte == 10 or byte == 12 or byte == 13
+    # The first comparison settles it for nearly every byte there is.
+    return byte <= 32 and (byte == 32 or byte == 10 or byte == 9 or byte == 13 or byte == 12)
 
 
 @kernel
@@ -96,7 +97,7 @@ def _integer(data: Bytes, start: int, stop: int) -> int:
     for i in range(start, stop):
         if not 48 <= data[i] <= 57:
             return -1
-        value = min(value * 10 + np.int64(data[i]) - 48, _MAX_WIDTH_PX)
+        value = min(value * 10 + signed(data[i]) - 48, _MAX_WIDTH_PX)
     return value
 
 
@@ -112,14 +113,14 @@ def _float(data: Bytes, start: int, stop: int) -> float:
         i += 1
     value, digits, after = 0.0, 0, 0
     while i < stop and 48 <= data[i] <= 57:
-        value = value * 10 + (np.int64(data[i]) - 48)
+        value = value * 10 + (signed(data[i]) - 48)
         digits += 1
         i += 1
     if i < stop and data[i] == 46:
         i += 1
         scale = 0.1
         while i < stop and 48 <= data[i] <= 57:
-            value += (np.int64(data[i]) - 48) * scale
+            value += (signed(data[i]) - 48) * scale
             scale /= 10
             after += 1
             i += 1

@@ -4,7 +4,8 @@ Only names that a vendor documents and that hardly mean anything else: a picture
 parameter is dropped would be lost in another. Compared without regard to case, after
 percent-decoding.
 
-Source: each vendor's documentation of its campaign parameters or click identifier, as named below.
+Source: each vendor's documentation of its campaign parameters or click identifier, as named below,
+and the references in https://github.com/mpchadwick/tracking-query-params-registry.
 """
 
 from typing import NamedTuple
@@ -12,21 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+# Matomo, once Piwik. Not by the prefix `pk_`, which primary keys have too.
+# Source: https://matomo.org/faq/reports/advanced-how-to-manually-build-campaign-tracking-urls/ and
+# the older names its tracker still reads.
 _MATOMO = [
     f"{prefix}_{name}"
     for prefix in ("mtm", "matomo", "pk", "piwik")
-    for name in (
-        "campaign",
-        "kwd",
-        "keyword",
-        "source",
-        "medium",
-        "content",
-        "cid",
-        "group",
-        "placement",
-    )
-]
+    for name in ("campaign", "cpn", "kwd", "keyword", "source", "medium", "content", "cid")
+] + [f"{prefix}_{name}" for prefix in ("mtm", "matomo") for name in ("group", "placement")]
 
 TRACKING = frozenset(
     [

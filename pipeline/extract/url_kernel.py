@@ -108,6 +108,16 @@ def _split(data: U8, start: int, stop: int, max_bytes: int, found: I64) -> None:
 
 
 @kernel
+def _copy(data: U8, start: int, stop: int, out: U8, to: int) -> int:
+    """Append data[start:stop] to out[:to]. Unsigned numbers count from no end, which makes the
+    inner loops here twice as fast."""
+    first, target = np.uint64(start), np.uint64(to)
+    for i in range(np.uint64(stop - start)):
+        out[target + i] = data[first + i]
+    return to + (stop - start)
+
+
+@kernel
 def _scheme_bytes(data: U8, at: int, stop: int) -> int:
     """The bytes of the scheme before its colon; 0 for a relative URL."""
     i = at
@@ -231,10 +241,10 @@ def _path(data: U8, at: int, stop: int, out: U8, root: int, to: int, kinds: U8) 
     Gives the ends of the input read and of the output, -1 when it must be given up."""
     segment = to
     while at < stop:
-        c = data[at]
+        c = data[np.uint64(at)]
         kind = kinds[_PATH, c]
         if kind == _COPY:
-            out[to] = c
+            out[np.uint64(to)] = c
             to += 1
         elif kind == _SEPARATOR:
             dots = _dots(out, segment, to)
@@ -264,10 +274,10 @@ def _rest(data: U8, at: int, stop: int, out: U8, to: int, part: int, kinds: U8) 
     to += 1
     at += 1
     while at < stop:
-        c = data[at]
+        c = data[np.uint64(at)]
         kind = kinds[part, c]
         if kind == _COPY:
-            out[to] = c
+            out[np.uint64(to)] = c
             to += 1
         elif kind == _ENCODE:
             to = _encode(out, to, c)
@@ -337,7 +347,7 @@ def _canonical(
     at = query + 1
     while at <= stop:
         end = at
-        while end < stop and out[end] != _AMPERSAND:
+        while end < stop and out[np.uint64(end)] != _AMPERSAND:
             end += 1
         if _is_tracking(out, at, end, name, text, sizes, is_prefix, starts):
             is_any_dropped = True
@@ -349,22 +359,18 @@ def _canonical(
     if not is_any_dropped:
         return start, stop
     first = to
-    for i in range(start, query):
-        out[to] = out[i]
-        to += 1
+    to = _copy(out, start, query, out, to)
     mark = _QUESTION
     at = query + 1
     while at <= stop:
         end = at
-        while end < stop and out[end] != _AMPERSAND:
+        while end < stop and out[np.uint64(end)] != _AMPERSAND:
             end += 1
         if not _is_tracking(out, at, end, name, text, sizes, is_prefix, starts):
             out[to] = mark
             to += 1
             mark = _AMPERSAND
-            for i in range(at, end):
-                out[to] = out[i]
-                to += 1
+            to = _copy(out, at, end, out, to)
         at = end + 1
     return first, to
 
@@ -433,9 +439,7 @@ def _resolve(
             kept = cuts[_QUERY_START]
         elif data[at] == _HASH:
             kept = cuts[_FRAGMENT_START]
-        for i in range(base, base + kept):
-            out[to] = base_data[i]
-            to += 1
+        to = _copy(base_data, base, base + kept, out, to)
         found[0], found[1] = first + cuts[_HOST_START], first + cuts[_HOST_STOP]
         if kept == cuts[_FRAGMENT_START] and kept > cuts[_QUERY_START]:
             found[2] = first + cuts[_QUERY_START]
@@ -486,15 +490,18 @@ def join(
     rows, bases = len(ends) - 1, len(base_ends) - 1
     cuts = np.zeros((bases, 7), np.int64)
     for i in range(bases):
-        _split(base_data, int(base_ends[i]), int(base_ends[i + 1]), max_bytes, cuts[i])
+        start, stop = int(np.int64(base_ends[i])), int(np.int64(base_ends[i + 1]))
+        _split(base_data, start, stop, max_bytes, cuts[i])
     out = np.empty(1 << 16, np.uint8)
     spans = np.zeros((6, rows), np.int64)
     states = np.zeros(rows, np.uint8)
     found = np.zeros(4, np.int64)
     name = np.zeros(text.shape[1], np.uint8)
-    to = 0
+    # As numbers of one type, not as constants or int32: every other kind is compiled once more.
+    begin = int(np.int64(0))
+    to = begin
     for row in range(rows):
-        start, stop = int(ends[row]), int(ends[row + 1])
+        start, stop = int(np.int64(ends[row])), int(np.int64(ends[row + 1]))
         first = start
         while first < stop and data[first] <= 32:
             first += 1
@@ -517,12 +524,12 @@ def join(
         need = 2 * (cuts[page, _FRAGMENT_START] + 3 * (last - first) + 16)
         if to + need > len(out):
             grown = np.empty(2 * len(out) + need, np.uint8)
-            grown[:to] = out[:to]
+            _copy(out, begin, to, grown, begin)
             out = grown
         # White space outside ASCII alone is no URL either: seldom enough to be left to others.
         end = -1
         if data[first] < 128:
-            base = int(base_ends[page])
+            base = int(np.int64(base_ends[page]))
             end = _resolve(data, first, last, base_data, base, cuts[page], out, to, kinds, found)
         if end < 0:
             states[row] = GENERAL

@@ -179,11 +179,17 @@ def base_url(page_url: str, base_href: str | None) -> str:
 
 
 def page_url(raw: str | None) -> str | None:
-    """A page's own URL in WHATWG form; None when it is not http(s), or over MAX_URL_CHARS long."""
+    """A page's own URL in WHATWG form; None when it is not http(s), or over MAX_URL_CHARS long.
+
+    Some archives have it in angle brackets. Source: ISO 28500 (WARC 1.0), section 4, grammar.
+    """
     if not raw or len(raw) > MAX_URL_CHARS:
         return None
+    raw = raw.strip()
+    if raw[0:1] == "<" and raw[-1] == ">":
+        raw = raw[1:-1]
     try:
-        url = ada_url.normalize_url(raw.strip("<> "))
+        url = ada_url.normalize_url(raw)
     except (ValueError, UnicodeError):
         return None
     return str(url) if url.startswith(("http://", "https://")) else None

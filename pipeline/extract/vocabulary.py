@@ -141,10 +141,9 @@ METAS = table(
         **{name: FIRST_AGENT + i for i, name in enumerate(AGENT_NAMES)},
     }
 )
-HEADERS = table(
-    {
-        "x-robots-tag": HEADER_ROBOTS_TAG,
-        "tdm-reservation": HEADER_TDM_RESERVATION,
-        "tdm-policy": HEADER_TDM_POLICY,
-    }
-)
+HEADER_NUMBERS = {
+    "x-robots-tag": HEADER_ROBOTS_TAG,
+    "tdm-reservation": HEADER_TDM_RESERVATION,
+    "tdm-policy": HEADER_TDM_POLICY,
+}
+HEADERS = table(HEADER_NUMBERS)

@@ -7,7 +7,7 @@ headers and metas are there, with og:image and its alt among them.
 
 import numpy as np
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.reasons import CaptionKind, RecordReason
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
@@ -107,7 +107,7 @@ def _hex4(body: Bytes, at: int, stop: int) -> int:
         return -1
     value = 0
     for i in range(at, at + 4):
-        byte = np.int64(body[i])
+        byte = signed(body[i])
         if 48 <= byte <= 57:
             value = value * 16 + byte - 48
         elif 97 <= (byte | 32) <= 102:
@@ -122,13 +122,13 @@ def _unescape(body: Bytes, start: int, stop: int, out: Bytes, at: int) -> int:
     """Copy the inside of a JSON string to out[at:] without its escapes; where it ends."""
     i = start
     while i < stop:
-        byte = np.int64(body[i])
+        byte = signed(body[i])
         if byte != _BACKSLASH or i + 1 >= stop:
             out[at] = byte
             at += 1
             i += 1
             continue
-        byte = np.int64(body[i + 1])
+        byte = signed(body[i + 1])
         i += 2
         if byte == 117:
             code = _hex4(body, i, stop)
