@@ -4,7 +4,7 @@ language; and a naive Bayes model over byte n-grams, run as a state machine."""
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import kernel, signed
 from pipeline.core.scripts import (
     CHINESE_ONLY,
     DEVANAGARI,
@@ -20,7 +20,7 @@ from pipeline.core.scripts import (
     SPACE,
     UPPER,
 )
-from pipeline.core.utf8 import decode, signed
+from pipeline.core.utf8 import decode
 
 # A verdict beside the scripts: Han characters that Chinese and Japanese share.
 HAN_EITHER = 31

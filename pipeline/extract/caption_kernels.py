@@ -7,8 +7,8 @@ neighbours look like mojibake. All other rows are for the general path.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
-from pipeline.core.utf8 import decode, signed
+from pipeline.core.jit import kernel, signed
+from pipeline.core.utf8 import decode
 
 # What a character is, in the table of `caption_tables`.
 PLAIN = 0  # nothing has to be done to it, wherever it stands
