@@ -18,7 +18,9 @@ from tests.extract.index_file import row, write
 
 _RNG = random.Random(3)
 MEMBERS = [
-    gzip.compress(response(b"<img src=a alt=a>" + _RNG.randbytes(4000), url=f"https://d.example/{i}"))
+    gzip.compress(
+        response(b"<img src=a alt=a>" + _RNG.randbytes(4000), url=f"https://d.example/{i}")
+    )
     for i in range(300)
 ]
 DATA = b"".join(MEMBERS)
