@@ -96,10 +96,11 @@ class Found:
         text = np.minimum(2 * sizes + 64, len(self.scratch)).sum()
         room = 3 * total + int(text) + pages * (SAMPLE_BYTES + 128)
         self.heap = _room(self.heap, room)
-        # The shortest link, "<img>", takes 5 bytes; a link has at most 7 captions.
+        # The shortest link, "<img>", takes 5 bytes, and so does the shortest attribute with a
+        # caption; figures and links around it give a link two more.
         links = int((np.minimum(max_links, sizes // 5 + 1) + 2).sum())
         self.links = _room(self.links, links)
-        self.captions = _room(self.captions, 7 * links)
+        self.captions = _room(self.captions, 2 * links + total // 5)
         self.metas = _room(self.metas, pages * MAX_METAS)
         self.pages = _room(self.pages, pages)
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.core.accounts import Account
 from pipeline.core.errors import EnvironmentProblem, InputError
 from pipeline.core.wire import read_frame, write_frame
-from pipeline.extract.task import Answer, Job, Limits, Notes, Start
+from pipeline.extract.task import READING_MEMBER, Answer, Job, Limits, Notes, Start
 
 _START_S = 300.0  # compiling what is not on disk yet
 _POLL_S = 0.5
@@ -177,7 +177,7 @@ class IsolatedReader:
             raise
 
     def _blame(self, job: Job, how: str) -> None:
-        """Note the record that the process died of."""
+        """Note the record that the process died of, or have it found."""
         assert self._process is not None
         note = self._process.notes.read()
         self.close()
@@ -185,6 +185,10 @@ class IsolatedReader:
         if not note.steps:
             raise InputError(f"{what} before the first record")
         place = tuple(note.place)
+        if place[0] > job.careful_until and place[1] != READING_MEMBER:
+            # Pages are read many at a time: any one since the last answer may be at fault.
+            job.careful_until = place[0]
+            return
         if place in job.crashed:
             raise InputError(f"{what} at byte {place[0]}, which had been left out for that")
         job.crashed = [*job.crashed, (place[0], place[1])]

@@ -36,13 +36,14 @@ class PairRows:
     gives a row without a caption, which is counted among the links as dropped for `no_caption`.
     """
 
-    def __init__(self, archive: str, max_links: int, batch_pages: int = _BATCH_PAGES) -> None:
+    def __init__(self, archive: str, max_links: int) -> None:
         self.archive = archive
         self.records = Account("records")
         self.links = Account("links")
         self.pairs = Account("pairs")
         self._max_links = max_links
-        self._batch_pages = batch_pages
+        # Set while the page that ends the process is looked for.
+        self.is_one_by_one = False
         self._found = Found()
         self._pages: list[Page] = []
         self._bytes = 0
@@ -59,7 +60,8 @@ class PairRows:
             rows += self.flush()
         self._pages.append(page)
         self._bytes += len(page.body)
-        if self._bytes >= _BATCH_BYTES or len(self._pages) >= self._batch_pages:
+        is_full = self._bytes >= _BATCH_BYTES or len(self._pages) >= _BATCH_PAGES
+        if is_full or self.is_one_by_one:
             rows += self.flush()
         return rows
 

@@ -33,7 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first frame. reader: the module that has PairRows and read_pages."""
+    """The first frame. reader: the module that has PairRows and read_rows."""
 
     limits: Limits
     reader: str
@@ -44,13 +44,15 @@ class Job(msgspec.Struct):
 
     ranges: (offset, length) of the records wanted, by offset; None for all. after: the last record
     that is accounted for. crashed: records not to be parsed, members not to be inflated where inner
-    is READING_MEMBER; each is counted.
+    is READING_MEMBER; each is counted. careful_until: pages are read one by one up to this offset,
+    because the process died on the way to it and the page at fault is to be told.
     """
 
     archive: str
     ranges: list[tuple[int, int]] | None = None
     after: tuple[int, int] | None = None
     crashed: list[tuple[int, int]] = []
+    careful_until: int = -1
 
 
 class Answer(msgspec.Struct):

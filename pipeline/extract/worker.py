@@ -75,7 +75,7 @@ class Reader:
     def do(self, job: Job) -> None:
         """Answer one job. Raises what ends the process."""
         limits = self._limits
-        rows = self._parser.PairRows(job.archive)
+        rows = self._parser.PairRows(job.archive, limits.max_links_per_page)
         told = [Account("records"), Account("links"), Account("pairs")]
         self._notes.clear()
         self._at = Place(*job.after) if job.after else None
@@ -85,12 +85,9 @@ class Reader:
                     job.archive, limits.read_block_bytes, limits.max_tries, job.ranges is None
                 )
             with opened as file:
-                batches = self._parser.read_pages(
-                    self._records(_Watched(file, self._clock), job),  # type: ignore[arg-type]
-                    rows,
-                    limits.max_record_bytes,
-                    limits.max_links_per_page,
-                    limits.batch_rows,
+                records = self._records(_Watched(file, self._clock), job, rows)  # type: ignore[arg-type]
+                batches = self._parser.read_rows(
+                    records, rows, limits.max_record_bytes, limits.batch_rows
                 )
                 for batch in batches:
                     self._answer(rows, told, batch)
@@ -98,7 +95,7 @@ class Reader:
         except OSError as error:
             self._send(Answer(error=str(error)))
 
-    def _records(self, file: IO[bytes], job: Job) -> Iterator[Record]:
+    def _records(self, file: IO[bytes], job: Job, rows: Any) -> Iterator[Record]:
         """The records that are not accounted for yet, each noted before it is handed on."""
         crashed = {(offset, inner) for offset, inner in job.crashed if inner != READING_MEMBER}
         skipped = {offset for offset, inner in job.crashed if inner == READING_MEMBER}
@@ -113,6 +110,7 @@ class Reader:
             self._notes.write(*place)
             if place in crashed:
                 record = record._replace(block=b"", reason=RecordReason.CRASHED)
+            rows.is_one_by_one = record.offset <= job.careful_until
             self._at = place
             yield record
 

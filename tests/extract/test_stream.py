@@ -43,8 +43,8 @@ class Waits(list):
 def rows(url: str, **more):
     waits = Waits()
     with open_archive(url, pace=Pace(sleep=waits), **more) as file:
-        found = PairRows("x")
-        batches = list(read_archive(file, found, 1 << 22, 100, 64))
+        found = PairRows("x", 100)
+        batches = list(read_archive(file, found, 1 << 22, 64))
     return [row for b in batches for row in b.to_pylist()], found.records.to_json(), waits
 
 
