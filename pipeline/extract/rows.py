@@ -13,6 +13,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.jit import kernel
 from pipeline.core.reasons import CaptionKind, LinkReason, RecordReason
 from pipeline.core.tables import PAIRS
+from pipeline.core.utf8 import is_valid
 from pipeline.extract import captions, urls
 from pipeline.extract.findings import Findings, read_pages
 from pipeline.extract.found import Found, Rows
@@ -268,3 +269,22 @@ def read_rows(
 
 def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches) if len(batches) > 1 else batches[0]
+
+
+# One page of each format, with something for every kernel.
+_WARM_UP = (
+    b"<html lang=en><meta property=og:image content=/o.jpg><p>A text to tell the language from.</p>"
+    b"<a href=/><img src=x.jpg srcset='y.jpg 2x' alt='An&eacute;  image'></a><noscript>"
+    b"<img src=z.jpg title='\xea\xb0\x80 \xd0\x94\xd0\xbe\xd0\xbc \xce\xb1 caf\xc3\xa9'></noscript>",
+    b'{"Envelope":{"Payload-Metadata":{"HTTP-Response-Metadata":{"Response-Message":{"Status":"200"'
+    b'},"HTML-Metadata":{"Links":[{"path":"IMG@/src","url":"x.jpg","alt":"An image"}]}}}}}',
+)
+
+
+def warm_up() -> None:
+    """Load every kernel, or compile it: seconds that belong to no record."""
+    rows = PairRows("", 10)
+    for number, body in enumerate(_WARM_UP):
+        is_valid(body + b"\xc3\xa9")
+        rows.add(Page("https://page.example/", 0, number == 1, body))
+        rows.flush()

@@ -33,7 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first frame. reader: the module that has PairRows and read_rows."""
+    """The first frame. reader: the module that has PairRows, read_rows and warm_up."""
 
     limits: Limits
     reader: str

@@ -72,6 +72,10 @@ class Reader:
         self._encoder = msgspec.msgpack.Encoder()
         self._at: Place | None = None
 
+    def warm_up(self) -> None:
+        """Load what takes seconds and memory before either is limited."""
+        self._parser.warm_up()
+
     def do(self, job: Job) -> None:
         """Answer one job. Raises what ends the process."""
         limits = self._limits
@@ -161,6 +165,7 @@ def serve(connection: socket.socket, notes: Notes) -> None:
         return
     start = msgspec.msgpack.decode(first, type=Start)
     reader = Reader(connection, notes, start)
+    reader.warm_up()
     _limit_memory(start.limits.memory_bytes)
     write_frame(connection, b"ready")
     while (frame := read_frame(connection)) is not None:

@@ -8,9 +8,9 @@ import time
 import pyarrow as pa
 
 from pipeline.extract import rows
-from pipeline.extract.rows import read_rows
+from pipeline.extract.rows import read_rows, warm_up
 
-__all__ = ["PairRows", "read_rows"]
+__all__ = ["PairRows", "read_rows", "warm_up"]
 
 
 def _act(block: bytes) -> None:
