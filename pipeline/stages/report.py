@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.filter import Filter
+from pipeline.core.languages import UNDETERMINED
 from pipeline.core.progress import watch
 from pipeline.core.raw import Place
 from pipeline.core.stage import Stage, StageSection
@@ -215,6 +216,10 @@ def _failures(
     return found
 
 
+def _known(language: str) -> str | None:
+    return None if language == UNDETERMINED else language
+
+
 def _examples(
     ctx: Context[ReportSection], tables: Mapping[str, DataFrame], album: Album
 ) -> dict[str, list[page.Example]]:
@@ -226,13 +231,12 @@ def _examples(
     rows = ctx.spark.sql(query, judged=tables["judged"]).toArrow().to_pylist()
     rows.sort(key=lambda row: (row["grp"], row["rank"]))
     originals = _originals(ctx, tables["measures"], {r["duplicate_of"] for r in rows} - {None})
-    languages = [f.name for f in _measures_of(ctx.filters) if f.name.endswith("_lang")]
     groups: dict[str, list[page.Example]] = {}
     for row in rows:
         other = originals.get(row["duplicate_of"])
         example = page.Example(
             page.shorten(row["caption"]),
-            page.language_tag(*(row[name] for name in languages), row["page_lang"]),
+            page.language_tag(_known(row["caption_lang"]), row["page_lang"]),
             row["domain"],
             row["clip_similarity"],
             f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
