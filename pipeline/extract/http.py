@@ -16,6 +16,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _INFLATE_ERROR: Any = isal_zlib.error
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _STEP_BYTES = 256
+_READ_BYTES = 64 << 10
 
 
 class Response:
@@ -110,14 +111,24 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if "deflate" in encoding and not is_text:
         # Source: RFC 9110 section 8.4.1.2: zlib's framing; some servers leave it out.
         return _inflate(body, 15 if body[:1] == b"\x78" else -15, max_bytes)
-    try:
-        if body.startswith(_ZSTD_MAGIC):
-            return bytes(ZstdReader(io.BytesIO(body)).read(max_bytes))
-        if "br" in encoding and not is_text:
-            return bytes(BrotliReader(io.BytesIO(body)).read(max_bytes)) or body
-    except (OSError, ValueError):
-        return body
+    if body.startswith(_ZSTD_MAGIC):
+        return _read(ZstdReader(io.BytesIO(body)), max_bytes) or body
+    if "br" in encoding and not is_text:
+        return _read(BrotliReader(io.BytesIO(body)), max_bytes) or body
     return body
+
+
+def _read(reader: ZstdReader | BrotliReader, max_bytes: int) -> bytes:
+    """What can be read, up to the cap; in steps, so that damage leaves what comes before it."""
+    parts: list[bytes] = []
+    left = max_bytes
+    try:
+        while left and (part := bytes(reader.read(min(left, _READ_BYTES)))):
+            parts.append(part)
+            left -= len(part)
+    except (OSError, ValueError):
+        pass
+    return b"".join(parts)
 
 
 def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
