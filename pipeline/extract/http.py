@@ -9,7 +9,6 @@ from fastwarc.stream_io import BrotliReader, ZstdReader
 from isal import isal_zlib
 
 _MAX_HEADER_BYTES = 64 << 10
-_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/[0-9.]{1,4}(?: +HTTP/[0-9.]{1,4})? +([0-9]{3})")
 _CHUNK = re.compile(rb"\s*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -69,15 +68,13 @@ def parse_response(block: bytes, max_body_bytes: int) -> Response | None:
     status = _STATUS.match(block)
     if not status:
         return None
-    at = block.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)
-    # A header of lines that end in LF alone ends before any CRLF CRLF of the body.
-    bare = block.find(b"\n\n", 0, at if at >= 0 else _MAX_HEADER_BYTES)
-    if at >= 0 and bare < 0 and block.find(b"\n\r\n", 0, at - 1) < 0:
-        head, body = block[:at], block[at + 4 :]
-    elif end := _END.search(block, 0, _MAX_HEADER_BYTES):
-        head, body = block[: end.start()], block[end.end() :]
-    else:
-        head, body = block[:_MAX_HEADER_BYTES], b""
+    end, size = block.find(b"\n\r\n", 0, _MAX_HEADER_BYTES), 3
+    bare = block.find(b"\n\n", 0, end if end >= 0 else _MAX_HEADER_BYTES)
+    if bare >= 0:
+        end, size = bare, 2
+    if end < 0:
+        end, size = min(len(block), _MAX_HEADER_BYTES), len(block)
+    head, body = block[:end], block[end + size :]
     response = Response(int(status[1]), head, body)
     transfer = response.header("transfer-encoding")
     if transfer is not None and "chunked" in transfer.lower():
