@@ -9,13 +9,13 @@ from fastwarc.stream_io import BrotliReader, ZstdReader
 from isal import isal_zlib
 
 _MAX_HEADER_BYTES = 64 << 10
-_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/[0-9.]{1,4}(?: +HTTP/[0-9.]{1,4})? +([0-9]{3})")
 _CHUNK = re.compile(rb"\s*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _GZIP_MAGIC = b"\x1f\x8b"
 _INFLATE_ERROR: Any = isal_zlib.error
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _STEP_BYTES = 256
+_READ_BYTES = 64 << 10
 
 
 class Response:
@@ -68,15 +68,13 @@ def parse_response(block: bytes, max_body_bytes: int) -> Response | None:
     status = _STATUS.match(block)
     if not status:
         return None
-    at = block.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)
-    # A header of lines that end in LF alone ends before any CRLF CRLF of the body.
-    bare = block.find(b"\n\n", 0, at if at >= 0 else _MAX_HEADER_BYTES)
-    if at >= 0 and bare < 0 and block.find(b"\n\r\n", 0, at - 1) < 0:
-        head, body = block[:at], block[at + 4 :]
-    elif end := _END.search(block, 0, _MAX_HEADER_BYTES):
-        head, body = block[: end.start()], block[end.end() :]
-    else:
-        head, body = block[:_MAX_HEADER_BYTES], b""
+    end, size = block.find(b"\n\r\n", 0, _MAX_HEADER_BYTES), 3
+    bare = block.find(b"\n\n", 0, end if end >= 0 else _MAX_HEADER_BYTES)
+    if bare >= 0:
+        end, size = bare, 2
+    if end < 0:
+        end, size = min(len(block), _MAX_HEADER_BYTES), len(block)
+    head, body = block[:end], block[end + size :]
     response = Response(int(status[1]), head, body)
     transfer = response.header("transfer-encoding")
     if transfer is not None and "chunked" in transfer.lower():
@@ -110,14 +108,24 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if "deflate" in encoding and not is_text:
         # Source: RFC 9110 section 8.4.1.2: zlib's framing; some servers leave it out.
         return _inflate(body, 15 if body[:1] == b"\x78" else -15, max_bytes)
-    try:
-        if body.startswith(_ZSTD_MAGIC):
-            return bytes(ZstdReader(io.BytesIO(body)).read(max_bytes))
-        if "br" in encoding and not is_text:
-            return bytes(BrotliReader(io.BytesIO(body)).read(max_bytes)) or body
-    except (OSError, ValueError):
-        return body
+    if body.startswith(_ZSTD_MAGIC):
+        return _read(ZstdReader(io.BytesIO(body)), max_bytes) or body
+    if "br" in encoding and not is_text:
+        return _read(BrotliReader(io.BytesIO(body)), max_bytes) or body
     return body
+
+
+def _read(reader: ZstdReader | BrotliReader, max_bytes: int) -> bytes:
+    """What can be read, up to the cap; in steps, so that damage leaves what comes before it."""
+    parts: list[bytes] = []
+    left = max_bytes
+    try:
+        while left and (part := bytes(reader.read(min(left, _READ_BYTES)))):
+            parts.append(part)
+            left -= len(part)
+    except (OSError, ValueError):
+        pass
+    return b"".join(parts)
 
 
 def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:

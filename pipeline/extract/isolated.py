@@ -28,6 +28,8 @@ _START_S = 300.0  # compiling what is not on disk yet
 _POLL_S = 0.5
 # How long a frame that has begun may take to arrive whole.
 _FRAME_S = 120.0
+# A record for which the process does nothing at all may take so many times its limit.
+_IDLE_FACTOR = 5
 READER = "pipeline.extract.rows"
 
 
@@ -98,15 +100,28 @@ class _Process:
         return answer, pa.ipc.open_stream(rows).read_next_batch() if rows else None
 
     def _wait(self) -> None:
-        """Until something arrives, or it gets nowhere with a record for too long."""
-        seen, since = self.notes.read().steps, time.monotonic()
+        """Until something arrives, or it gets nowhere with a record for too long: in processor
+        time, so that a crowded machine is no reason to blame a record, or in much more time."""
+        seen, since, used = self.notes.read().steps, time.monotonic(), self._processor_s()
         while not select([self._socket], [], [], min(_POLL_S, self._timeout_s / 4))[0]:
             note, now = self.notes.read(), time.monotonic()
             if note.is_waiting or note.steps != seen:
-                seen, since = note.steps, now
-            elif now - since > self._timeout_s:
+                seen, since, used = note.steps, now, self._processor_s()
+            elif now - since > self._timeout_s and (
+                now - since > _IDLE_FACTOR * self._timeout_s
+                or self._processor_s() - used > self._timeout_s
+            ):
                 self.close()
                 raise _Died(f"no end after {self._timeout_s:g} s")
+
+    def _processor_s(self) -> float:
+        """Processor time of the process so far; 0 when it is gone."""
+        try:
+            with open(f"/proc/{self._process.pid}/stat", encoding="latin-1") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> str:
         """End the process and wait for it; how it ended. The notes can be read afterwards."""

@@ -21,6 +21,9 @@ def _act(block: bytes) -> None:
     elif b"CRASH-abort" in block:
         os.abort()
     elif b"CRASH-hang" in block:
+        while True:
+            pass
+    elif b"CRASH-sleep" in block:
         time.sleep(1000)
     elif b"CRASH-memory" in block:
         held = []

@@ -124,13 +124,13 @@ def test_members_to_skip_are_told() -> None:
     assert set(offsets) <= set(seen)
 
 
-_LIMIT = """
-import resource, sys
+_LIMIT = r"""
+import re, sys
 from pipeline.extract.records import read_records
 with open(sys.argv[1], "rb") as file:
     for r in read_records(file, 32 << 20):
         print(r.kind or "-", r.reason, len(r.block))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1]) << 10)
 """
 
 
