@@ -11,6 +11,7 @@ from pipeline.core.tables import CAPTION
 from pipeline.dedupe.keys import halves, starts
 from pipeline.dedupe.tables import CANDIDATE_FILE, TOLD
 
+_TOLD_WITH_KEY = TOLD.append(pa.field("domain_key", pa.int64(), nullable=False))
 _KINDS = pa.array([kind.value for kind in CaptionKind])
 
 
@@ -30,7 +31,7 @@ def tell(counted: pa.Table, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
             beside = counted.slice(low, high - low)
             columns = {**_by_name(texts), **_by_name(beside), "domain": texts.column("domain")}
             arrays = [columns[n] for n in TOLD.names] + [_array(beside.column("domain"))]
-            yield pa.RecordBatch.from_arrays(arrays, [*TOLD.names, "domain_key"])
+            yield pa.RecordBatch.from_arrays(arrays, schema=_TOLD_WITH_KEY)
         first += batch.num_rows
     if len(row) and row[-1] >= first:
         raise ContractError(f"a part of {first} rows is asked for row {row[-1]}")

@@ -104,6 +104,7 @@ class _Plan:
 def build(ctx: Context[DedupeSection]) -> list[Account]:
     """Reduce, count by image, count by caption, write; what is in between is removed."""
     config, store = ctx.config, ctx.store
+    ctx.read(PAIRS)  # refuses other columns; the rows are read by the tasks
     sources = _sources(store)
     read = merge(ctx.run_parts(KEYS, partial(_reduce_part, store), list(enumerate(sources))))
     rows = {a.unit: a for a in read}
