@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -144,14 +145,14 @@ def pairs(rng: np.random.Generator, count: int, total: int, part: int) -> pa.Tab
     pixel = rng.random(count) < 0.01
     image[pixel], caption[pixel] = 0, -1
     none = rng.random(count) < 0.01
-    site = _ranks(np.random.default_rng(2), 1 << 20, max(total // 50, 100), 0.9)
+    site = _sites(max(total // 50, 100))
     image_site, page_site = site[image & 0xFFFFF], site[(page * 31 + 7) & 0xFFFFF]
     image_ids, pair_ids = _ids(image, np.zeros_like(image)), _ids(image, caption)
     domain, page_domain = (
         _numbered("site", image_site, ".example"),
         _numbered("page", page_site, ".example"),
     )
-    url = _joined("https://cdn.", domain, "/wp-content/uploads/2024/", _hex(image, 12), ".jpg")
+    url = _joined("https://cdn.", domain, "/wp-content/uploads/2024/", _token(image, 12), ".jpg")
     texts = _captions(caption)
     columns = {
         "image_id": image_ids,
@@ -166,7 +167,7 @@ def pairs(rng: np.random.Generator, count: int, total: int, part: int) -> pa.Tab
         "caption_lang": _masked(_same("en", count), none),
         "caption_lang_confidence": _masked(pa.array(np.full(count, 0.9, np.float32)), none),
         "page_url": _joined(
-            "https://www.", page_domain, "/articles/some-topic/", _hex(page, 16), ""
+            "https://www.", page_domain, "/articles/some-topic/", _token(page, 16), ""
         ),
         "page_domain": page_domain,
         "page_lang": _same("en-US", count),
@@ -180,6 +181,11 @@ def pairs(rng: np.random.Generator, count: int, total: int, part: int) -> pa.Tab
         "position": pa.array(np.arange(count, dtype=np.int32) % 8),
     }
     return pa.table([columns[n] for n in PAIRS.schema.names], schema=PAIRS.schema)
+
+
+@cache
+def _sites(size: int) -> Numbers:
+    return _ranks(np.random.default_rng(2), 1 << 20, size, 0.9)
 
 
 def _scrambled(values: Numbers, salt: int) -> npt.NDArray[np.uint64]:
@@ -217,26 +223,21 @@ def _joined(*parts: object) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def _hex(values: Numbers, digits: int) -> pa.Array:
-    """Fixed-width digits of the scrambled values."""
-    scrambled = _scrambled(values, 3)
-    shifts = np.arange(digits, dtype=np.uint64) * np.uint64(4)
-    nibbles = (scrambled[:, None] >> shifts & np.uint64(15)).astype(np.uint8)
-    data = np.frombuffer(b"0123456789abcdef", np.uint8)[nibbles]
-    ends = np.arange(0, digits * len(values) + 1, digits, dtype=np.int32)
-    return pa.Array.from_buffers(
-        pa.string(),
-        len(values),
-        [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(data))],
-    )
+def _token(values: Numbers, digits: int) -> pa.Array:
+    """The scrambled values as up to that many digits."""
+    return pa.array(_scrambled(values, 3) % np.uint64(10**digits)).cast(pa.string())
+
+
+@cache
+def _phrases() -> pa.Array:
+    rng = np.random.default_rng(3)
+    return pa.array([" ".join(rng.choice(_WORDS, 4)) for _ in range(4096)])
 
 
 def _captions(numbers: Numbers) -> pa.Array:
-    """Some nine words and a number each: 60 characters in the mean."""
-    words = pa.array(_WORDS)
+    """Eight words and a number each: 60 characters in the mean."""
     scrambled = _scrambled(numbers, 4)
     chosen = [
-        words.take(pa.array((scrambled >> np.uint64(6 * i)) % np.uint64(len(_WORDS))))
-        for i in range(9)
+        _phrases().take(pa.array(scrambled >> np.uint64(s) & np.uint64(4095))) for s in (0, 12)
     ]
     return pc.binary_join_element_wise(*chosen, pa.array(numbers).cast(pa.string()), " ")
