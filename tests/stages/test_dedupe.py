@@ -180,33 +180,35 @@ def _task_reads(spark, first: int) -> Iterator[list[int]]:
             yield [r.localBytesRead() + r.remoteBytesRead() for r in reads]
 
 
-def _skewed(kind: str, count: int) -> list[dict]:
-    """Pairs of which 30% share one key."""
+def _skewed(count: int) -> list[dict]:
+    """Of ten pairs, three are of one image with one caption, on pages of one domain and of many;
+    three of another image, each with a caption of its own; three of one caption, each with an
+    image of its own; and nearly all of these images are on one domain."""
     rows = []
     for n in range(count):
-        image, caption, page = f"i{n}", f"caption {n}", f"p{n % 997}.example/{n}"
-        domain = f"d{n % 499}.example"
+        image, caption, domain = f"i{n}", f"caption {n}", "giant.example"
+        page = f"p{n % 997}.example/{n}" if n % 2 else f"giant.example/{n}"
         if n % 10 < 3:
-            domain = "giant.example" if kind in ("domain", "page") else domain
-            page = f"giant.example/{n}" if kind == "page" else page
-            caption = "logo" if kind in ("pixel", "page", "caption") else caption
-            if kind in ("pixel", "placeholder", "page"):
-                image, domain = "pixel", "giant.example"
+            image, caption = "pixel", "logo"
+        elif n % 10 < 6:
+            image = "placeholder"
+        elif n % 10 < 9:
+            caption = "photo"
+        else:
+            domain = f"d{n % 499}.example"
         rows.append(pair(image, caption, page, domain=domain, offset=n))
     return rows
 
 
-@pytest.mark.parametrize("kind", ["pixel", "placeholder", "caption", "domain", "page"])
-def test_no_task_gets_all_of_a_key_that_holds_30_percent(spark, tmp_path: Path, kind) -> None:
-    """pixel: an image with one caption, on pages of many domains or of one (page); placeholder: an
-    image with all captions different; caption: one on many images; domain: of many images."""
-    rows = _skewed(kind, 16_000)
+def test_no_task_gets_all_of_a_key_that_holds_30_percent(spark, tmp_path: Path) -> None:
+    rows = _skewed(8_000)
     first = spark.sparkContext._jsc.sc().dagScheduler().nextStageId()
-    settings = {"bucket_rows": 1000, "max_captions_per_image": 20, "giant_domain_images": 500}
+    settings = {"bucket_rows": 1000, "max_captions_per_image": 20, "giant_domain_images": 300}
     found, accounts, _ = dedupe(spark, tmp_path, rows, parts=8, **settings)
     compare(found, accounts, rows, cap=20)
     stages = list(_task_reads(spark, first))
+    assert max(len(reads) for reads in stages) >= 8
     # Small steps may well be uneven: they are held against what a task gets when keys are counted.
-    usual = next(sum(reads) / len(reads) for reads in stages if len(reads) == 16)
+    usual = max(sum(reads) / len(reads) for reads in stages if len(reads) >= 8)
     for reads in stages:
         assert max(reads) <= 4 * max(sum(reads) / len(reads), usual)
