@@ -5,11 +5,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Real archives, pages and photos for tests that want them; absent on most machines.
 REAL_DATA = Path(os.environ.get("PAIRMILL_REAL_DATA", ROOT.parent / "shared" / "data"))
+
+
+# A first example may wait for a kernel to be compiled.
+hypothesis.settings.register_profile("pairmill", deadline=None)
+hypothesis.settings.load_profile("pairmill")
 
 
 @pytest.fixture(scope="session")

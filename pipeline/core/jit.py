@@ -7,9 +7,10 @@ Import this only where the work is done: Numba takes half a second to load.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,3 +19,7 @@ def kernel(function: F) -> F:
     """Compile a function. Divisions by zero give inf or nan; the GIL is released while it runs."""
     compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
+
+
+# A byte or float of an array as a signed 64-bit integer: uint8 and int64 mixed would give floats.
+signed = cast(Callable[[Any], int], np.int64)

@@ -1,5 +1,6 @@
 """Which archives to read: paths, globs, lists of paths, or a sample of a crawl."""
 
+import gzip
 import posixpath
 import random
 import zlib
@@ -11,25 +12,30 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.core.errors import InputError
-from pipeline.extract.records import GZIP_MAGIC
+from pipeline.extract.members import GZIP_MAGIC
+from pipeline.extract.stream import open_archive
 
 # Remote archives are looked at only so far: a run may name 100,000 of them.
 _MAX_REMOTE_CHECKS = 16
 _PROBE_BYTES = 4096
+_CHECK_TRIES = 4
 # Source: the ARC file format, Internet Archive 1996: the first line of the version block.
 _ARC = b"filedesc://"
 
 
-def list_archives(patterns: Sequence[str]) -> list[str]:
+def list_archives(patterns: Sequence[str], base_url: str = "") -> list[str]:
     """The archives that paths, globs and `@lists` name (any fsspec URL), sorted, each once.
 
-    A `@list` is a text file, gzip or not, with a path or glob per line. Raises InputError that
-    names what is missing, or what is neither gzip nor WARC.
+    A `@list` is a text file, gzip or not, with a path, URL or glob per line; a relative path that
+    is not there is one below `base_url`, as in Common Crawl's `wat.paths.gz`. Raises InputError
+    that names what is missing, or what is neither gzip nor WARC. Of remote archives only the first
+    few are looked at.
     """
     found: set[str] = set()
     for pattern in patterns:
         if pattern.startswith("@"):
-            found.update(list_archives(_lines(pattern[1:])))
+            for line in _lines(pattern[1:]):
+                found.update(_expand(_absolute(line, base_url)))
         else:
             found.update(_expand(pattern))
     archives = sorted(found)
@@ -37,21 +43,31 @@ def list_archives(patterns: Sequence[str]) -> list[str]:
     return archives
 
 
+def _absolute(line: str, base_url: str) -> str:
+    is_relative = "://" not in line and not line.startswith("/")
+    if not base_url or not is_relative or any(char in line for char in "*?["):
+        return line
+    return line if Path(line).exists() else posixpath.join(base_url, line)
+
+
 def _expand(pattern: str) -> Iterable[str]:
     try:
         fs, path = fsspec.core.url_to_fs(pattern)
-        is_glob = any(char in path for char in "*?[") and not fs.exists(path)
-        paths = fs.glob(path) if is_glob else [path] if fs.isfile(path) else []
+        is_local = isinstance(fs, LocalFileSystem)
+        marks = "*[" if pattern.startswith(("http://", "https://")) else "*?["
+        if not any(char in path for char in marks) or (is_local and fs.exists(path)):
+            if is_local and not fs.isfile(path):
+                kind = f"is a folder; name its files: {pattern}/*.warc.gz"
+                raise InputError(
+                    f"archive {pattern} {kind}" if fs.isdir(path) else f"no archive at {pattern}"
+                )
+            return [pattern]
+        paths = fs.glob(path)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"archive {pattern} cannot be read: {error}") from None
     if not paths:
-        if not is_glob and fs.isdir(path):
-            raise InputError(f"archive {pattern} is a folder; name its files: {pattern}/*.warc.gz")
-        kind = "no archive matches" if is_glob else "no archive at"
-        raise InputError(f"{kind} {pattern}")
-    if not is_glob:
-        return [pattern]
-    if isinstance(fs, LocalFileSystem):
+        raise InputError(f"no archive matches {pattern}")
+    if is_local:
         # As given: what is written must not depend on the folder a run is started from.
         here = Path.cwd()
         return [p if pattern.startswith("/") else _relative(p, here) for p in paths]
@@ -65,18 +81,20 @@ def _relative(path: str, folder: Path) -> str:
 def _check(archives: Sequence[str]) -> None:
     remote = 0
     for archive in archives:
-        fs, path = fsspec.core.url_to_fs(archive)
-        if not isinstance(fs, LocalFileSystem):
+        if "://" in archive and not archive.startswith("file://"):
             remote += 1
             if remote > _MAX_REMOTE_CHECKS:
                 continue
         try:
-            with fs.open(path, "rb") as file:
+            with open_archive(archive, _PROBE_BYTES, _CHECK_TRIES, is_ahead=False) as file:
                 start = file.read(_PROBE_BYTES)
         except IsADirectoryError:
             raise InputError(f"archive {archive} is a folder; name its files: *.warc.gz") from None
         except OSError as error:
-            raise InputError(f"archive {archive} cannot be read: {error}") from None
+            why = str(error)
+            raise InputError(
+                why if archive in why else f"archive {archive} cannot be read: {why}"
+            ) from None
         if fault := _fault(start):
             raise InputError(f"archive {archive} {fault}")
 
@@ -101,30 +119,38 @@ def _fault(start: bytes) -> str | None:
 
 def _lines(path: str) -> list[str]:
     try:
-        with fsspec.open(path, "rt", compression="infer", encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, ValueError, ImportError) as error:
-        why = "" if path in str(error) else f" ({error})"
+        with open_archive(path, max_tries=_CHECK_TRIES, is_ahead=False) as file:
+            data = file.read()
+        text = (gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data).decode("utf-8")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
-            f"list of archives {path} cannot be read{why}; check the network and the crawl's name, "
-            "or give archives of your own with extract.archives"
+            f"list of archives {path} cannot be read ({error}); check the network and the crawl's "
+            "name, or give archives of your own with extract.archives"
         ) from None
-    return [line for line in lines if line]
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @lru_cache(maxsize=8)
-def sample_crawl(base_url: str, crawl: str, kind: str, files: int, seed: int) -> tuple[str, ...]:
-    """`files` archives of a crawl, sampled without replacement by `seed`, sorted; 0 takes all.
+def crawl_archives(
+    base_url: str, crawl: str, kind: str, files: int, seed: int | None, first_file: int = 0
+) -> tuple[str, ...]:
+    """`files` archives of a crawl, sorted; 0 takes all from `first_file` on.
 
-    kind: "wat" or "warc". Source of the layout: commoncrawl.org, "Get started"
-    (`crawl-data/<crawl>/<kind>.paths.gz`, paths relative to the base URL).
+    kind: "wat" or "warc". seed: of the sample, drawn without replacement from all but those before
+    `first_file`; None takes the range [first_file, first_file + files) of the sorted list. Source
+    of the layout: commoncrawl.org, "Get started" (`crawl-data/<crawl>/<kind>.paths.gz`, paths
+    relative to the base URL).
     """
     url = posixpath.join(base_url, "crawl-data", crawl, f"{kind}.paths.gz")
     paths = sorted(set(_lines(url)))
     if not paths:
         raise InputError(f"list of archives {url} is empty")
-    if files > len(paths):
-        raise InputError(f"{crawl} has {len(paths)} {kind} archives, fewer than files = {files}")
-    if files:
+    if first_file + files > len(paths) or first_file >= len(paths):
+        wanted = f"files = {files}" + (f" from first_file = {first_file}" if first_file else "")
+        raise InputError(f"{crawl} has {len(paths)} {kind} archives, fewer than {wanted}")
+    paths = paths[first_file:]
+    if files and seed is None:
+        paths = paths[:files]
+    elif files:
         paths = sorted(random.Random(seed).sample(paths, files))
     return tuple(posixpath.join(base_url, path) for path in paths)

@@ -10,6 +10,8 @@ import re
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from pipeline.core.utf8 import is_valid
+
 PRESCAN_BYTES = 1024
 _DETECT_BYTES = 1 << 16
 # More than this share of undecodable bytes among the non-ASCII ones: the declaration lies. A few
@@ -35,6 +37,10 @@ _CODECS = {
     "big5": "big5hkscs",
 }
 
+# What every ISO-2022-JP text shifts to two-byte characters by; no text of another kind has it.
+# Source: RFC 1468.
+_JIS_SHIFT = b"\x1b$B"
+
 _SCRIPTS = (("cp949", re.compile("[가-힣]"), 0.8), ("cp932", re.compile("[ぁ-ヿ]"), 0.3))
 
 
@@ -58,14 +64,10 @@ def to_utf8(body: bytes, content_type: str | None) -> bytes:
         if body.startswith(mark):
             return _recode(body[len(mark) :], codec)
     declared = declared_codec(body, content_type)
-    if not (declared or "").startswith(("utf-16", "iso2022")):
-        # Most of the web: one check, and the parser takes the bytes as they are. Text in another
-        # encoding is no valid UTF-8 but by the rarest chance, whatever is declared.
-        try:
-            body.decode("utf-8")
-            return body
-        except UnicodeDecodeError:
-            pass
+    # Most of the web: one check, and the page is read as it is. Text in another encoding is valid
+    # UTF-8 by the rarest chance alone, whatever is declared, but for encodings of 7-bit bytes.
+    if not (declared or "").startswith(("utf-16", "iso2022")) and is_valid(body):
+        return _recode(body, "iso2022_jp") if _JIS_SHIFT in body else body
     if declared is not None and _fits(body, declared):
         return _recode(body, declared)
     detected = codec_of(detect_encoding(body, max_len=_DETECT_BYTES)) or "utf-8"
@@ -77,7 +79,7 @@ def _by_script(body: bytes) -> str | None:
     sample = body[:_DETECT_BYTES]
     for codec, script, share in _SCRIPTS:
         text = sample.decode(codec, "replace")
-        high = sum(char > "\x7f" for char in text)
+        high = len(text) - len(text.encode("ascii", "ignore"))
         if len(script.findall(text)) > share * high:
             return codec
     return None

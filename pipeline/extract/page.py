@@ -1,29 +1,75 @@
-"""What a page gives, whether it was read from HTML or from WAT metadata."""
+"""The page that a record holds: its bytes, and what its response says about it."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.core.reasons import CaptionKind
+from pipeline.core.reasons import RecordReason
+from pipeline.core.utf8 import is_valid
+from pipeline.extract import charset, urls
+from pipeline.extract.http import parse_response
+from pipeline.extract.records import Record
+
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<!--")
+_STATED = frozenset(("x-robots-tag", "tdm-reservation", "tdm-policy"))
 
 
-class Link(NamedTuple):
-    """One image on a page. src: as the page has it. captions: kinds and texts as found."""
+class Page(NamedTuple):
+    """One page, not yet read.
 
-    src: str
-    captions: list[tuple[CaptionKind, str]]
-
-
-@dataclass
-class Page:
-    """One page's image links in document order, and what holds for all of them.
-
-    base_href: the `base` element's value. metas: (name, content). links_over_cap: further image
-    links that were not taken.
+    url: its address in WHATWG form. offset: of its record in the archive, in bytes. is_wat: the
+    body is WAT metadata, else HTML in UTF-8. stated: the headers about use, names in lower case.
     """
 
-    base_href: str | None = None
-    lang: str | None = None
-    metas: list[tuple[str, str]] = field(default_factory=list)
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    links_over_cap: int = 0
+    url: str
+    offset: int
+    is_wat: bool
+    body: bytes
+    stated: tuple[tuple[str, str], ...] = ()
+
+
+def open_page(record: Record, max_body_bytes: int) -> Page | RecordReason:
+    """The page a record holds, or why it holds none. What it is is seen from the record itself:
+    a WAT record is metadata in JSON, a page an HTTP response (or a resource) in HTML."""
+    if record.reason is not None:
+        return record.reason
+    if record.kind == "metadata":
+        if not record.content_type.startswith("application/json"):
+            return RecordReason.NOT_A_PAGE
+        # Its URL is looked at when it turns out to be a page's: most records are none.
+        return Page(record.url or "", record.offset, True, _utf8(record.block))
+    if record.kind == "resource":
+        if not record.content_type.startswith(_HTML_TYPES):
+            return RecordReason.NOT_A_PAGE
+        return _html(record, record.block, record.content_type, ())
+    if record.kind != "response" or not record.content_type.startswith("application/http"):
+        return RecordReason.NOT_A_PAGE
+    response = parse_response(record.block, max_body_bytes)
+    if response is None:
+        return RecordReason.UNPARSABLE
+    if response.status != 200:
+        return RecordReason.HTTP_STATUS
+    content_type = response.header("content-type")
+    if not _is_html(content_type, response.body):
+        return RecordReason.NOT_HTML
+    stated = tuple((name, value) for name, value in response.headers if name in _STATED)
+    return _html(record, response.body, content_type, stated)
+
+
+def _html(
+    record: Record, body: bytes, content_type: str | None, stated: tuple[tuple[str, str], ...]
+) -> Page | RecordReason:
+    url = urls.page_url(record.url)
+    if url is None:
+        return RecordReason.NOT_A_PAGE
+    return Page(url, record.offset, False, charset.to_utf8(body, content_type), stated)
+
+
+def _utf8(block: bytes) -> bytes:
+    return block if is_valid(block) else block.decode("utf-8", "replace").encode()
+
+
+def _is_html(content_type: str | None, body: bytes) -> bool:
+    if content_type:
+        return content_type.strip().lower().startswith(_HTML_TYPES)
+    start = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\f").lower()
+    return start.startswith(_STARTS)

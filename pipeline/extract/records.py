@@ -1,31 +1,33 @@
-"""WARC records of an archive, streamed; a damaged gzip member costs itself and is counted.
+"""WARC records of an archive, streamed; damage costs what is damaged and is counted.
 
-FastWARC ends at the first corrupt member with OSError and ends silently at a cut one. Here the
-walk goes on at the next member that holds a record, and the end of the file is looked at.
+A gzip archive is inflated member by member, so that a damaged one is told from its neighbours. A
+record is believed only when what follows it shows that its length is right: otherwise reading goes
+on at the next record behind its first bytes, wherever that may be.
 """
 
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import IO, NamedTuple
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
-
 from pipeline.core.reasons import RecordReason
+from pipeline.extract.members import RECORD_START, Damaged, Place, open_members
+from pipeline.extract.window import Window
 
-GZIP_MAGIC = b"\x1f\x8b\x08"
-_PLAIN_START = re.compile(rb"(?<=\n)WARC/[01]\.[0-9]+\r?\n")
-_SCAN_BYTES = 1 << 20
-_PROBE_BYTES = 4096
-_WANTED = WarcRecordType.response | WarcRecordType.metadata | WarcRecordType.resource
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+# Headers of real archives are of some 500 bytes; a data: URL may be of some 100 KB.
+_MAX_HEADER_BYTES = 1 << 20
+_WANTED = frozenset({"response", "metadata", "resource"})
+_START = Place(0, 0)
 
 
 class Record(NamedTuple):
     """One WARC record, or one stretch of the archive that cannot be read.
 
-    kind: WARC-Type; "" for damage. offset: of the record in the archive file, in bytes.
-    url: WARC-Target-URI. content_type: of the block. block: the record's content; empty when
-    `reason` says why it was not read, or the kind is none that can hold a page.
+    kind: WARC-Type; "" for damage. offset: of the record (its gzip member) in the archive file, in
+    bytes. url: WARC-Target-URI. content_type: of the block. block: the record's content; empty when
+    `reason` says why it was not read, or the kind is none that can hold a page. inner: bytes into
+    the member's plain content; (offset, inner) is another one for every record of an archive.
     """
 
     kind: str
@@ -34,196 +36,160 @@ class Record(NamedTuple):
     content_type: str
     block: bytes
     reason: RecordReason | None
+    inner: int = 0
 
 
-class _Tap:
-    """The archive as FastWARC reads it; tells a failing disk or network from failing data."""
+class _Head(NamedTuple):
+    """What counts of a record's header. size: in bytes, with the empty line that ends it. length:
+    of the block; None when it is not told."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.error: Exception | None = None
-        self.is_at_end = False
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            data = self.file.read(size)
-        except Exception as error:
-            self.error = error
-            raise
-        self.is_at_end = not data
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def close(self) -> None:
-        """The caller closes the file."""
+    size: int
+    kind: str
+    length: int | None
+    url: str | None
+    content_type: str
 
 
-def read_records(file: IO[bytes], max_record_bytes: int) -> Iterator[Record]:
+_NO_HEAD = _Head(0, "", None, None, "")
+
+
+def read_records(
+    file: IO[bytes],
+    max_record_bytes: int,
+    start: Place = _START,
+    watch: Callable[[int], None] | None = None,
+    skip: Container[int] = (),
+) -> Iterator[Record]:
     """Every record of a gzip or plain WARC/WAT file, in order, and every damaged stretch.
 
-    file: seekable. Memory: one record of at most `max_record_bytes`; larger ones are passed over
-    unread. Raises OSError only when the file itself cannot be read, never for what it holds.
+    file: seekable; `read` gives what is asked for except at its end. start: the place of a record
+    (or stretch) that an earlier reading gave, to begin with that one. watch: called with the offset
+    of each member before it is inflated. skip: offsets of members to pass over; each is counted as
+    CRASHED. Memory: a few times `max_record_bytes`; larger records are passed over without being
+    held. Raises OSError only when the file itself cannot be read, never for what it holds.
     """
-    is_gzip = file.read(5) != b"WARC/"  # a damaged first member is gzip all the same
-    is_lenient = _has_bare_newlines(file, is_gzip)
-    start = 0
-    is_resumed = False
+    window = Window(open_members(file, watch, skip))
+    window.open(start)
     while True:
-        file.seek(start)
-        tap = _Tap(file)
-        last: Record | None = None
-        is_broken = False
-        records = iter(ArchiveIterator(tap, parse_http=False, quirks_mode=is_lenient))
-        while True:
-            try:
-                record = next(records)
-                last = _read(record, max_record_bytes, tap)
-            except StopIteration:
-                break
-            except (OSError, ValueError, MemoryError) as error:
-                if tap.error is not None:
-                    raise OSError(f"cannot read on: {tap.error}") from error
-                is_broken = True
-                break
-            yield last
-        bad = _end_of(file, last, is_gzip) if last else start
-        if not is_broken:
-            if last is None or last.reason is not RecordReason.TRUNCATED:
-                rest = _past_empty_members(file, bad) if is_gzip else bad
-                if rest > bad:  # FastWARC ends at a member that holds nothing
-                    start, is_resumed = rest, True
-                    continue
-                yield from _tail(file, bad, is_gzip)
-            return
-        if is_gzip or not is_resumed or last:
-            yield Record("", bad, None, "", b"", RecordReason.CORRUPT)
-        found = _next_record(file, bad + 1, is_gzip)
-        if found is None:
-            return
-        start, is_resumed = found, True
-
-
-def _has_bare_newlines(file: IO[bytes], is_gzip: bool) -> bool:
-    """True when the first header line ends in LF alone, as in archives that went through a text
-    tool. FastWARC reads them in its quirks mode only, which passes over some damage in others."""
-    file.seek(0)
-    start = file.read(_PROBE_BYTES)
-    if is_gzip:
         try:
-            start = zlib.decompressobj(31).decompress(start, _PROBE_BYTES)
-        except zlib.error:
-            return False
-    line, newline, _ = start.partition(b"\n")
-    return bool(newline) and line.startswith(b"WARC/") and not line.endswith(b"\r")
+            if not window.to_something():
+                if not window.advance():
+                    return
+                continue
+        except Damaged as damage:
+            place = window.place
+            yield Record("", place.offset, None, "", b"", window.leave(damage), place.inner)
+            continue
+        yield _read(window, max_record_bytes)
 
 
-def _read(record: WarcRecord, max_record_bytes: int, tap: _Tap) -> Record:
-    kind = str(record.record_type)
-    headers = record.headers
-    reason: RecordReason | None = None
-    block = b""
-    if record.content_length > max_record_bytes:
-        reason = RecordReason.TOO_LARGE
-    elif headers.get("Content-Length") is None:
-        # A header that ends early, with the file or before it.
-        reason = RecordReason.TRUNCATED if tap.is_at_end else RecordReason.CORRUPT
-    elif record.record_type & _WANTED:
-        block = record.reader.read()
-        if len(block) < record.content_length:
-            reason, block = RecordReason.TRUNCATED, b""
-    url = headers.get("WARC-Target-URI")
-    content_type = (headers.get("Content-Type") or "").lower()
-    return Record(kind, record.stream_pos, url, content_type, block, reason)
-
-
-def _end_of(file: IO[bytes], record: Record, is_gzip: bool) -> int:
-    """Where the record's member (or, in a plain file, its header) ends: damage starts there."""
-    file.seek(record.offset)
-    if not is_gzip:
-        head = file.read(_PROBE_BYTES * 16)
-        end = re.search(rb"\r?\n\r?\n", head)
-        length = re.search(
-            rb"(?i)\ncontent-length:\s*([0-9]{1,15})", head[: end.end()] if end else b""
-        )
-        return record.offset + (end.end() if end else 0) + (int(length[1]) if length else 0)
-    member = zlib.decompressobj(31)
-    at = record.offset
-    while chunk := file.read(_SCAN_BYTES):
-        data = chunk
-        while data:
-            try:
-                member.decompress(data, _SCAN_BYTES)
-            except zlib.error:
-                return record.offset
-            if member.eof:
-                return at + len(chunk) - len(member.unused_data)
-            data = member.unconsumed_tail
-        at += len(chunk)
-    return at
-
-
-def _past_empty_members(file: IO[bytes], start: int) -> int:
-    """Where the first member at or after `start` begins that holds something or cannot be read."""
-    while True:
-        file.seek(start)
-        head = file.read(_PROBE_BYTES)
-        member = zlib.decompressobj(31)
-        try:
-            if member.decompress(head, 1) or not member.eof:
-                return start
-        except zlib.error:
-            return start
-        start += len(head) - len(member.unused_data)
-
-
-def _tail(file: IO[bytes], end: int, is_gzip: bool) -> Iterator[Record]:
-    """A record cut so short at the end of a gzip archive that FastWARC saw nothing of it."""
-    if is_gzip:
-        file.seek(end)
-        if file.read(_PROBE_BYTES).strip(b"\0"):
-            yield Record("", end, None, "", b"", RecordReason.TRUNCATED)
-
-
-def _next_record(file: IO[bytes], start: int, is_gzip: bool) -> int | None:
-    """The offset of the first record at or after `start`, by its magic; None when there is none.
-
-    Memory: two scan blocks.
-    """
-    file.seek(start)
-    window, at = b"", start
-    while chunk := file.read(_SCAN_BYTES):
-        window += chunk
-        for found in _candidates(window, is_gzip):
-            is_whole = len(window) - found >= _PROBE_BYTES
-            if is_whole and (not is_gzip or _is_member(window[found : found + _PROBE_BYTES])):
-                return at + found
-        kept = min(len(window), _PROBE_BYTES + 1)
-        at += len(window) - kept
-        window = window[-kept:]
-    for found in _candidates(window, is_gzip):
-        if not is_gzip or _is_member(window[found:]):
-            return at + found
-    return None
-
-
-def _candidates(window: bytes, is_gzip: bool) -> Iterator[int]:
-    if not is_gzip:
-        yield from (found.start() for found in _PLAIN_START.finditer(window))
-        return
-    at = window.find(GZIP_MAGIC)
-    while at >= 0:
-        yield at
-        at = window.find(GZIP_MAGIC, at + 1)
-
-
-def _is_member(data: bytes) -> bool:
-    """True when the bytes start a gzip member that holds a WARC record."""
+def _read(window: Window, max_record_bytes: int) -> Record:
+    """The record, or the stretch of damage, that data[at] starts; the window moves behind it."""
+    offset, inner = place = window.place
+    head, block = _NO_HEAD, b""
+    reason: RecordReason | None
     try:
-        return zlib.decompressobj(31).decompress(data, 5) == b"WARC/"
-    except zlib.error:
-        return False
+        if not window.data.startswith(b"WARC/", window.at):
+            reason = _pass_junk(window)
+        elif (head := _head(window)).length is None:
+            reason = _give_up(window)
+        elif head.length > max_record_bytes:
+            reason = _pass_over(window, place, head.size + head.length)
+        else:
+            size = head.size + head.length
+            if window.has(size) and window.is_end_of_record(size):
+                reason = None
+                stop = window.at + size
+                if head.kind in _WANTED:
+                    block = window.data[stop - head.length : stop]
+                window.at = stop
+            else:
+                reason = _give_up(window)
+    except Damaged as damage:
+        reason = window.leave(damage)
+    return Record(head.kind, offset, head.url, head.content_type, block, reason, inner)
+
+
+def _pass_junk(window: Window) -> RecordReason:
+    is_cut_start = b"WARC/".startswith(window.data[window.at : window.at + 5])
+    found = window.to_record()
+    return RecordReason.TRUNCATED if is_cut_start and not found else RecordReason.CORRUPT
+
+
+def _give_up(window: Window) -> RecordReason:
+    """Pass over the record at data[at], whose length is unknown or wrong. What no record follows is
+    held to be cut."""
+    window.at += 5
+    return RecordReason.CORRUPT if window.to_record() else RecordReason.TRUNCATED
+
+
+def _pass_over(window: Window, place: Place, size: int) -> RecordReason:
+    """Pass over a large record without holding it."""
+    left = size
+    while len(window.data) - window.at < left:
+        left -= len(window.data) - window.at
+        window.at = len(window.data)
+        if not window.more():
+            break
+    else:
+        window.at += left
+        if window.is_end_of_record(0):
+            return RecordReason.TOO_LARGE
+    # It is not so large at all: look for the next record from its start.
+    window.open(place)
+    window.has(5)
+    return _give_up(window)
+
+
+def _head(window: Window) -> _Head:
+    """The header at data[at]. Raises Damaged."""
+    while True:
+        data, at = window.data, window.at
+        limit = at + _MAX_HEADER_BYTES
+        line_end = data.find(b"\n", at, limit)
+        if data[line_end - 1] == 13:  # CR
+            end = data.find(b"\r\n\r\n", line_end - 1, limit)
+            if end >= 0:
+                return _fields(data[at:end], end + 4 - at)
+        elif line_end >= 0 and (found := _HEADER_END.search(data, line_end, limit)):
+            return _fields(data[at : found.start()], found.end() - at)
+        if len(data) > limit or not window.more():
+            return _NO_HEAD
+
+
+def _fields(head: bytes, size: int) -> _Head:
+    if head.find(b"WARC/", 5) > 0 and RECORD_START.search(head, 5):
+        return _NO_HEAD  # it was cut, and another record's header follows
+    # As nearly every archive spells them; the others are looked for without regard to case.
+    length = _value(head, b"\nContent-Length: ")
+    kind = _value(head, b"\nWARC-Type: ")
+    url = _value(head, b"\nWARC-Target-URI: ")
+    content_type = _value(head, b"\nContent-Type: ")
+    if length is None or kind is None or url is None or content_type is None:
+        others: dict[bytes, bytes] = {}
+        for line in _FOLD.sub(b" ", head).split(b"\n")[1:]:
+            name, _, value = line.partition(b":")
+            others.setdefault(name.strip().lower(), value.strip())
+        length = others.get(b"content-length") if length is None else length
+        kind = others.get(b"warc-type", b"unknown") if kind is None else kind
+        url = others.get(b"warc-target-uri") if url is None else url
+        content_type = others.get(b"content-type", b"") if content_type is None else content_type
+    return _Head(
+        size,
+        kind.decode("latin-1").lower() or "unknown",
+        int(length) if length and length.isdigit() and len(length) < 16 else None,
+        # Source: WARC 1.1, section 5.10: earlier writers put the URI in angle brackets.
+        None if url is None else url.strip(b"<>").decode("utf-8", "replace"),
+        content_type.decode("latin-1").lower(),
+    )
+
+
+def _value(head: bytes, name: bytes) -> bytes | None:
+    at = head.find(name)
+    if at < 0:
+        return None
+    at += len(name)
+    end = head.find(b"\n", at)
+    if end < 0:
+        return head[at:].strip()
+    return None if head[end + 1] in b" \t" else head[at:end].strip()  # else it is folded

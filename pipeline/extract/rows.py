@@ -1,174 +1,270 @@
-"""Archives to rows of PAIRS: pages are read, links judged, rows built column by column."""
+"""Archives to rows of PAIRS: pages are read in batches, links judged, rows built as columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.core import ids, language
 from pipeline.core.accounts import Account
-from pipeline.core.ids import pair_id
+from pipeline.core.jit import kernel
 from pipeline.core.reasons import CaptionKind, LinkReason, RecordReason
 from pipeline.core.tables import PAIRS
-from pipeline.extract import charset, html, urls, wat
-from pipeline.extract.captions import normalise
-from pipeline.extract.http import parse_response
-from pipeline.extract.optout import page_optout
-from pipeline.extract.page import Link, Page
+from pipeline.extract import captions, urls
+from pipeline.extract.findings import Findings, read_pages
+from pipeline.extract.found import Found, Rows
+from pipeline.extract.page import Page, open_page
 from pipeline.extract.records import Record, read_records
 
-_HTML_TYPES = ("text/html", "application/xhtml+xml")
-# The first of equal texts names the kind.
-_KIND_ORDER = {kind: i for i, kind in enumerate(CaptionKind)}
+_LINK_REASONS = list(LinkReason)
+_KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
+_MAX_LANG_CHARS = 35  # Source: RFC 5646, section 4.4.1, the length to allow for a language tag
+# Pages read together: enough that the work on columns outweighs its fixed cost.
+_BATCH_BYTES = 4 << 20
+_BATCH_PAGES = 1024
 
 
 class PairRows:
-    """Collects rows of PAIRS as columns.
+    """Rows of PAIRS from one archive's pages, and their accounts.
 
     records: kept = pages, dropped by RecordReason. links: kept = image links that gave at least
-    one pair, dropped by LinkReason. pairs: the rows; more than the kept links, as a link gives
-    one row for each distinct caption (alt, title, figcaption, aria-label).
+    one pair, dropped by LinkReason. pairs: rows with a caption; more than the kept links, as a link
+    gives one row for each distinct caption. Besides, a captionless link on a page that opts out
+    gives a row without a caption, which is counted among the links as dropped for `no_caption`.
     """
 
-    def __init__(self, archive: str) -> None:
+    def __init__(self, archive: str, max_links: int) -> None:
         self.archive = archive
         self.records = Account("records")
         self.links = Account("links")
         self.pairs = Account("pairs")
-        self._columns: dict[str, list[object]] = {name: [] for name in PAIRS.schema.names}
+        self._max_links = max_links
+        # Set while the page that ends the process is looked for.
+        self.is_one_by_one = False
+        self._found = Found()
+        self._pages: list[Page] = []
+        self._bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._columns["image_id"])
+    @property
+    def is_waiting(self) -> bool:
+        """True while pages are taken that are not read yet."""
+        return bool(self._pages)
 
-    def add_page(self, page_url: str, page: Page, offset: int) -> None:
-        """Judge a page's links and add a row for each caption of those that are good."""
-        self.records.keep()
-        if page.links_over_cap:
-            self.links.drop(LinkReason.OVER_PAGE_CAP, page.links_over_cap)
-        if not page.links:
-            return
-        base = urls.base_url(page_url, page.base_href)
-        optout = page_optout(page.headers, page.metas) if page.headers or page.metas else None
-        lang = normalise(page.lang)[:35] if page.lang else None
-        domain = urls.registrable_domain(urls.host_of(page_url))
-        rows = 0
-        for position, link in enumerate(page.links):
-            rows += self._add_link(link, base, offset, position)
-        if rows:
-            self.pairs.keep(rows)
-            columns = self._columns
-            columns["page_url"].extend([page_url] * rows)
-            columns["page_domain"].extend([domain] * rows)
-            columns["page_lang"].extend([lang or None] * rows)
-            columns["page_optout"].extend([optout] * rows)
+    def add(self, page: Page) -> list[pa.RecordBatch]:
+        """Take a page; the rows of those that waited, when it is time to read them."""
+        rows = []
+        if self._pages and page.is_wat != self._pages[0].is_wat:
+            rows += self.flush()
+        self._pages.append(page)
+        self._bytes += len(page.body)
+        is_full = self._bytes >= _BATCH_BYTES or len(self._pages) >= _BATCH_PAGES
+        if is_full or self.is_one_by_one:
+            rows += self.flush()
+        return rows
 
-    def _add_link(self, link: Link, base: str, offset: int, position: int) -> int:
-        captions = _distinct(link.captions)
+    def flush(self) -> list[pa.RecordBatch]:
+        """The rows of the pages that wait."""
+        if not self._pages:
+            return []
+        found = read_pages(self._pages, self._max_links, self._found)
+        self._pages, self._bytes = [], 0
+        rows = self._rows(found)
+        return [rows] if len(rows) else []
+
+    def _rows(self, found: Findings) -> pa.RecordBatch:
+        for reason in found.reasons:
+            if reason is None:
+                self.records.keep()
+            else:
+                self.records.drop(reason)
+        images = urls.resolve(found.sources, found.link_pages, found.bases)
+        is_good = images.reasons == 0
+        texts = _Captions.of(found, is_good, images.image_ids)
+        has_caption = np.zeros(len(is_good), np.bool_)
+        has_caption[texts.links] = True
+        self._count(found, images.reasons, is_good, has_caption, len(texts.links))
+        opts_out = np.fromiter(
+            (stated.optout is not None for stated in found.stated), np.bool_, len(found.stated)
+        )
+        silent = np.flatnonzero(is_good & ~has_caption & opts_out[found.link_pages])
+        links = np.concatenate([texts.links, silent])
+        columns = {
+            **texts.columns(found, len(silent)),
+            **_image_columns(images, links),
+            **_page_columns(found, found.link_pages[links]),
+            "archive": pa.repeat(self.archive, len(links)),
+            "position": pa.array(found.link_positions[links]),
+        }
+        return pa.RecordBatch.from_arrays(
+            [columns[name] for name in PAIRS.schema.names], schema=PAIRS.schema
+        )
+
+    def _count(
+        self,
+        found: Findings,
+        reasons: npt.NDArray[np.int8],
+        is_good: npt.NDArray[np.bool_],
+        has_caption: npt.NDArray[np.bool_],
+        pairs: int,
+    ) -> None:
         # A link may have several faults; that of its URL is told first.
-        image = urls.resolve(link.src, base)
-        if isinstance(image, LinkReason):
-            self.links.drop(image)
-            return 0
-        if not captions:
-            self.links.drop(LinkReason.NO_CAPTION)
-            return 0
-        self.links.keep()
-        columns = self._columns
-        for text, kind in captions.items():
-            columns["image_id"].append(image.image_id)
-            columns["pair_id"].append(pair_id(image.image_id, text))
-            columns["url"].append(image.url)
-            columns["canonical_url"].append(image.canonical_url)
-            columns["domain"].append(image.domain)
-            columns["caption"].append(text)
-            columns["caption_kind"].append(kind)
-            columns["record_offset"].append(offset)
-            columns["position"].append(position)
-        return len(captions)
-
-    def take(self) -> pa.RecordBatch:
-        """The rows so far, and start anew."""
-        columns, schema = self._columns, PAIRS.schema
-        rows = len(self)
-        archive = pa.DictionaryArray.from_arrays(
-            pa.nulls(rows, pa.int8()).fill_null(0), pa.array([self.archive])
-        ).cast(pa.string())
-        arrays = [
-            archive if name == "archive" else pa.array(columns[name], schema.field(name).type)
-            for name in schema.names
-        ]
-        self._columns = {name: [] for name in schema.names}
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        counts = np.bincount(reasons, minlength=len(_LINK_REASONS) + 1).tolist()
+        for reason, count in zip(_LINK_REASONS, counts[1:], strict=True):
+            self.links.drop(reason, count)
+        kept = int(has_caption.sum())
+        self.links.keep(kept)
+        self.links.drop(LinkReason.NO_CAPTION, int(is_good.sum()) - kept)
+        self.links.drop(LinkReason.OVER_PAGE_CAP, int(found.over_cap.sum()))
+        self.pairs.keep(pairs)
 
 
-def _distinct(captions: list[tuple[CaptionKind, str]]) -> dict[str, str]:
-    """Normalised text -> kind, of distinct non-empty texts."""
-    if len(captions) > 1:
-        captions = sorted(captions, key=lambda item: _KIND_ORDER[item[0]])
-    found: dict[str, str] = {}
-    for kind, text in captions:
-        if text and (clean := normalise(text)) and clean not in found:
-            found[clean] = kind.value
-    return found
+class _Captions:
+    """The distinct captions of good links.
+
+    rows: int64, which captions of the findings. links: int64, the link of each. texts: pa.string(),
+    normalised, none empty. kinds: int64, bit sets of every kind. pair_ids: uint8 [., 16].
+    """
+
+    def __init__(
+        self, rows: Rows, links: Rows, texts: pa.Array, kinds: Rows, pair_ids: ids.Digests
+    ) -> None:
+        self.rows, self.links, self.texts = rows, links, texts
+        self.kinds, self.pair_ids = kinds, pair_ids
+
+    @classmethod
+    def of(
+        cls, found: Findings, is_good: npt.NDArray[np.bool_], image_ids: ids.Digests
+    ) -> "_Captions":
+        rows = np.flatnonzero(is_good[found.caption_links])
+        # Together what is of one link, the most deliberate kind first.
+        links, kinds = found.caption_links[rows], found.caption_kinds[rows]
+        order = np.lexsort((kinds, found.link_positions[links], found.link_pages[links]))
+        rows = rows[order]
+        texts = captions.normalise(found.captions.take(pa.array(rows)))
+        filled = np.flatnonzero(pc.binary_length(texts).to_numpy(zero_copy_only=False) > 0)
+        if len(filled) < len(rows):
+            rows, texts = rows[filled], texts.take(pa.array(filled))
+        links, kinds = found.caption_links[rows], found.caption_kinds[rows]
+        pair_ids = ids.pair_digests(image_ids[links], texts)
+        bits = np.left_shift(1, kinds)
+        firsts = np.flatnonzero(_merge_equal(links, pair_ids.view(np.uint64), bits))
+        if len(firsts) < len(rows):
+            rows, links, bits = rows[firsts], links[firsts], bits[firsts]
+            texts, pair_ids = texts.take(pa.array(firsts)), pair_ids[firsts]
+        return cls(rows, links, texts, bits, pair_ids)
+
+    def columns(self, found: Findings, silent: int) -> dict[str, pa.Array]:
+        """The columns about captions, with `silent` rows without one at the end."""
+        originals = found.captions.take(pa.array(self.rows))
+        originals = pc.if_else(pc.equal(originals, self.texts), None, originals)
+        declared = pa.array(found.langs, pa.string()).take(pa.array(found.link_pages[self.links]))
+        langs, shares = language.identify(self.texts, declared)
+        kinds = _KIND_NAMES.take(pa.array(found.caption_kinds[self.rows]))
+        columns = {
+            "pair_id": ids.as_binary(self.pair_ids),
+            "caption": self.texts,
+            "caption_original": originals,
+            "caption_kind": kinds,
+            "caption_kinds": pa.array(self.kinds.astype(np.int32)),
+            "caption_lang": langs,
+            "caption_lang_confidence": pa.array(shares, pa.float32()),
+        }
+        if silent:
+            for name, column in columns.items():
+                rest = pa.nulls(silent, column.type)
+                columns[name] = pa.concat_arrays(
+                    [column, rest.fill_null(0) if name == "caption_kinds" else rest]
+                )
+        return columns
 
 
-def read_page(record: Record, max_links: int, max_body_bytes: int) -> Page | RecordReason:
-    """The page a record holds, or why it holds none. What it is is seen from the record itself:
-    a WAT record is metadata in JSON, a page an HTTP response (or a resource) in HTML."""
-    if record.reason is not None:
-        return record.reason
-    if record.kind == "metadata":
-        if not record.content_type.startswith("application/json"):
-            return RecordReason.NOT_A_PAGE
-        return wat.read_page(record.block, max_links)
-    if record.kind == "resource":
-        if not record.content_type.startswith(_HTML_TYPES):
-            return RecordReason.NOT_A_PAGE
-        body = charset.to_utf8(record.block, record.content_type)
-        return html.read_page(body, max_links)
-    if record.kind != "response" or not record.content_type.startswith("application/http"):
-        return RecordReason.NOT_A_PAGE
-    response = parse_response(record.block, max_body_bytes)
-    if response is None:
-        return RecordReason.UNPARSABLE
-    if response.status != 200:
-        return RecordReason.HTTP_STATUS
-    content_type = response.header("content-type")
-    if not _is_html(content_type, response.body):
-        return RecordReason.NOT_HTML
-    page = html.read_page(charset.to_utf8(response.body, content_type), max_links)
-    page.headers = response.headers
-    return page
+@kernel
+def _merge_equal(links: Rows, pair_ids: npt.NDArray[np.uint64], bits: Rows) -> Rows:
+    """1 for the first row of each pair, else 0; its bits become those of all its rows.
+
+    links: int64 [rows], equal ones together. pair_ids: uint64 [rows, 2].
+    """
+    is_first = np.ones(len(links), np.int64)
+    start = 0
+    for row in range(len(links)):
+        if links[row] != links[start]:
+            start = row
+        for other in range(start, row):
+            if pair_ids[other, 0] == pair_ids[row, 0] and pair_ids[other, 1] == pair_ids[row, 1]:
+                bits[other] |= bits[row]
+                is_first[row] = 0
+                break
+    return is_first
 
 
-def _is_html(content_type: str | None, body: bytes) -> bool:
-    if content_type:
-        return content_type.strip().lower().startswith(_HTML_TYPES)
-    start = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\f").lower()
-    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--"))
+def _image_columns(images: urls.Resolved, links: Rows) -> dict[str, pa.Array]:
+    at = pa.array(links)
+    return {
+        "image_id": ids.as_binary(images.image_ids[links]),
+        "url": images.url.take(at),
+        "canonical_url": images.canonical_url.take(at),
+        "domain": images.domain.take(at),
+    }
+
+
+def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
+    """The columns about the page, for the page of each row. pages: int32 [rows]."""
+    at = pa.array(pages)
+    domains = [urls.registrable_domain(urls.host_of(url)) if url else "" for url in found.urls]
+    langs = [
+        captions.normalise_text(lang)[:_MAX_LANG_CHARS] or None if lang else None
+        for lang in found.langs
+    ]
+    detected, _ = language.identify(found.samples)
+    stated = found.stated
+    of_pages = {
+        "page_url": pa.array(found.urls, pa.string()),
+        "page_domain": pa.array(domains, pa.string()),
+        "page_lang": pa.array(langs, pa.string()),
+        "page_lang_detected": detected,
+        "page_optout": pa.array([s.optout for s in stated], pa.string()),
+        "page_robots_meta": pa.array([s.robots_meta for s in stated], pa.string()),
+        "page_robots_tag": pa.array([s.robots_tag for s in stated], pa.string()),
+        "page_tdm": pa.array([s.tdm for s in stated], pa.string()),
+        "record_offset": pa.array(found.offsets, pa.int64()),
+    }
+    return {name: column.take(at) for name, column in of_pages.items()}
 
 
 def read_archive(
-    file: IO[bytes],
-    rows: PairRows,
-    max_record_bytes: int,
-    max_links_per_page: int,
-    batch_rows: int,
+    file: IO[bytes], rows: PairRows, max_record_bytes: int, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of PAIRS from one archive; `rows` keeps the accounts.
+    """Batches of some `batch_rows` rows of PAIRS from one archive; `rows` keeps the accounts.
 
-    file: a seekable gzip or plain WARC or WAT file. Memory: one record and one batch.
+    file: a seekable gzip or plain WARC or WAT file. Memory: some records and one batch.
     """
-    for record in read_records(file, max_record_bytes):
-        page = read_page(record, max_links_per_page, max_record_bytes)
+    return read_rows(read_records(file, max_record_bytes), rows, max_record_bytes, batch_rows)
+
+
+def read_rows(
+    records: Iterable[Record], rows: PairRows, max_record_bytes: int, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Batches of some `batch_rows` rows of PAIRS from records; `rows` keeps the accounts.
+
+    Whenever a batch comes, all records taken so far are accounted for.
+    """
+    waiting: list[pa.RecordBatch] = []
+    for record in records:
+        page = open_page(record, max_record_bytes)
         if isinstance(page, RecordReason):
             rows.records.drop(page)
-            continue
-        page_url = urls.page_url(record.url)
-        if page_url is None:
-            rows.records.drop(RecordReason.NOT_A_PAGE)
-            continue
-        rows.add_page(page_url, page, record.offset)
-        if len(rows) >= batch_rows:
-            yield rows.take()
-    if len(rows):
-        yield rows.take()
+        else:
+            waiting += rows.add(page)
+        if not rows.is_waiting and sum(map(len, waiting)) >= batch_rows:
+            yield _joined(waiting)
+            waiting = []
+    waiting += rows.flush()
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches(batches) if len(batches) > 1 else batches[0]

@@ -1,114 +1,510 @@
-"""Image links of a page from its WAT record: only the needed fields of the JSON are decoded.
+"""Image links of a page from its WAT record: one walk over the JSON that decodes what is needed.
 
 Source of the layout: Common Crawl's WAT extractor (ia-web-commons, ExtractingParseObserver):
-`IMG@/src` links have url, alt and title; there is no srcset, lazy attribute or figcaption.
+`IMG@/src` links have url, alt and title; there is no srcset, lazy attribute or figcaption. Response
+headers and metas are there, with og:image and its alt among them.
 """
 
-from typing import Any
+import numpy as np
 
-import msgspec
-from msgspec import Struct, field
-
+from pipeline.core.jit import kernel, signed
 from pipeline.core.reasons import CaptionKind, RecordReason
-from pipeline.extract.page import Link, Page
+from pipeline.core.strings import Bytes
+from pipeline.extract import vocabulary as v
+from pipeline.extract.entities import put_codepoint
+from pipeline.extract.found import (
+    BASE_START,
+    BASE_STOP,
+    CAPTIONS,
+    HEAP,
+    LANG_START,
+    LANG_STOP,
+    LINKS,
+    METAS,
+    OVER_CAP,
+    SAMPLE_START,
+    SAMPLE_STOP,
+    STATUS,
+    Rows,
+    add_caption,
+    add_link,
+    add_meta,
+    new_page,
+)
+from pipeline.extract.html import (
+    DATA_URL_BYTES,
+    is_blank,
+    is_data_url,
+    meta_image,
+    opened,
+)
+from pipeline.extract.names import hash_name, hash_of, number_of, table
+
+_ALT, _TITLE = list(CaptionKind).index(CaptionKind.ALT), list(CaptionKind).index(CaptionKind.TITLE)
+_REASONS = (
+    None,
+    RecordReason.NOT_A_PAGE,
+    RecordReason.HTTP_STATUS,
+    RecordReason.NOT_HTML,
+    RecordReason.UNPARSABLE,
+)
+_PAGE, _NOT_A_PAGE, _HTTP_STATUS, _NOT_HTML, _UNPARSABLE = range(5)
+
+# Where in the JSON a value is; _OTHER is anywhere that does not matter.
+(
+    _OTHER, _ROOT, _ENVELOPE, _PAYLOAD, _RESPONSE, _MESSAGE, _HEADERS, _HEADER, _HTML, _HEAD,
+    _METAS, _META, _LINKS, _LINK,
+) = range(14)  # fmt: skip
+(
+    _K_ENVELOPE, _K_PAYLOAD, _K_RESPONSE, _K_MESSAGE, _K_HEADERS, _K_HTML, _K_HEAD, _K_METAS,
+    _K_LINKS, _K_BASE, _K_TITLE, _K_PATH, _K_URL, _K_ALT, _K_NAME, _K_PROPERTY, _K_HTTP_EQUIV,
+    _K_CONTENT, _K_STATUS, _K_REASON, _K_TEXT,
+) = range(1, 22)  # fmt: skip
+_KEY_HASHES, _KEY_NUMBERS = table(
+    {
+        "envelope": _K_ENVELOPE,
+        "payload-metadata": _K_PAYLOAD,
+        "http-response-metadata": _K_RESPONSE,
+        "response-message": _K_MESSAGE,
+        "headers": _K_HEADERS,
+        "html-metadata": _K_HTML,
+        "head": _K_HEAD,
+        "metas": _K_METAS,
+        "links": _K_LINKS,
+        "base": _K_BASE,
+        "title": _K_TITLE,
+        "path": _K_PATH,
+        "url": _K_URL,
+        "alt": _K_ALT,
+        "name": _K_NAME,
+        "property": _K_PROPERTY,
+        "http-equiv": _K_HTTP_EQUIV,
+        "content": _K_CONTENT,
+        "status": _K_STATUS,
+        "reason": _K_REASON,
+        "text": _K_TEXT,
+    }
+)
+_META_HASHES, _META_NUMBERS = v.METAS
+_HEADER_HASHES, _HEADER_NUMBERS = v.HEADERS
+_IMG_SRC = hash_of("img@/src")
+_MAX_DEPTH = 64
+# Of titles, descriptions and texts of links, which say more than a page's running text does.
+_SAMPLE_BYTES = 512
+_MAX_SAMPLED_TEXT_BYTES = 400
+_QUOTE, _BACKSLASH = 34, 92
 
 
-class _Link(Struct):
-    path: str = ""
-    url: str | None = None
-    alt: str | None = None
-    title: str | None = None
+def reason_of(status: int) -> RecordReason | None:
+    """Why a record gave no page, from its STATUS; None for a page."""
+    return _REASONS[status]
 
 
-class _Meta(Struct):
-    name: str | None = None
-    http_equiv: str | None = field(default=None, name="http-equiv")
-    content: str | None = None
+@kernel
+def _hex4(body: Bytes, at: int, stop: int) -> int:
+    """The number of four hexadecimal digits; -1 when they are none."""
+    if at + 4 > stop:
+        return -1
+    value = 0
+    for i in range(at, at + 4):
+        byte = signed(body[i])
+        if 48 <= byte <= 57:
+            value = value * 16 + byte - 48
+        elif 97 <= (byte | 32) <= 102:
+            value = value * 16 + (byte | 32) - 87
+        else:
+            return -1
+    return value
 
 
-class _Head(Struct):
-    base: str | None = field(default=None, name="Base")
-    metas: list[_Meta] = field(default_factory=list, name="Metas")
-
-
-class _Html(Struct):
-    head: _Head | None = field(default=None, name="Head")
-    links: list[_Link] = field(default_factory=list, name="Links")
-
-
-class _Message(Struct):
-    status: str | int | None = field(default=None, name="Status")
-    reason: str | None = field(default=None, name="Reason")
-
-    @property
-    def is_ok(self) -> bool:
-        """A doubled version ("HTTP/1.1 HTTP/1.1 200 OK") leaves the code in the reason."""
-        return str(self.status) == "200" or (
-            str(self.status) == "0" and (self.reason or "").startswith("200")
-        )
-
-
-class _Response(Struct):
-    message: _Message | None = field(default=None, name="Response-Message")
-    headers: dict[str, Any] = field(default_factory=dict, name="Headers")
-    html: _Html | None = field(default=None, name="HTML-Metadata")
-
-
-class _Payload(Struct):
-    response: _Response | None = field(default=None, name="HTTP-Response-Metadata")
-
-
-class _Envelope(Struct):
-    payload: _Payload | None = field(default=None, name="Payload-Metadata")
-
-
-class _Wat(Struct):
-    envelope: _Envelope | None = field(default=None, name="Envelope")
-
-
-_decoder = msgspec.json.Decoder(_Wat)
-
-
-def read_page(body: bytes, max_links: int) -> Page | RecordReason:
-    """The page that a WAT record describes, or why it describes none. Never raises."""
-    try:
-        found = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return RecordReason.UNPARSABLE
-    payload = found.envelope.payload if found.envelope else None
-    response = payload.response if payload else None
-    if response is None:
-        return RecordReason.NOT_A_PAGE
-    if response.message is None or not response.message.is_ok:
-        return RecordReason.HTTP_STATUS
-    if response.html is None:
-        return RecordReason.NOT_HTML
-    return _page(response, response.html, max_links)
-
-
-def _page(response: _Response, html: _Html, max_links: int) -> Page:
-    page = Page()
-    for name, value in response.headers.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str):
-                page.headers.append((name.lower(), one))
-    if html.head:
-        page.base_href = html.head.base
-        for meta in html.head.metas:
-            if meta.name == "HTML@/lang":
-                page.lang = page.lang or meta.content
-            elif (named := meta.name or meta.http_equiv) and meta.content:
-                page.metas.append((named, meta.content))
-    for link in html.links:
-        if link.path != "IMG@/src":
+@kernel
+def _unescape(body: Bytes, start: int, stop: int, out: Bytes, at: int) -> int:
+    """Copy the inside of a JSON string to out[at:] without its escapes; where it ends."""
+    i = start
+    while i < stop:
+        byte = signed(body[i])
+        if byte != _BACKSLASH or i + 1 >= stop:
+            out[at] = byte
+            at += 1
+            i += 1
             continue
-        if len(page.links) >= max_links:
-            page.links_over_cap += 1
+        byte = signed(body[i + 1])
+        i += 2
+        if byte == 117:
+            code = _hex4(body, i, stop)
+            if code < 0:
+                code = 0xFFFD
+            else:
+                i += 4
+                if 0xD800 <= code < 0xDC00 and i + 1 < stop and body[i] == _BACKSLASH:
+                    low = _hex4(body, i + 2, stop) if body[i + 1] == 117 else -1
+                    if 0xDC00 <= low < 0xE000:
+                        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
+                        i += 6
+            at = put_codepoint(code, out, at)
             continue
-        captions = []
-        if link.alt is not None:
-            captions.append((CaptionKind.ALT, link.alt))
-        if link.title is not None:
-            captions.append((CaptionKind.TITLE, link.title))
-        page.links.append(Link(link.url or "", captions))
-    return page
+        if byte == 110:
+            byte = 10
+        elif byte == 116:
+            byte = 9
+        elif byte == 114:
+            byte = 13
+        elif byte == 98:
+            byte = 8
+        elif byte == 102:
+            byte = 12
+        out[at] = byte
+        at += 1
+    return at
+
+
+@kernel
+def _string_end(body: Bytes, at: int, stop: int) -> int:
+    """Where the string whose inside begins at `at` has its closing quote; -1 for nowhere."""
+    while at < stop:
+        byte = body[at]
+        if byte == _QUOTE:
+            return at
+        at += 2 if byte == _BACKSLASH else 1
+    return -1
+
+
+@kernel
+def _object_end(body: Bytes, at: int, stop: int) -> int:
+    """Where the "}" of the object that `at` is in stands; -1 for nowhere."""
+    depth = 0
+    while at < stop:
+        byte = body[at]
+        if byte == _QUOTE:
+            at = _string_end(body, at + 1, stop)
+            if at < 0:
+                return -1
+        elif byte == 123 or byte == 91:
+            depth += 1
+        elif byte == 125 or byte == 93:
+            if depth == 0:
+                return at
+            depth -= 1
+        at += 1
+    return -1
+
+
+@kernel
+def _inside(context: int, key: int) -> int:
+    """Where an object or array is that is a value of `key` at `context`."""
+    if context == _ROOT and key == _K_ENVELOPE:
+        return _ENVELOPE
+    if context == _ENVELOPE and key == _K_PAYLOAD:
+        return _PAYLOAD
+    if context == _PAYLOAD and key == _K_RESPONSE:
+        return _RESPONSE
+    if context == _RESPONSE:
+        if key == _K_MESSAGE:
+            return _MESSAGE
+        if key == _K_HEADERS:
+            return _HEADERS
+        if key == _K_HTML:
+            return _HTML
+    if context == _HEADERS:
+        return _HEADER
+    if context == _HTML:
+        if key == _K_HEAD:
+            return _HEAD
+        if key == _K_LINKS:
+            return _LINKS
+    if context == _HEAD and key == _K_METAS:
+        return _METAS
+    if context == _METAS:
+        return _META
+    if context == _LINKS:
+        return _LINK
+    return _OTHER
+
+
+@kernel
+def _sample(body: Bytes, start: int, stop: int, scratch: Bytes, at: int) -> int:
+    """Add a text to the sample that tells the page's language."""
+    if at >= _SAMPLE_BYTES or start >= stop:
+        return at
+    # A text is cut between characters, and not inside an escape.
+    if stop - start > _MAX_SAMPLED_TEXT_BYTES:
+        stop = start + _MAX_SAMPLED_TEXT_BYTES
+        for i in range(start, stop):
+            if body[i] == _BACKSLASH and i + 12 > stop:
+                stop = i
+                break
+        while stop > start and 0x80 <= body[stop] < 0xC0:
+            stop -= 1
+    at = _unescape(body, start, stop, scratch, at)
+    scratch[at] = 32
+    return at + 1
+
+
+@kernel
+def _add_image(
+    body: Bytes,
+    fields: Rows,
+    page: int,
+    max_links: int,
+    first_link: int,
+    heap: Bytes,
+    links: Rows,
+    captions: Rows,
+    state: Rows,
+) -> None:
+    if state[LINKS] - first_link >= max_links:
+        state[OVER_CAP] += 1
+        return
+    start, stop = fields[_K_URL, 0], fields[_K_URL, 1]
+    if start >= 0 and is_data_url(body, start, stop):
+        stop = min(stop, start + DATA_URL_BYTES)
+    at = state[HEAP]
+    if start >= 0:
+        state[HEAP] = _unescape(body, start, stop, heap, at)
+    link = add_link(page, at, state[HEAP], 0, links, state)
+    for kind, key in ((_ALT, _K_ALT), (_TITLE, _K_TITLE)):
+        start, stop = fields[key, 0], fields[key, 1]
+        if start >= 0 and not is_blank(body, start, stop):
+            at = state[HEAP]
+            state[HEAP] = _unescape(body, start, stop, heap, at)
+            add_caption(link, kind, at, state[HEAP], captions, state)
+
+
+@kernel
+def _add_meta(
+    body: Bytes,
+    fields: Rows,
+    page: int,
+    max_links: int,
+    first_link: int,
+    heap: Bytes,
+    scratch: Bytes,
+    sample: int,
+    links: Rows,
+    captions: Rows,
+    metas: Rows,
+    state: Rows,
+    now: Rows,
+) -> int:
+    """Judge one meta of the head; where the sample ends."""
+    start, stop = fields[_K_CONTENT, 0], fields[_K_CONTENT, 1]
+    if start < 0:
+        return sample
+    kind = 0
+    for key in (_K_NAME, _K_PROPERTY, _K_HTTP_EQUIV):
+        if fields[key, 0] >= 0 and kind == 0:
+            value = hash_name(body, fields[key, 0], fields[key, 1])
+            kind = number_of(value, _META_HASHES, _META_NUMBERS)
+    if kind == v.DESCRIPTION:
+        return _sample(body, start, stop, scratch, sample)
+    if kind == 0:
+        return sample
+    at = state[HEAP]
+    state[HEAP] = _unescape(body, start, stop, heap, at)
+    if kind == v.LANGUAGE:
+        if state[LANG_START] < 0:
+            state[LANG_START], state[LANG_STOP] = at, state[HEAP]
+    elif kind <= v.TWITTER_IMAGE_ALT:
+        if not is_blank(heap, at, state[HEAP]):
+            meta_image(
+                kind, page, at, state[HEAP], max_links, first_link, links, captions, state, now
+            )
+    else:
+        add_meta(page, kind, at, state[HEAP], metas, state)
+    return sample
+
+
+@kernel
+def _is_ok(body: Bytes, fields: Rows) -> bool:
+    """True for status 200. A doubled version ("HTTP/1.1 HTTP/1.1 200 OK") leaves the code in the
+    reason and 0 as the status."""
+    for key in (_K_STATUS, _K_REASON):
+        start, stop = fields[key, 0], fields[key, 1]
+        is_long = start >= 0 and stop - start >= 3
+        if is_long and body[start] == 50 and body[start + 1] == 48 and body[start + 2] == 48:
+            return key == _K_REASON or stop - start == 3
+        if key == _K_STATUS and not (stop - start == 1 and body[start] == 48):
+            return False
+    return False
+
+
+@kernel
+def _flat_object(body: Bytes, at: int, stop: int, fields: Rows) -> int:
+    """Note the strings and numbers of the object whose inside begins at `at`, by known key: where
+    its "}" stands, -1 for nowhere. fields: int64 [keys, 2], spans; start -1 for what is absent."""
+    fields[:] = -1
+    key = -1
+    while at < stop:
+        byte = body[at]
+        if byte == _QUOTE:
+            end = _string_end(body, at + 1, stop)
+            if end < 0:
+                return -1
+            if key < 0:
+                key = number_of(hash_name(body, at + 1, end), _KEY_HASHES, _KEY_NUMBERS)
+            else:
+                fields[key, 0], fields[key, 1] = at + 1, end
+                key = -1
+            at = end
+        elif byte == 45 or 48 <= byte <= 57:
+            start = at
+            while at + 1 < stop and 48 <= body[at + 1] <= 57:
+                at += 1
+            if key >= 0:
+                fields[key, 0], fields[key, 1] = start, at + 1
+        elif byte == 44:
+            key = -1
+        elif byte == 123 or byte == 91:
+            at = _object_end(body, at + 1, stop)
+            if at < 0:
+                return -1
+        elif byte == 125:
+            return at
+        at += 1
+    return -1
+
+
+@kernel
+def _is_other_link(body: Bytes, at: int, stop: int) -> bool:
+    """True when the link whose inside begins at `at` says first that it is none of an image."""
+    if at + 18 > stop or body[at] != _QUOTE or body[at + 7] != _QUOTE:
+        return False
+    is_path = body[at + 1] == 112 and body[at + 2] == 97 and body[at + 3] == 116
+    is_image = body[at + 8] == 73 and body[at + 9] == 77 and body[at + 10] == 71
+    return is_path and body[at + 4] == 104 and not is_image
+
+
+@kernel
+def _read(
+    body: Bytes,
+    page: int,
+    max_links: int,
+    heap: Bytes,
+    scratch: Bytes,
+    links: Rows,
+    captions: Rows,
+    metas: Rows,
+    state: Rows,
+) -> None:
+    new_page(state)
+    now = opened()
+    first_link = state[LINKS]
+    stack = np.zeros(_MAX_DEPTH + 1, np.int64)
+    fields = np.full((_K_TEXT + 1, 2), -1, np.int64)
+    depth, key, header, sample = 0, 0, 0, 0
+    is_key, has_message, has_html = False, False, False
+    state[STATUS] = _UNPARSABLE
+    at, stop = 0, len(body)
+    while at < stop:
+        byte = body[at]
+        context = stack[depth]
+        if byte == _QUOTE:
+            end = _string_end(body, at + 1, stop)
+            if end < 0:
+                return
+            if is_key:
+                value = hash_name(body, at + 1, end)
+                if context == _HEADERS:
+                    header = number_of(value, _HEADER_HASHES, _HEADER_NUMBERS)
+                else:
+                    key = number_of(value, _KEY_HASHES, _KEY_NUMBERS)
+                is_key = False
+            elif context == _HEADERS or context == _HEADER:
+                if header > 0:
+                    first = state[HEAP]
+                    state[HEAP] = _unescape(body, at + 1, end, heap, first)
+                    add_meta(page, header, first, state[HEAP], metas, state)
+            elif context == _HEAD:
+                if key == _K_BASE and state[BASE_START] < 0:
+                    state[BASE_START] = state[HEAP]
+                    state[HEAP] = _unescape(body, at + 1, end, heap, state[HEAP])
+                    state[BASE_STOP] = state[HEAP]
+                elif key == _K_TITLE:
+                    sample = _sample(body, at + 1, end, scratch, sample)
+            at = end
+        elif byte == 123 or byte == 91:
+            inner = _ROOT if depth == 0 else _inside(context, key)
+            if inner == _OTHER or (
+                inner == _LINK and sample >= _SAMPLE_BYTES and _is_other_link(body, at + 1, stop)
+            ):
+                at = _object_end(body, at + 1, stop)
+            elif inner == _LINK:
+                at = _flat_object(body, at + 1, stop, fields)
+                start, end = fields[_K_PATH, 0], fields[_K_PATH, 1]
+                if end - start == 8 and hash_name(body, start, end) == _IMG_SRC:
+                    _add_image(
+                        body, fields, page, max_links, first_link, heap, links, captions, state
+                    )
+                elif fields[_K_TEXT, 0] >= 0:
+                    sample = _sample(body, fields[_K_TEXT, 0], fields[_K_TEXT, 1], scratch, sample)
+            elif inner == _META:
+                at = _flat_object(body, at + 1, stop, fields)
+                sample = _add_meta(
+                    body, fields, page, max_links, first_link, heap, scratch, sample, links,
+                    captions, metas, state, now,
+                )  # fmt: skip
+            elif inner == _MESSAGE:
+                has_message = True
+                at = _flat_object(body, at + 1, stop, fields)
+                if not _is_ok(body, fields):
+                    state[STATUS] = _HTTP_STATUS
+                    return
+            elif depth >= _MAX_DEPTH:
+                return
+            else:
+                has_html = has_html or inner == _HTML
+                depth += 1
+                stack[depth] = inner
+                is_key = byte == 123
+                key = 0
+            if at < 0:
+                return
+        elif byte == 125 or byte == 93:
+            if depth == 0:
+                return
+            depth -= 1
+            is_key = False  # the next string of an object is a key after a comma
+            if depth == 0:
+                break
+        elif byte == 44:
+            is_key = not (context == _METAS or context == _LINKS or context == _HEADER)
+        at += 1
+    if depth > 0 or at >= stop or at == 0:
+        return
+    if not has_message:
+        state[STATUS] = _NOT_A_PAGE
+    elif not has_html:
+        state[STATUS] = _NOT_HTML
+    else:
+        state[STATUS] = _PAGE
+    state[SAMPLE_START] = state[HEAP]
+    for i in range(sample):
+        heap[state[HEAP] + i] = scratch[i]
+    state[HEAP] += sample
+    state[SAMPLE_STOP] = state[HEAP]
+
+
+@kernel
+def read_pages(
+    data: Bytes,
+    starts: Rows,
+    stops: Rows,
+    max_links: int,
+    heap: Bytes,
+    scratch: Bytes,
+    links: Rows,
+    captions: Rows,
+    metas: Rows,
+    pages: Rows,
+    state: Rows,
+) -> None:
+    """Read the WAT records data[starts[i]:stops[i]]; see Found. What is no page leaves nothing but
+    its STATUS."""
+    for page in range(len(starts)):
+        before = state[HEAP], state[LINKS], state[CAPTIONS], state[METAS]
+        body = data[starts[page] : stops[page]]
+        _read(body, page, max_links, heap, scratch, links, captions, metas, state)
+        if state[STATUS] != _PAGE:
+            state[HEAP], state[LINKS] = before[0], before[1]
+            state[CAPTIONS], state[METAS] = before[2], before[3]
+        pages[page] = state

@@ -96,7 +96,8 @@ def _share(part: int, whole: int) -> float:
 def _extraction(db: duckdb.DuckDBPyConnection) -> Figures:
     """Pairs found, as distinct (canonical URL, caption)."""
     db.execute("""
-        CREATE TEMP TABLE found AS SELECT DISTINCT canonical_url AS url, caption FROM pairs;
+        CREATE TEMP TABLE found AS SELECT DISTINCT canonical_url AS url, caption FROM pairs
+            WHERE caption IS NOT NULL;
         CREATE TEMP TABLE expected AS
             SELECT url, caption, bool_or(expected_found) AS is_due FROM true_links GROUP BY ALL
     """)

@@ -1,8 +1,10 @@
 """How a page writes a link down: the many spellings of one URL and of one caption."""
 
 import html
+import json
 import re
 import unicodedata
+import zlib
 from urllib.parse import unquote
 
 import numpy as np
@@ -87,8 +89,16 @@ def write_link(
     rng: np.random.Generator, link: Link, images: tuple[Image, ...], base: str
 ) -> str:  # fmt: skip
     """One link as HTML."""
-    url = html.escape(write_url(rng, images[link.image], base))
+    address = write_url(rng, images[link.image], base)
+    url = html.escape(address)
     text = _attribute(rng, write_text(rng, link.caption))
+    if link.place is Place.META_ALT:
+        return (
+            f'<meta property="og:image" content="{url}">\n'
+            f'<meta property="og:image:alt" content="{text}">'
+        )
+    if link.place is Place.JSON_LD:
+        return _json_ld(address, link.caption)
     named = _named(rng, link, text)
     if link.form is Form.SRC:
         markup = f'<img src="{url}"{named}>'
@@ -120,14 +130,32 @@ def write_link(
         )
     if link.place is Place.FIGCAPTION:
         return f"<figure>{markup}<figcaption>{text}</figcaption></figure>"
+    if link.place is Place.LINK_TEXT:
+        return f'<a href="/picture/{link.image}">{markup} <span>{text}</span></a>'
+    if link.place is Place.LABELLED_BY:
+        return f'{markup}<p id="{_label(link)}">{text}</p>'
     return markup
+
+
+def _label(link: Link) -> str:
+    """An id that no other caption of the page has."""
+    return f"label-{link.image}-{zlib.crc32(link.caption.encode()):x}"
+
+
+def _json_ld(address: str, caption: str) -> str:
+    image = {"@type": "ImageObject", "contentUrl": address, "caption": caption}
+    data = {"@context": "https://schema.org", "@graph": [image]}
+    text = json.dumps(data).replace("<", "\\u003c")
+    return f'<script type="application/ld+json">{text}</script>'
 
 
 def _named(rng: np.random.Generator, link: Link, text: str) -> str:
     """The attributes that carry the caption, with a blank before."""
     if not link.caption:
         return ("", ' alt=""', ' alt=" "')[int(rng.integers(3))]
-    if link.place is Place.FIGCAPTION:
+    if link.place is Place.LABELLED_BY:
+        return f' aria-labelledby="{_label(link)}"'
+    if link.place in (Place.FIGCAPTION, Place.LINK_TEXT):
         return ""
     name = {Place.ALT: "alt", Place.TITLE: "title", Place.ARIA_LABEL: "aria-label"}[link.place]
     # Text is escaped for either kind of quote.

@@ -91,6 +91,10 @@ class Place(StrEnum):
     TITLE = "title"
     FIGCAPTION = "figcaption"
     ARIA_LABEL = "aria_label"
+    LABELLED_BY = "labelled_by"  # in another element, named by aria-labelledby
+    LINK_TEXT = "link_text"  # in the link around the image
+    META_ALT = "meta_alt"  # og:image:alt, the image is og:image alone
+    JSON_LD = "json_ld"  # of an ImageObject, and nowhere else
 
 
 @dataclass(frozen=True, slots=True)

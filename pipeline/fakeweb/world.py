@@ -46,7 +46,16 @@ _FORMS = {
     Form.PICTURE_SOURCE: 0.04,
     Form.NOSCRIPT: 0.04,
 }
-_PLACES = {Place.ALT: 0.80, Place.TITLE: 0.08, Place.FIGCAPTION: 0.08, Place.ARIA_LABEL: 0.04}
+_PLACES = {
+    Place.ALT: 0.72,
+    Place.TITLE: 0.08,
+    Place.FIGCAPTION: 0.08,
+    Place.ARIA_LABEL: 0.03,
+    Place.LABELLED_BY: 0.02,
+    Place.LINK_TEXT: 0.04,
+    Place.META_ALT: 0.015,
+    Place.JSON_LD: 0.015,
+}
 _CHARSETS: dict[Lang, tuple[str, ...]] = {
     "en": ("utf-8",) * 8 + ("windows-1252", "iso-8859-1"),
     "ko": ("utf-8",) * 7 + ("euc-kr", "euc-kr", "cp949"),

@@ -14,8 +14,8 @@ import msgspec
 
 from pipeline.core.errors import EnvironmentProblem
 from pipeline.core.reasons import Status
+from pipeline.core.wire import read_frame, write_frame
 from pipeline.fetch.picture import DecodeSettings, Picture
-from pipeline.fetch.wire import read_frame, write_frame
 from pipeline.fetch.worker import Start
 
 _START_S = 120.0

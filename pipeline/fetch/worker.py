@@ -10,8 +10,8 @@ import socket
 
 import msgspec
 
+from pipeline.core.wire import read_frame, write_frame
 from pipeline.fetch.picture import DecodeSettings
-from pipeline.fetch.wire import read_frame, write_frame
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -45,8 +45,7 @@ def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
     """
     rows = _rows(job, shard, samples)
     name = f"{release.shard_name(shard, job.shards)}.tar"
-    has_language = sample.LANGUAGE in rows.schema.names
-    recorded = rows.select([*sample.COLUMNS, *([sample.LANGUAGE] if has_language else [])])
+    recorded = rows.select(sample.COLUMNS)
     with job.store.publish(f"{job.folder}/{name}") as file:
         writer = ShardWriter(file)
         for start, stop in _windows(rows["raw_bytes"].to_numpy(), job.read_ahead_bytes):

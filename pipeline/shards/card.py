@@ -27,7 +27,7 @@ _CATEGORIES = (
 # Keys of the .json member, see `sample.Record`.
 _MEANINGS = {
     "caption": "the caption, as in `.txt`",
-    "caption_lang": "its language as detected: ISO 639-1, `und` or empty when it cannot be told",
+    "caption_lang": "its language as detected: ISO 639-1, or `und` when it cannot be told",
     "clip_similarity": "cosine of the CLIP embeddings of picture and caption, -1 to 1",
     "domain": "registrable domain of the picture's host",
     "height": "of the stored picture, pixels",

@@ -12,9 +12,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-# Measure that joins the record when the recipe has it; "" where it could not be told.
-LANGUAGE = "caption_lang"
-
 # Columns of `measures` that the record and the sidecar are made of.
 COLUMNS = (
     "pair_id",
@@ -22,6 +19,7 @@ COLUMNS = (
     "url",
     "domain",
     "caption",
+    "caption_lang",
     "page_url",
     "page_lang",
     "width",
@@ -37,6 +35,7 @@ class Record(msgspec.Struct, kw_only=True):
     """The .json member; fields in alphabetical order."""
 
     caption: str
+    caption_lang: str
     clip_similarity: float
     domain: str
     height: int
@@ -49,12 +48,6 @@ class Record(msgspec.Struct, kw_only=True):
     sha256: str
     url: str
     width: int
-
-
-class RecordWithLanguage(Record, kw_only=True):
-    """The same with the caption's language."""
-
-    caption_lang: str
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -71,9 +64,10 @@ def shortest(value: float) -> float:
 
 
 def record(row: Mapping[str, Any]) -> bytes:
-    """The .json member of one row with `COLUMNS`, and `LANGUAGE` when it is measured."""
+    """The .json member of one row with `COLUMNS`."""
     fields = {
         "caption": row["caption"],
+        "caption_lang": row["caption_lang"],
         "clip_similarity": shortest(row["clip_similarity"]),
         "domain": row["domain"],
         "height": row["height"],
@@ -87,8 +81,6 @@ def record(row: Mapping[str, Any]) -> bytes:
         "url": row["url"],
         "width": row["width"],
     }
-    if LANGUAGE in row:
-        return _ENCODER.encode(RecordWithLanguage(**fields, caption_lang=row[LANGUAGE] or ""))
     return _ENCODER.encode(Record(**fields))
 
 

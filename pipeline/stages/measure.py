@@ -47,7 +47,8 @@ def view(candidates: DataFrame, images: DataFrame, scores: DataFrame) -> DataFra
     """The columns of PAIR_VIEW, for every caption of an image that is ok and has a score."""
     fetched = images.where(F.col("status") == Status.OK.value).drop("part", "status")
     pairs = (
-        candidates.join(fetched, "image_id")
+        candidates.drop("pages")  # of the image; each caption has its own
+        .join(fetched, "image_id")
         .withColumn("pair", F.explode("captions"))
         .drop("captions")
         .select("*", "pair.*")

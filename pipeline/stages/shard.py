@@ -73,7 +73,7 @@ def build(ctx: Context[ShardSection]) -> list[Account]:
     accounts = ctx.run_parts(SHARDS, partial(build_shard, job), list(enumerate(sizes)))
     lost = Account("samples")
     lost.drop(DropReason.NO_SCORE, plan["no_score"])
-    _publish(ctx, folder, shards, measures)
+    _publish(ctx, folder, shards)
     for shard in ctx.store.fs.glob(ctx.store.path(_INPUTS, "shard=*")):
         ctx.store.fs.rm(shard, recursive=True)
     return merge([*accounts, lost])
@@ -188,7 +188,7 @@ def _tar_bytes(store: Store, folder: str) -> dict[str, int]:
     return {name: size for name, size in files.items() if name.endswith(".tar")}
 
 
-def _publish(ctx: Context[ShardSection], folder: str, shards: int, measures: Table) -> None:
+def _publish(ctx: Context[ShardSection], folder: str, shards: int) -> None:
     """Check that all is there, write sizes, card and manifest, and move the release to its name."""
     store = ctx.store
     entries = [
@@ -207,14 +207,12 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, measures: Tab
             f"tars that are not of this release: {foreign[:5]}; run shard with --redo"
         )
     config = ctx.config
-    with_language = sample.LANGUAGE in measures.schema.names
-    fields = sample.RecordWithLanguage if with_language else sample.Record
     text = card(
         manifest,
         config.licence,
         config.licence_note,
         config.languages,
-        sorted(fields.__struct_fields__),
+        sorted(sample.Record.__struct_fields__),
     )
     store.write_json(f"{folder}/{release.SIZES}", {e.path: e.samples for e in entries})
     with store.publish(f"{folder}/{release.CARD}") as file:

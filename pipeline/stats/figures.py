@@ -15,8 +15,8 @@ from pipeline.stats import wording
 from pipeline.stats.bins import Bins
 from pipeline.stats.wording import Limit
 
-# Numbers of the pair view that say where bytes lie, not what a pair is.
-_NOT_MEASURES = frozenset({"part", "raw_offset", "raw_bytes"})
+# Numbers of the pair view that say where bytes lie, or are sets of bits, and no sizes.
+_NOT_MEASURES = frozenset({"part", "raw_offset", "raw_bytes", "caption_kinds"})
 # Scores are counted on this grid, so that quantiles are exact on it and the same on any cluster.
 SCORE_GRID = 1e-4
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -70,6 +70,8 @@ def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:
     language = "lower(regexp_extract(trim(page_lang), '^[A-Za-z]{{2,3}}', 0))"
     return found | {
         "format": "format",
+        "caption_lang": "caption_lang",
+        "page_lang_detected": "page_lang_detected",
         "page_lang": f"coalesce(nullif({language}, ''), 'undeclared')",
         "caption_kind": "caption_kind",
     }

@@ -16,7 +16,7 @@ from warcio.archiveiterator import ArchiveIterator
 from pipeline.core.errors import InputError
 from pipeline.extract import html, wat
 from pipeline.extract.archives import list_archives
-from pipeline.extract.captions import normalise
+from pipeline.extract.captions import normalise_text
 from pipeline.extract.records import read_records
 from pipeline.extract.rows import PairRows, read_archive
 from tests.extract.archive import gz, read, response
@@ -187,8 +187,8 @@ def test_every_odd_archive_is_read_or_refused(real_data: Path) -> None:
             outcomes["refused"] += 1
             continue
         with path.open("rb") as file:
-            rows = PairRows(path.name)
-            batches = list(read_archive(file, rows, 1 << 25, 10_000, 8192))
+            rows = PairRows(path.name, 10_000)
+            batches = list(read_archive(file, rows, 1 << 25, 8192))
             assert sum(b.num_rows for b in batches) == rows.pairs.kept, path
             file.seek(0)
             found = list(read_records(file, 1 << 25))
@@ -217,9 +217,9 @@ def test_wat_pairs_of_a_peer_are_all_found(real_data: Path) -> None:
     ours: set[tuple[str, str]] = set()
     skipped: set[str] = set()
     for path in sorted((real_data / "wat").glob("*.wat.gz")):
-        rows = PairRows(path.name)
+        rows = PairRows(path.name, 100_000)
         with path.open("rb") as file:
-            for batch in read_archive(file, rows, 1 << 26, 100_000, 8192):
+            for batch in read_archive(file, rows, 1 << 26, 8192):
                 for row in batch.select(["url", "caption"]).to_pylist():
                     ours.add((row["url"], row["caption"]))
         with path.open("rb") as file:
@@ -231,7 +231,7 @@ def test_wat_pairs_of_a_peer_are_all_found(real_data: Path) -> None:
     theirs = pq.read_table(real_data / "expected/cc2dataset-image.parquet").to_pylist()
     lost = []
     for row in theirs:
-        alt = normalise(row["alt"])
+        alt = normalise_text(row["alt"])
         url = _whatwg(row["url"])
         if "if(this.src!=" in row["url"]:
             continue  # a script in `onerror`, taken for a URL

@@ -1,5 +1,9 @@
+import tarfile
+from pathlib import Path
+
 import pytest
 
+from pipeline.extract.charset import to_utf8
 from tests.extract.archive import page
 
 KOREAN = "햄스터가 해바라기 씨를 먹는 뷁 사진입니다"
@@ -45,3 +49,39 @@ def test_caption_is_decoded(text: str, codec: str, header: str | None, head: str
 def test_a_few_broken_bytes_do_not_unseat_the_declaration() -> None:
     body = _body(KOREAN, "cp949").replace(b"</p>", b"\xff\xff</p>")
     assert page(body, content_type="text/html; charset=euc-kr")[0][0][1] == KOREAN
+
+
+# Encodings that the web uses (WHATWG Encoding has them), by folder of the collection; and the files
+# that no declaration helps with, whose guess is wrong.
+_CODECS = {
+    "CP949": "cp949", "EUC-KR": "cp949", "SHIFT_JIS": "cp932", "CP932": "cp932",
+    "EUC-JP": "euc_jp", "iso-2022-jp": "iso2022_jp", "GB2312": "gb18030", "Big5": "big5hkscs",
+    "KOI8-R": "koi8-r", "windows-1251-russian": "cp1251", "windows-1251-bulgarian": "cp1251",
+    "iso-8859-5-russian": "iso8859-5", "iso-8859-5-bulgarian": "iso8859-5", "IBM866": "cp866",
+    "iso-8859-7-greek": "iso8859-7", "windows-1255-hebrew": "cp1255",
+    "windows-1256-arabic": "cp1256", "iso-8859-9-turkish": "iso8859-9",
+    "windows-1254-turkish": "cp1254", "windows-1250-hungarian": "cp1250",
+    "windows-1250-polish": "cp1250", "iso-8859-2-czech": "iso8859-2",
+    "iso-8859-2-hungarian": "iso8859-2", "iso-8859-1": "cp1252", "utf-8": "utf-8",
+    "utf-8-sig": "utf-8-sig", "UTF-16": "utf-16", "ascii": "ascii",
+}  # fmt: skip
+_WRONG = {
+    "EUC-JP/_mozilla_bug431054_text.html": "taken for windows-1252: too little Japanese text",
+    "iso-8859-7-greek/_ude_2.txt": "taken for windows-1253, which differs in one letter",
+}
+
+
+def test_real_pages_by_encoding(real_data: Path) -> None:
+    wrong, checked = {}, 0
+    with tarfile.open(real_data / "chardet-tests.tar.gz") as archive:
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            codec = _CODECS.get(folder.rpartition("/")[2])
+            file = archive.extractfile(member) if codec else None
+            if codec is None or file is None:
+                continue
+            body = file.read()
+            checked += 1
+            if to_utf8(body, None).decode() != body.decode(codec).lstrip("\ufeff"):
+                wrong[f"{folder.rpartition('/')[2]}/{name}"] = codec
+    assert checked > 330 and set(wrong) <= set(_WRONG), wrong

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import unicodedata
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -58,8 +59,6 @@ def _canonical(url: str) -> str:
 
 
 def _html_pairs(url: str, body: bytes, charset: str):
-    import unicodedata
-
     tree = LexborHTMLParser(body.decode({"euc-kr": "cp949"}.get(charset, charset)))
     base_node = tree.css_first("base")
     base = base_node.attributes["href"] if base_node else url
@@ -74,9 +73,21 @@ def _html_pairs(url: str, body: bytes, charset: str):
         figure = img.parent if img.parent.tag == "figure" else None
         text = a.get("alt") or a.get("title") or a.get("aria-label")
         text = figure.css_first("figcaption").text() if figure and not text else text
-        text = unicodedata.normalize("NFC", " ".join((text or "").split()))
-        if text:
-            yield _canonical(urljoin(base, src)), text
+        if "aria-labelledby" in a:
+            text = tree.css_first(f"#{a['aria-labelledby']}").text()
+        elif img.parent.tag == "a":
+            text = img.parent.text()
+        yield _canonical(urljoin(base, src)), text
+    for meta in tree.css("meta[property='og:image']"):
+        alt = meta.next.next if meta.next.is_text_node else meta.next
+        yield _canonical(urljoin(base, meta.attributes["content"])), alt.attributes["content"]
+    for script in tree.css("script[type='application/ld+json']"):
+        (image,) = json.loads(script.text())["@graph"]
+        yield _canonical(urljoin(base, image["contentUrl"])), image["caption"]
+
+
+def _clean(text: str | None) -> str:
+    return unicodedata.normalize("NFC", " ".join((text or "").split()))
 
 
 def test_archives_are_the_same_bytes_twice(tmp_path):
@@ -112,8 +123,9 @@ def test_truth_is_what_parsers_find_in_the_archives(web, truth):
                     if link["path"] == "IMG@/src" and text and not link["url"].startswith("data:"):
                         found.add((url, _canonical(urljoin(base, link["url"])), text))
             else:
-                for link in _html_pairs(url, body, pages[url]["charset"]):
-                    found.add((url, *link))
+                for source, text in _html_pairs(url, body, pages[url]["charset"]):
+                    if _clean(text):
+                        found.add((url, source, _clean(text)))
             seen.add(url)
     assert seen == set(pages)
     expected = {

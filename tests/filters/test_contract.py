@@ -17,6 +17,7 @@ DECIDED = {"is_representative", "caption_rank"}
 HOSTILE = [
     {},
     {"page_lang": None, "page_optout": None},
+    {"caption_lang": "und", "caption_lang_confidence": float("nan"), "caption_images": 1 << 40},
     {"page_lang": "ko-KR", "page_optout": "meta:noai"},
     {"caption": "\u0000\ufffd\u202e"},
     {"caption": "a" * 20_000},
@@ -98,6 +99,10 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("clip_similarity", {"low": 0.5, "high": 0.4}),
         ("caption_language", {"languages": ["klingon"]}),
         ("caption_language", {"min_probability": 2}),
+        ("caption_boilerplate", {"max_images": 0}),
+        ("caption_boilerplate", {"max_domain_images": 0}),
+        ("caption_boilerplate", {"max_images_by_language": {"ko": 0}}),
+        ("caption_boilerplate", {"max_images_by_language": {"klingon": 5}}),
         ("caption_repetition", {"chars": 0}),
         ("captions_per_image", {"max_captions": 0}),
         ("image_size", {"min_side": "big"}),

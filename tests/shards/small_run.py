@@ -16,16 +16,16 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import DECISIONS, Table, column, measures_table
 from pipeline.stages import shard
 
-LANGUAGE = column("caption_lang", pa.string(), "language", null="cannot be told")
-MEASURES = measures_table([LANGUAGE])
+WORDS = column("caption_words", pa.int32(), "words", null="cannot be told")
+MEASURES = measures_table([WORDS])
 _CAPTIONS = ("a red boat, number {}", "검은 고양이 {}", 'quotes "{}" and \\ slashes', "ünïcödé {}")
 
 
 @dataclass(frozen=True)
-class LanguageMeasure:
+class WordsMeasure:
     """Stands where an enabled filter does: all that the stage asks is what it measures."""
 
-    measures: tuple[pa.Field, ...] = (LANGUAGE,)
+    measures: tuple[pa.Field, ...] = (WORDS,)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,18 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "domain": f"host{i % 7}.example",
                 "caption": caption,
                 "caption_kind": "alt",
+                "caption_kinds": 1,
+                "caption_lang": "ko" if (i + c) % 4 == 1 else "und",
+                "caption_lang_confidence": 0.5,
+                "caption_words": 4 if (i + c) % 4 else None,
+                "pages": 1,
                 "caption_images": 1,
+                "caption_domains": 1,
+                "caption_domain_images": 1,
                 "page_url": f"https://page.example/{i}",
                 "page_domain": "page.example",
                 "page_lang": None if i % 3 else "en",
+                "page_lang_detected": "en",
                 "page_optout": None,
                 "consent": "allowed",
                 "format": "JPEG",
@@ -88,7 +96,6 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "raw_offset": offset,
                 "raw_bytes": len(jpg),
                 "clip_similarity": 0.1 + i / 1000,
-                "caption_lang": "ko" if (i + c) % 4 == 1 else None,
             }
             found.append(Pair(row, jpg, i % 7 != 3))
     return found
@@ -139,7 +146,7 @@ def start(
         store,
         shard.ShardSection(**config),
         {},
-        {"language": LanguageMeasure()},  # type: ignore[dict-item]
+        {"language": WordsMeasure()},  # type: ignore[dict-item]
     )
     _write(ctx, MEASURES, [p.row for p in pairs], slices)
     _write(ctx, DECISIONS, decisions, slices)

@@ -57,7 +57,7 @@ def test_record_tells_the_row(release: Path, pairs: list[small_run.Pair]) -> Non
                 assert record["sha256"] == row["sha256"].hex()
                 assert record["image_id"] == row["image_id"].hex()
                 assert record["page_lang"] == (row["page_lang"] or "")
-                assert record["caption_lang"] == (row["caption_lang"] or "")
+                assert record["caption_lang"] == (row["caption_lang"])
                 assert record["clip_similarity"] == round(row["clip_similarity"], 3)
                 for name in ("url", "caption", "page_url", "width", "original_height", "domain"):
                     assert record[name] == row[name]

@@ -53,11 +53,17 @@ def candidate(number: int, captions: list[str]) -> dict[str, Any]:
             "pair_id": key(10 * number + i, "p"),
             "caption": caption,
             "caption_kind": "alt",
+            "caption_kinds": 1,
+            "caption_lang": "en",
+            "caption_lang_confidence": 0.5,
             "page_url": "https://example.org/",
             "page_domain": "example.org",
             "page_lang": None,
-            "pages": 1,
+            "page_lang_detected": "en",
+            "pages": 1 + i,
             "caption_images": 1,
+            "caption_domains": 1,
+            "caption_domain_images": 1,
         }
         for i, caption in enumerate(captions)
     ]
@@ -67,6 +73,8 @@ def candidate(number: int, captions: list[str]) -> dict[str, Any]:
         "canonical_url": url,
         "domain": "example.com",
         "page_optout": None,
+        "pages": 7,
+        "page_domains": 1,
         "captions": spoken,
         "part": number % PARTS,
     }

@@ -43,13 +43,12 @@ CAPTIONS = [
 
 @dataclass(frozen=True)
 class Length(Filter):
-    """Characters of the caption, and its language."""
+    """Characters of the caption."""
 
     min_chars: int = 10
     reads: ClassVar[tuple[str, ...]] = ("caption",)
     measures: ClassVar[tuple[pa.Field, ...]] = (
         column("caption_chars", pa.int32(), "characters of the caption", unit="characters"),
-        column("caption_lang", pa.string(), "language of the caption"),
     )
 
     def bounds(self) -> tuple[Bound, ...]:
@@ -148,10 +147,17 @@ def _pair(n: int, rnd: random.Random) -> dict:
         "domain": f"domain{n % 7}.example",
         "caption": caption,
         "caption_kind": ["alt", "title", "figcaption"][n % 3],
+        "caption_kinds": 1 << n % 3,
+        "caption_lang": lang,
+        "caption_lang_confidence": 0.5 + n % 5 / 10,
+        "pages": 1 + n % 4,
         "caption_images": 1 + n % 3,
+        "caption_domains": 1,
+        "caption_domain_images": 1 + n % 3,
         "page_url": f"http://page.example/{n}",
         "page_domain": "page.example",
         "page_lang": [lang, f"{lang.upper()}-XX", None, "<b>x</b>"][n % 4],
+        "page_lang_detected": lang,
         "page_optout": None,
         "consent": "allowed",
         "format": ["JPEG", "PNG"][n % 2],
@@ -167,7 +173,6 @@ def _pair(n: int, rnd: random.Random) -> dict:
         "part": n % 2,
         "clip_similarity": math.nan if n == 13 else round(rnd.gauss(0.3, 0.08), 3) + 0.0004,
         "caption_chars": len(caption),
-        "caption_lang": lang,
         "image_min_side": min(width, height),
         "is_representative": int(n % 9 != 8),
         "stored": stored,
@@ -234,7 +239,11 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
             **row,
             "pair_id": ids.pair_id(row["image_id"], row["caption"]),
             "caption_kind": row.get("caption_kind", "alt"),
+            "caption_kinds": 1,
+            "caption_lang": row.get("caption_lang", "und"),
+            "caption_lang_confidence": row.get("caption_lang_confidence", 0.0),
             "page_url": "http://page.example/",
+            "page_lang_detected": "en",
             "page_domain": "page.example",
             "archive": "a.warc.gz",
             "record_offset": n,
@@ -244,7 +253,20 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
     ]
     write(root, PAIRS, [{f: r.get(f) for f in PAIRS.schema.names} for r in links])
     captioned = [
-        {**r, "captions": [{**r, "pages": 1, "caption_images": r.get("caption_images", 1)}]}
+        {
+            **r,
+            "pages": 1,
+            "page_domains": 1,
+            "captions": [
+                {
+                    **r,
+                    "pages": 1,
+                    "caption_images": r.get("caption_images", 1),
+                    "caption_domains": 1,
+                    "caption_domain_images": 1,
+                }
+            ],
+        }
         for r in links
     ]
     for part in (0, 1):

@@ -1,4 +1,4 @@
-"""Length-prefixed frames over a socket, between the fetcher and its decoder processes."""
+"""Length-prefixed frames over a socket, between a task and the processes that work for it."""
 
 import socket
 import struct
