@@ -110,6 +110,7 @@ def _batches(
 
 
 def count_images(ctx: Context[Any], plan: Plan, heavy: dedupe_heavy.Keys) -> list[Account]:
+    """Write COUNTS, and those of heavy images; accounts of what is dropped."""
     store = ctx.store
     for name in (COUNTS.name, HEAVY_COUNTS):
         store.remove(name)
@@ -173,6 +174,7 @@ def _count_bucket(plan: Plan, bucket: int, pieces: Iterator[Piece]) -> Iterator[
 
 
 def counts_files(store: Store) -> list[str]:
+    """The files of COUNTS, those of heavy images included."""
     heavy = store.path(HEAVY_COUNTS)
     found = store.fs.find(heavy) if store.exists(HEAVY_COUNTS) else []
     more = sorted(store.path(HEAVY_COUNTS, f.rpartition("/")[2]) for f in found)
