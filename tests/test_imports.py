@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("extract", "fetch", "match", "score", "shards", "stream", "stats", "fakeweb")
+PARTS = ("dedupe", "extract", "fetch", "match", "score", "shards", "stream", "stats", "fakeweb")
 # Package -> packages of ours it may import, itself always included.
 ALLOWED = {
     "pipeline.core": set(),

@@ -1,16 +1,40 @@
-"""`dedupe`: pairs -> candidates, by image, in SQL alone. Grows with the shuffle of the pairs."""
+"""`dedupe`: pairs -> candidates, by image, with every distinct caption and what it is counted by.
+
+Four passes, each linear in the pairs; texts cross the shuffle once, keys three times:
+
+1. `pairs` is read, once, piece by piece: equal pairs of a piece become one; texts (ROWS) and keys
+   (KEYS) are written. Nothing is shuffled.
+2. Keys by image: distinct pages and domains, the cap on captions, the registry. -> COUNTS
+3. Keys by caption: on how many images and domains it is; then back to where the texts lie, which
+   are picked up there and sent to the part they belong to.
+4. By part: captions of an image into its row, in order.
+
+An image or caption with very many rows does not meet in one task: see `dedupe_heavy`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import fsspec
 from pydantic import Field
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from pipeline.core.accounts import Account
+from pipeline.core.accounts import Account, merge
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError
+from pipeline.core.errors import ContractError, InputError
+from pipeline.core.progress import watch
 from pipeline.core.reasons import DropReason
-from pipeline.core.stage import Stage, StageSection
-from pipeline.core.tables import CANDIDATES, CAPTION, PAIRS
+from pipeline.core.stage import Stage, StageSection, tuning
+from pipeline.core.tables import CANDIDATES, PAIRS
+from pipeline.dedupe.tables import COUNTS, KEYS, ROWS
+from pipeline.stages import dedupe_heavy, dedupe_passes
+from pipeline.stages.dedupe_passes import HEAVY_COUNTS, Plan
+
+# Pairs that are put in order at a time when candidates are written: some 90 MB.
+_SECTION_PAIRS = 200_000
+# A key with more rows than this share of a bucket is counted apart.
+_HEAVY_SHARE = 1 / 8
 
 
 class DedupeSection(StageSection):
@@ -18,127 +42,100 @@ class DedupeSection(StageSection):
 
     # Buckets that are downloaded, stored and scored together.
     parts: int = Field(default=16, ge=1, le=1_000_000)
-    # A domain with more images (estimated within some 5%) is spread over all parts.
+    # A domain with more images is spread over all parts.
     giant_domain_images: int = Field(default=100_000, ge=1)
+    # Captions kept of one image: those on most pages. A placeholder has millions.
+    max_captions_per_image: int = Field(default=1000, ge=1)
     # Parquet with an `image_id` column: images that earlier crawls hold are dropped.
     registry: str = ""
+    # Keys that are counted together, some 100 bytes each in a task and as much again to sort.
+    bucket_rows: int = tuning(1_000_000, ge=16)
+
+
+def registry_files(section: DedupeSection) -> list[str]:
+    """The registry's files, sorted. Raises InputError when it has none."""
+    fs, path = fsspec.core.url_to_fs(section.registry)
+    if not fs.exists(path):
+        raise InputError(f"no registry at dedupe.registry = {section.registry}")
+    files = sorted(str(f) for f in fs.find(path) if f.endswith(".parquet"))
+    if not files:
+        raise InputError(f"dedupe.registry = {section.registry} holds no .parquet file")
+    return [fs.unstrip_protocol(f) for f in files]
 
 
 def check(section: DedupeSection) -> object:
     """The registry's identity. Raises InputError when it is not there."""
     if not section.registry:
         return None
-    fs, path = fsspec.core.url_to_fs(section.registry)
-    if not fs.exists(path):
-        raise InputError(f"no registry at dedupe.registry = {section.registry}")
-    files = sorted(f for f in fs.find(path) if f.endswith(".parquet"))
-    if not files:
-        raise InputError(f"dedupe.registry = {section.registry} holds no .parquet file")
-    return {f.rpartition("/")[2]: fs.size(f) for f in files}
-
-
-def by_pair(pairs: DataFrame) -> DataFrame:
-    """One row per distinct (image, caption), with the number of pages it is on."""
-    firsts = [
-        F.min(name).alias(name)
-        for name in ("url", "canonical_url", "domain", "caption", "caption_kind", "page_optout")
-    ]
-    page = F.struct("page_domain", "page_lang")
-    per_page = pairs.groupBy("image_id", "pair_id", "page_url").agg(
-        *firsts, F.min(page).alias("page")
-    )
-    first_page = F.min(F.struct("page_url", "page")).alias("first_page")
-    return per_page.groupBy("image_id", "pair_id").agg(
-        *firsts, first_page, F.count(F.lit(1)).alias("pages")
-    )
-
-
-def with_caption_images(distinct: DataFrame) -> DataFrame:
-    """Adds how many distinct images carry each caption.
-
-    Counted and joined by the caption's MD5: 16 bytes in the shuffle instead of the text.
-    """
-    keyed = distinct.withColumn("caption_key", F.unhex(F.md5("caption")))
-    # Most captions are on one image: only the others need to be joined.
-    counts = (
-        keyed.groupBy("caption_key")
-        .agg(F.count(F.lit(1)).alias("caption_images"))
-        .where("caption_images > 1")
-    )
-    joined = keyed.join(counts, "caption_key", "left")
-    return joined.withColumn("caption_images", F.coalesce("caption_images", F.lit(1).cast("long")))
-
-
-def by_image(distinct: DataFrame) -> DataFrame:
-    """One row per image, its captions in one array ordered by pair_id."""
-    values = {
-        "page_url": F.col("first_page.page_url"),
-        "page_domain": F.col("first_page.page.page_domain"),
-        "page_lang": F.col("first_page.page.page_lang"),
-    }
-    caption = F.struct(*(values.get(f.name, F.col(f.name)).alias(f.name) for f in CAPTION))
-    firsts = [F.min(n).alias(n) for n in ("url", "canonical_url", "domain", "page_optout")]
-    return distinct.groupBy("image_id").agg(
-        *firsts, F.sort_array(F.collect_list(caption)).alias("captions")
-    )
-
-
-def giant_domains(pairs: DataFrame, images: int) -> list[str]:
-    """Domains with more than about `images` images. HyperLogLog: the same in any order."""
-    counts = pairs.groupBy("domain").agg(F.approx_count_distinct("image_id", 0.05).alias("n"))
-    return sorted(row.domain for row in counts.where(F.col("n") > images).collect())
-
-
-def bucketed(images: DataFrame, parts: int, giants: list[str]) -> DataFrame:
-    """Adds `part`: by registrable domain, so that a host is met by one task; giants by image."""
-    by_domain = F.xxhash64("domain")
-    key = F.when(F.col("domain").isin(giants), F.xxhash64("image_id")).otherwise(by_domain)
-    return images.withColumn("part", F.pmod(key if giants else by_domain, F.lit(parts)).cast("int"))
+    found = {}
+    for file in registry_files(section):
+        fs, path = fsspec.core.url_to_fs(file)
+        found[file.rpartition("/")[2]] = fs.size(path)
+    return found
 
 
 def build(ctx: Context[DedupeSection]) -> list[Account]:
-    """Group, bucket, write; one file per part, rows ordered by image_id."""
-    config = ctx.config
-    pairs = ctx.read(PAIRS)
-    new = pairs
-    if config.registry:
-        known = ctx.spark.read.parquet(config.registry).select("image_id").distinct()
-        new = pairs.join(known, "image_id", "left_anti")
-    images = by_image(with_caption_images(by_pair(new)))
-    giants = giant_domains(new, config.giant_domain_images)
-    rows = (
-        bucketed(images, config.parts, giants)
-        .repartition(config.parts, "part")
-        .sortWithinPartitions("part", "image_id")
+    """Reduce, count by image, count by caption, write; what is in between is removed."""
+    config, store = ctx.config, ctx.store
+    ctx.read(PAIRS)  # refuses other columns; the rows are read by the tasks
+    sources = dedupe_passes.sources(store)
+    read = merge(
+        ctx.run_parts(KEYS, partial(dedupe_passes.reduce_part, store), list(enumerate(sources)))
     )
-    candidates = ctx.write(CANDIDATES, rows)
-    held = _held(pairs, known) if config.registry else (0, 0)
-    return _accounts(ctx, pairs.count(), candidates, held)
+    rows = {a.unit: a for a in read}
+    keys = rows["keys"].kept if "keys" in rows else 0
+    files = registry_files(config) if config.registry else []
+    buckets = max(1, -(-keys // config.bucket_rows))
+    plan = Plan(
+        store, config.max_captions_per_image, config.parts, buckets, len(sources), registry=files
+    )
+    limit = max(1, int(config.bucket_rows * _HEAVY_SHARE))
+    with _setting(ctx, buckets), watch(ctx.spark, f"{ctx.stage}: {CANDIDATES.name}"):
+        heavy = dedupe_heavy.Keys(ctx, KEYS, limit)
+        plan = replace(plan, heavy_images=heavy.images(), heavy_captions=heavy.captions())
+        accounts = [*read, *dedupe_passes.count_images(ctx, plan, heavy)]
+        counts = dedupe_passes.counts_files(store)
+        totals, giants = dedupe_heavy.totals(ctx, counts, config.giant_domain_images)
+        sections = max(1, -(-totals.pairs // (config.parts * _SECTION_PAIRS)))
+        plan = replace(plan, giants=giants, sections=sections)
+        images, pairs = dedupe_passes.write(ctx, plan, counts, limit)
+    if (images, pairs) != (totals.images, totals.pairs):
+        raise ContractError(f"{pairs} pairs of {images} images written, not {totals}")
+    for name in _BETWEEN:
+        store.remove(name)
+    return _accounts(accounts, images, pairs)
 
 
-def _held(pairs: DataFrame, known: DataFrame) -> tuple[int, int]:
-    """(images, distinct pairs) that the registry holds already."""
-    held = pairs.join(known, "image_id", "left_semi").select("image_id", "pair_id").distinct()
-    per_image = held.groupBy("image_id").count()
-    row = per_image.agg(F.count(F.lit(1)).alias("images"), F.sum("count").alias("pairs")).first()
-    return (row["images"], row["pairs"] or 0) if row else (0, 0)
+@contextmanager
+def _setting(ctx: Context[DedupeSection], buckets: int) -> Iterator[None]:
+    """Shuffles as wide as the keys need, and Python given a few pieces at a time."""
+    wanted = {
+        "spark.sql.shuffle.partitions": str(max(buckets, 2)),
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+    }
+    before = {name: str(ctx.spark.conf.get(name)) for name in wanted}
+    try:
+        for name, value in wanted.items():
+            ctx.spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            ctx.spark.conf.set(name, value)
 
 
-def _accounts(
-    ctx: Context[DedupeSection], rows_in: int, candidates: int, held: tuple[int, int]
-) -> list[Account]:
-    """pairs: in = rows of PAIRS, kept = distinct (image, caption). images: kept = candidates."""
-    kept_row = ctx.read(CANDIDATES).agg(F.sum(F.size("captions")).alias("n")).first()
-    kept = (kept_row["n"] or 0) if kept_row else 0
-    held_images, held_pairs = held
-    pairs, images = Account("pairs"), Account("images")
-    pairs.keep(kept)
-    images.keep(candidates)
-    pairs.drop(DropReason.REGISTERED, held_pairs)
-    images.drop(DropReason.REGISTERED, held_images)
-    pairs.drop(DropReason.DUPLICATE_PAIR, rows_in - kept - held_pairs)
+def _accounts(counted: list[Account], images_kept: int, pairs_kept: int) -> list[Account]:
+    """pairs: in = rows of PAIRS, kept = captions of candidates. images: kept = candidates."""
+    found = {a.unit: a for a in merge(counted)}
+    rows = found.get("rows", Account("rows"))
+    images, pairs = (found.get(u, Account(u)) for u in ("images", "pairs"))
+    images.keep(images_kept)
+    pairs.keep(pairs_kept)
+    pairs.drop(DropReason.NO_CAPTION, rows.dropped[DropReason.NO_CAPTION])
+    pairs.drop(DropReason.DUPLICATE_PAIR, rows.rows_in - pairs.rows_in)
     return [pairs, images]
 
+
+_BETWEEN = (KEYS.name, ROWS.name, COUNTS.name, HEAVY_COUNTS)
 
 STAGE = Stage(
     "dedupe",
@@ -146,5 +143,6 @@ STAGE = Stage(
     writes=(CANDIDATES,),
     config=DedupeSection,
     build=build,
+    folders=_BETWEEN,
     check=check,
 )

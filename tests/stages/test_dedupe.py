@@ -1,49 +1,29 @@
 """Rows of PAIRS in, candidates and accounts out, through Spark."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
-from pipeline.core.ids import image_id, pair_id
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, PAIRS
+from pipeline.core.tables import CANDIDATES, CAPTION, PAIRS
 from pipeline.stages.dedupe import STAGE, DedupeSection, build, check
+from tests.dedupe.oracle import compare, many, pair
 
 pytestmark = pytest.mark.spark
 
 
-def pair(path: str, caption: str, page: str, **more) -> dict:
-    domain = more.get("domain", "cdn.example")
-    canonical = f"https://{domain}/{path}"
-    image = image_id(canonical)
-    return {
-        "image_id": image,
-        "pair_id": pair_id(image, caption),
-        "url": canonical + more.get("fragment", ""),
-        "canonical_url": canonical,
-        "domain": domain,
-        "caption": caption,
-        "caption_kind": more.get("kind", "alt"),
-        "page_url": f"https://{page}/",
-        "page_domain": page,
-        "page_lang": more.get("lang"),
-        "page_optout": more.get("optout"),
-        "archive": more.get("archive", "a"),
-        "record_offset": 0,
-        "position": 0,
-    }
-
-
-def dedupe(spark, root: Path, rows: list[dict], files: int = 2, **settings):
+def dedupe(spark, root: Path, rows: list[dict], files: int = 2, store=None, **settings):
     """(candidates by canonical URL, accounts by unit, part -> rows in file order)."""
-    store = Store(str(root))
+    store = store or Store(str(root))
     for part in range(files):
-        with store.publish_part(PAIRS, part) as sink:
+        with Store(str(root)).publish_part(PAIRS, part) as sink:
             sink.write_rows(rows[part::files])
     section = DedupeSection(**settings)
     ctx = Context(STAGE.name, spark, store, section, {STAGE.name: section}, {})
@@ -55,89 +35,180 @@ def dedupe(spark, root: Path, rows: list[dict], files: int = 2, **settings):
         (file,) = folder.glob("*.parquet")  # exactly one
         parts[int(folder.name[5:])] = pq.ParquetFile(file).read().to_pylist()
     found = {row["canonical_url"]: row for rows in parts.values() for row in rows}
-    assert ctx.read(CANDIDATES).count() == len(found)
+    assert ctx.read(CANDIDATES).count() == len(found) == accounts["images"].kept
+    assert sorted(p.name for p in Path(root).iterdir()) == ["candidates", "pairs"]
     return found, accounts, parts
 
 
 def test_captions_of_one_image_are_gathered(spark, tmp_path: Path) -> None:
     rows = [
-        pair("x", "a dog", "p2.example", fragment="#2", kind="title", lang="en"),
-        pair("x", "a dog", "p1.example", fragment="#1", lang="ko"),
-        pair("x", "a dog", "p1.example", optout="meta:noai", archive="b", lang="ko"),
-        pair("x", "a cat", "p1.example"),
-        pair("y", "a dog", "p1.example"),
+        pair("x", "a dog", "p2.example/", fragment="#2", kinds=2, lang="en"),
+        pair("x", "a dog", "p1.example/", fragment="#1", lang="ko"),
+        pair("x", "a dog", "p1.example/", optout="meta:noai", archive="b", lang="ko"),
+        pair("x", "a cat", "p1.example/"),
+        pair("y", "a dog", "p1.example/"),
+        pair("y", None, "p3.example/", optout="tdm:1"),
+        pair("z", None, "p3.example/", optout="tdm:1"),
     ]
     found, accounts, _ = dedupe(spark, tmp_path, rows)
     x, y = found["https://cdn.example/x"], found["https://cdn.example/y"]
-    assert x["url"] == "https://cdn.example/x" and x["page_optout"] == "meta:noai"
-    assert y["page_optout"] is None
+    assert x["page_optout"] == "meta:noai" and y["page_optout"] == "tdm:1"
+    assert (x["pages"], x["page_domains"], y["pages"]) == (2, 2, 2)
     captions = {c["caption"]: c for c in x["captions"]}
-    assert list(c["pair_id"] for c in x["captions"]) == sorted(c["pair_id"] for c in x["captions"])
-    assert captions["a dog"] == {
-        "pair_id": rows[0]["pair_id"],
-        "caption": "a dog",
-        "caption_kind": "alt",
-        "page_url": "https://p1.example/",
-        "page_domain": "p1.example",
-        "page_lang": "ko",
-        "pages": 2,
-        "caption_images": 2,
-    }
+    assert [c["pair_id"] for c in x["captions"]] == sorted(c["pair_id"] for c in x["captions"])
+    assert x["captions"][0].keys() == {f.name for f in CAPTION}
+    assert captions["a dog"]["caption_kinds"] == 3 and captions["a dog"]["caption_kind"] == "alt"
+    assert captions["a dog"]["pages"] == captions["a dog"]["caption_images"] == 2
+    assert captions["a dog"]["caption_domains"] == 2
     assert captions["a cat"]["pages"] == captions["a cat"]["caption_images"] == 1
-    assert (accounts["pairs"].rows_in, accounts["pairs"].kept) == (5, 3)
-    assert accounts["pairs"].dropped == {"duplicate_pair": 2}
-    assert (accounts["images"].rows_in, accounts["images"].kept) == (2, 2)
+    assert (accounts["pairs"].rows_in, accounts["pairs"].kept) == (7, 3)
+    assert accounts["pairs"].dropped == {"duplicate_pair": 2, "no_caption": 2}
+    assert accounts["images"].dropped == {"no_caption": 1}
+    compare(found, accounts, rows)
 
 
-def _many(count: int, seed: int = 1) -> list[dict]:
-    rng = random.Random(seed)
-    return [
-        pair(
-            f"{rng.randrange(150)}",
-            f"caption {rng.randrange(60)}",
-            f"p{rng.randrange(30)}.example",
-            domain=rng.choice(["giant.example"] * 4 + ["a.example", "b.example"]),
-        )
-        for _ in range(count)
-    ]
+@pytest.mark.parametrize("bucket_rows", [100_000, 64], ids=["all together", "heavy keys apart"])
+def test_every_row_and_count_is_the_oracles(spark, tmp_path: Path, bucket_rows) -> None:
+    rows = many(700, bucket_rows)
+    known = {r["image_id"] for r in rows if r["image_id"][0] % 5 == 0}
+    known.add(rows[0]["image_id"])
+    registry = tmp_path / "registry"
+    registry.mkdir()
+    for n, ids in enumerate((sorted(known)[::2], sorted(known))):
+        pq.write_table(pa.table({"image_id": ids}), registry / f"{n}.parquet")
+    settings = {"bucket_rows": bucket_rows, "parts": 3, "max_captions_per_image": 4}
+    found, accounts, _ = dedupe(spark, tmp_path / "a", rows, registry=str(registry), **settings)
+    compare(found, accounts, rows, known, 4)
+    found, accounts, _ = dedupe(spark, tmp_path / "b", rows, files=3, **settings)
+    compare(found, accounts, rows, cap=4)
 
 
-def test_result_does_not_depend_on_order_or_partitions(spark, tmp_path: Path) -> None:
-    rows = _many(600)
-    first = dedupe(spark, tmp_path / "a", rows, files=1, parts=5, giant_domain_images=90)
+def test_result_does_not_depend_on_order_partitions_or_the_way_taken(spark, tmp_path: Path) -> None:
+    rows = many(600, 7)
+    settings = {"parts": 5, "giant_domain_images": 60, "max_captions_per_image": 3}
+    first = dedupe(spark, tmp_path / "a", rows, files=1, **settings)
     shuffled = random.Random(2).sample(rows, len(rows))
     before = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "3")
     try:
-        second = dedupe(spark, tmp_path / "b", shuffled, files=4, parts=5, giant_domain_images=90)
+        second = dedupe(spark, tmp_path / "b", shuffled, files=4, bucket_rows=50, **settings)
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert first[2] == second[2]
     assert first[1] == second[1]
+    one, other = (
+        {f.parent.name: f.read_bytes() for f in Path(tmp_path, n).glob("candidates/*/*")}
+        for n in "ab"
+    )
+    assert one == other
 
 
 def test_domains_stay_together_but_giants_are_spread(spark, tmp_path: Path) -> None:
-    _, _, parts = dedupe(spark, tmp_path, _many(600), parts=5, giant_domain_images=100)
+    rows = [
+        pair(str(n), "x", "p", domain=["giant.example", "giant.example", "a.example"][n % 3])
+        for n in range(300)
+    ]
+    _, _, parts = dedupe(spark, tmp_path, rows, parts=5, giant_domain_images=100)
     homes: dict[str, set[int]] = {}
     for part, rows in parts.items():
         assert [r["image_id"] for r in rows] == sorted(r["image_id"] for r in rows)
         for row in rows:
             homes.setdefault(row["domain"], set()).add(part)
     assert homes["giant.example"] == {0, 1, 2, 3, 4}
-    assert len(homes["a.example"]) == len(homes["b.example"]) == 1
-
-
-def test_registered_images_are_dropped_and_counted(spark, tmp_path: Path) -> None:
-    rows = [pair("x", "a", "p"), pair("x", "b", "p"), pair("x", "b", "q"), pair("y", "a", "p")]
-    registry = tmp_path / "registry.parquet"
-    pq.write_table(pa.table({"image_id": [image_id("https://cdn.example/x")] * 2}), registry)
-    found, accounts, _ = dedupe(spark, tmp_path / "run", rows, registry=str(registry))
-    assert list(found) == ["https://cdn.example/y"]
-    assert found["https://cdn.example/y"]["captions"][0]["caption_images"] == 1
-    assert accounts["pairs"].dropped == {"registered": 2, "duplicate_pair": 1}
-    assert accounts["images"].dropped == {"registered": 1}
+    assert len(homes["a.example"]) == 1
 
 
 def test_missing_registry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no registry at dedupe\.registry"):
         check(DedupeSection(registry=str(tmp_path / "none.parquet")))
+
+
+class WatchedFiles(LocalFileSystem):
+    """Notes every file that is opened to read, by any process."""
+
+    cachable = False
+
+    def __init__(self, log: str) -> None:
+        super().__init__()
+        self.log = log
+
+    def open(self, path, mode="rb", **options):
+        if "r" in mode:
+            with Path(self.log).open("a", encoding="utf-8") as log:
+                log.write(f"{path}\n")
+        return super().open(path, mode, **options)
+
+
+class WatchedStore(Store):
+    @property
+    def fs(self) -> WatchedFiles:
+        return WatchedFiles(self.root + ".log")
+
+
+def _plans(spark) -> list[str]:
+    """The physical plan of every query of the session so far."""
+    found = spark._jsparkSession.sharedState().statusStore().executionsList()
+    return [found.apply(i).physicalPlanDescription() for i in range(found.size())]
+
+
+def test_pairs_are_read_once(spark, tmp_path: Path) -> None:
+    rows = many(600, 3)
+    run = tmp_path / "run"
+    before = len(_plans(spark))
+    _, accounts, _ = dedupe(spark, run, rows, files=5, store=WatchedStore(str(run)), bucket_rows=64)
+    opened = Path(f"{run}.log").read_text(encoding="utf-8").split()
+    read = [name for name in opened if "/pairs/" in name]
+    assert sorted(Path(name).name for name in read) == [f"part-{n:05d}.parquet" for n in range(5)]
+    assert accounts["pairs"].rows_in == len(rows)
+    plans = _plans(spark)[before:]
+    assert any(f"{run}/dedupe_keys" in plan for plan in plans)
+    assert not any(f"{run}/pairs" in plan for plan in plans)
+
+
+def _task_reads(spark, first: int) -> Iterator[list[int]]:
+    """Bytes that each task read from shuffles, of each Spark stage from number `first` on."""
+    jvm = spark.sparkContext._jvm
+    none = jvm.java.util.ArrayList()
+    quantiles = spark.sparkContext._gateway.new_array(jvm.double, 0)
+    store = spark.sparkContext._jsc.sc().statusStore()
+    stages = store.stageList(none, False, False, quantiles, none)
+    for stage in (stages.apply(i) for i in range(stages.size())):
+        if stage.stageId() >= first and stage.shuffleReadBytes():
+            tasks = store.taskList(stage.stageId(), stage.attemptId(), 10_000)
+            metrics = [tasks.apply(i).taskMetrics().get() for i in range(tasks.size())]
+            reads = [m.shuffleReadMetrics() for m in metrics]
+            yield [r.localBytesRead() + r.remoteBytesRead() for r in reads]
+
+
+def _skewed(count: int) -> list[dict]:
+    """Of ten pairs, three are of one image with one caption, on pages of one domain and of many;
+    three of another image, each with a caption of its own; three of one caption, each with an
+    image of its own; and nearly all of these images are on one domain."""
+    rows = []
+    for n in range(count):
+        image, caption, domain = f"i{n}", f"caption {n}", "giant.example"
+        page = f"p{n % 997}.example/{n}" if n % 2 else f"giant.example/{n}"
+        if n % 10 < 3:
+            image, caption = "pixel", "logo"
+        elif n % 10 < 6:
+            image = "placeholder"
+        elif n % 10 < 9:
+            caption = "photo"
+        else:
+            domain = f"d{n % 499}.example"
+        rows.append(pair(image, caption, page, domain=domain, offset=n))
+    return rows
+
+
+def test_no_task_gets_all_of_a_key_that_holds_30_percent(spark, tmp_path: Path) -> None:
+    rows = _skewed(8_000)
+    first = spark.sparkContext._jsc.sc().dagScheduler().nextStageId()
+    settings = {"bucket_rows": 1000, "max_captions_per_image": 20, "giant_domain_images": 300}
+    found, accounts, _ = dedupe(spark, tmp_path, rows, parts=8, **settings)
+    compare(found, accounts, rows, cap=20)
+    stages = list(_task_reads(spark, first))
+    assert max(len(reads) for reads in stages) >= 8
+    # Small steps may well be uneven: they are held against what a task gets when keys are counted.
+    usual = max(sum(reads) / len(reads) for reads in stages if len(reads) >= 8)
+    for reads in stages:
+        assert max(reads) <= 4 * max(sum(reads) / len(reads), usual)

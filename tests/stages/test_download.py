@@ -27,6 +27,8 @@ def candidate(url: str, part: int) -> dict[str, Any]:
         "canonical_url": url,
         "domain": "a.test",
         "page_optout": None,
+        "pages": 1,
+        "page_domains": 1,
         "captions": [],
         "part": part,
     }

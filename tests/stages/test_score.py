@@ -20,7 +20,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.ids import image_id, pair_id, text_id
 from pipeline.core.spark import read_table
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, EMBEDDINGS, IMAGES, SCORES
+from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, SCORES
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
@@ -89,8 +89,10 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
                     tar.addfile(info, io.BytesIO(picture.data))
                 rows.append({f.name: value(f, row) for f in IMAGES.schema})
                 captions = [
-                    {"pair_id": pair_id(picture.id, c), "caption": c, "caption_kind": "alt"}
-                    | {"page_url": "p", "page_domain": "d", "pages": 1, "caption_images": 1}
+                    {
+                        f.name: value(f, {"pair_id": pair_id(picture.id, c), "caption": c})
+                        for f in CAPTION
+                    }
                     for c in picture.captions
                 ]
                 known = {"image_id": picture.id, "part": part, "captions": captions}
