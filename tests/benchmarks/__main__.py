@@ -23,7 +23,10 @@ OUT = ROOT / "build" / "bench"
 # workload -> module of this package, function that runs it and returns its figures.
 WORKLOADS = {
     "extract-wat": ("extract", "run_wat"),
+    "extract-wat-generated": ("extract", "run_wat_generated"),
     "extract-warc": ("extract", "run_warc"),
+    "extract-warc-generated": ("extract", "run_warc_generated"),
+    "extract-stage": ("extract", "run_stage"),
     "dedupe": ("dedupe", "run"),
     "dedupe-5m": ("dedupe", "run_5m"),
     "dedupe-20m": ("dedupe", "run_20m"),
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.child:
         return _child(args.workload[0], Path(args.child))
     OUT.mkdir(parents=True, exist_ok=True)
-    print(f"{'workload':16}{'items':>12}{'seconds':>10}{'cpu s':>10}{'/core s':>12}{'MB':>8}")
+    print(f"{'workload':24}{'items':>12}{'seconds':>10}{'cpu s':>10}{'/core s':>12}{'MB':>8}")
     failed = []
     for workload in args.workload or WORKLOADS:
         figures = run(workload)
@@ -60,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         (OUT / f"{workload}.json").write_text(json.dumps(figures, indent=1) + "\n")
         print(
-            f"{workload:16}{figures['items']:>12,}{figures['seconds']:>10.2f}"
+            f"{workload:24}{figures['items']:>12,}{figures['seconds']:>10.2f}"
             f"{figures['cpu_seconds']:>10.2f}{figures['items_per_core_second']:>12,.1f}"
             f"{figures['peak_rss_mb']:>8,.0f}",
             flush=True,

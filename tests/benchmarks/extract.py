@@ -1,99 +1,218 @@
-"""Rates of extract's inner loop on generated archives, beside a loop that only walks records."""
+"""Rates of extract: its inner loop beside a loop that only inflates and walks, and its stage.
 
-import gzip
+The inputs are of `archives`: real archives where they are at hand, generated ones elsewhere, of
+320 MB compressed. `python -m tests.benchmarks.extract ARCHIVE ...` reads archives, as one side of
+a comparison with a peer, and prints its figures.
+"""
+
 import io
 import json
-import random
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
-from pipeline.extract.rows import PairRows, read_archive
-from tests.extract.archive import record, response
+from tests.benchmarks.archives import Input, Kind, Origin, archives, origin
 
-_WORDS = [f"word{i}" for i in range(5000)]
-_PAGES = 3000
-
-
-def run_wat(scale: float = 1.0) -> dict[str, object]:
-    """WAT records with some 80 links, a dozen of them images."""
-    return _measure("extract-wat", _archive(_wat_page, int(_PAGES * scale)))
-
-
-def run_warc(scale: float = 1.0) -> dict[str, object]:
-    """HTML pages of some 50 KB with a dozen images."""
-    return _measure("extract-warc", _archive(_html_page, int(_PAGES * scale / 4)))
+_MAX_RECORD_BYTES, _MAX_LINKS, _BATCH_ROWS = 32 << 20, 10_000, 8192  # as the stage has them
+_WARM_BYTES = 8 << 20
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def _archive(page: Callable[[random.Random, int], bytes], pages: int) -> tuple[bytes, int]:
-    rng = random.Random(1)
-    members = (gzip.compress(page(rng, i), 6, mtime=0) for i in range(max(pages, 1)))
-    return b"".join(members), max(pages, 1)
+def run_wat() -> dict[str, object]:
+    """The WAT records of a crawl: of requests, responses and others, pages or not."""
+    return _measure("extract-wat", "wat", origin())
 
 
-def _text(rng: random.Random, words: int) -> str:
-    return " ".join(rng.choices(_WORDS, k=words))
+def run_wat_generated() -> dict[str, object]:
+    """Three WAT records for each page, of 17 KB where it is the page's."""
+    return _measure("extract-wat-generated", "wat", "generated")
 
 
-def _images(rng: random.Random) -> list[tuple[str, str]]:
-    host = rng.choice(["", "/static/", f"https://cdn{rng.randrange(500)}.example.com/"])
-    return [
-        (f"{host}img/{rng.randrange(10**9)}.jpg", _text(rng, rng.randrange(0, 9)))
-        for _ in range(12)
-    ]
+def run_warc() -> dict[str, object]:
+    """HTML pages with status 200, and nothing else."""
+    return _measure("extract-warc", "warc", origin())
 
 
-def _html_page(rng: random.Random, number: int) -> bytes:
-    parts = ["<!doctype html><html lang=en><head><meta charset=utf-8><title>x</title></head><body>"]
-    for src, alt in _images(rng):
-        parts.append(f"<div class=c><a href='/p'><img src='{src}' width=300 alt='{alt}'></a>")
-        parts.extend(f"<p class='text'>{_text(rng, 60)}</p>" for _ in range(10))
-        parts.append("</div>")
-    return response("".join(parts).encode(), url=f"https://site{number % 400}.example/{number}")
+def run_warc_generated() -> dict[str, object]:
+    """HTML pages of 52 KB."""
+    return _measure("extract-warc-generated", "warc", "generated")
 
 
-def _wat_page(rng: random.Random, number: int) -> bytes:
-    links: list[dict[str, str]] = [
-        {"path": "IMG@/src", "url": src, "alt": alt} for src, alt in _images(rng)
-    ]
-    for _ in range(70):
-        url = f"https://site{number % 400}.example/{_text(rng, 1)}/{rng.randrange(10**6)}.html"
-        links.append({"path": "A@/href", "url": url, "text": _text(rng, 4)})
-    rng.shuffle(links)
-    html = {"Head": {"Title": _text(rng, 6), "Metas": [{"name": "x", "content": "y"}] * 8}}
-    found = {
-        "Response-Message": {"Status": "200"},
-        "Headers": {f"Header-{i}": _text(rng, 3) for i in range(12)},
-        "HTML-Metadata": html | {"Links": links},
-    }
-    data = {"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": found}}}
-    url = f"https://site{number % 400}.example/{number}"
-    return record("metadata", url, "application/json", json.dumps(data).encode())
+def read(paths: Iterable[Path]) -> dict[str, float]:
+    """Read archives as the stage does: pages, records, pairs, seconds, cpu_seconds, bytes."""
+    from pipeline.extract.rows import PairRows, read_archive
+
+    total: Counter[str] = Counter()
+    seconds, cpu_seconds = time.perf_counter(), time.process_time()
+    for path in paths:
+        forget()
+        rows = PairRows(path.name, _MAX_LINKS)
+        with path.open("rb") as file:
+            for _ in read_archive(file, rows, _MAX_RECORD_BYTES, _BATCH_ROWS):
+                pass
+        total["pages"] += rows.records.kept
+        total["records"] += rows.records.rows_in
+        total["pairs"] += rows.pairs.kept
+    seconds, cpu_seconds = time.perf_counter() - seconds, time.process_time() - cpu_seconds
+    return {**total, "seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
-def _measure(workload: str, archive: tuple[bytes, int]) -> dict[str, object]:
+def walk(path: Path) -> tuple[int, int, float]:
+    """(records, plain bytes of their blocks, CPU seconds) of inflating an archive and no more."""
     from fastwarc.warc import ArchiveIterator
 
-    data, pages = archive
-    # The suffix list loads on first use; that is start-up.
-    list(read_archive(io.BytesIO(data[:200_000]), PairRows("warm-up"), 1 << 25, 10_000, 8192))
-    started, cpu = time.perf_counter(), time.process_time()
-    walked = sum(len(r.reader.read()) for r in ArchiveIterator(io.BytesIO(data), parse_http=False))
-    walk_cpu_s = time.process_time() - cpu
-    started, cpu = time.perf_counter(), time.process_time()
-    rows = PairRows("bench")
-    for _ in read_archive(io.BytesIO(data), rows, 1 << 25, 10_000, 8192):
+    records = size = 0
+    cpu_seconds = time.process_time()
+    with path.open("rb") as file:
+        for record in ArchiveIterator(file, parse_http=False):
+            size += len(record.reader.read())
+            records += 1
+    return records, size, time.process_time() - cpu_seconds
+
+
+def warm(path: Path) -> None:
+    """Load or compile every kernel, and what is loaded on first use."""
+    from pipeline.extract.rows import PairRows, read_archive
+
+    with path.open("rb") as file:
+        start = io.BytesIO(file.read(_WARM_BYTES))
+    for _ in read_archive(start, PairRows("warm-up", _MAX_LINKS), _MAX_RECORD_BYTES, _BATCH_ROWS):
         pass
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-    assert rows.records.kept == pages
+
+
+def forget() -> None:
+    """Empty the pipeline's bounded caches.
+
+    Records repeat in the inputs, where a crawl's do not: a cache of hosts would be asked for
+    nothing new.
+    """
+    for name, module in list(sys.modules.items()):
+        for value in list(vars(module).values()) if name.startswith("pipeline.") else ():
+            if hasattr(value, "cache_parameters"):
+                size = value.cache_parameters()["maxsize"]
+                if size is not None and size > 64:
+                    value.cache_clear()
+
+
+def _measure(workload: str, kind: Kind, origin: Origin) -> dict[str, object]:
+    """Both loops in turn over each archive, in this process."""
+    source = archives(kind, origin)
+    warm(source.files[0])
+    rounds, walks = [], []
+    for number, path in enumerate(source.files):
+        if number % 2:
+            walks.append(walk(path))
+        rounds.append(read([path]))
+        if number % 2 == 0:
+            walks.append(walk(path))
+    total: Counter[str] = Counter()
+    for figures in rounds:
+        total.update(figures)
+    both = list(zip(rounds, walks, strict=True))
+    assert total["records"] >= source.records == sum(records for records, _, _ in walks)
     return {
         "workload": workload,
+        "items": int(total["pages"]),
+        "seconds": total["seconds"],
+        "cpu_seconds": total["cpu_seconds"],
+        "records": int(total["records"]),
+        "pairs": int(total["pairs"]),
+        "walk_items_per_core_second": round(
+            statistics.median(r["pages"] / w for r, (_, _, w) in both)
+        ),
+        "of_walk_rate": round(statistics.median(w / r["cpu_seconds"] for r, (_, _, w) in both), 4),
+        "of_walk_rates": [round(w / r["cpu_seconds"], 4) for r, (_, _, w) in both],
+        "plain_mb_per_core_second": round(
+            sum(s for _, s, _ in walks) / 1e6 / total["cpu_seconds"], 1
+        ),
+        **_about(source),
+    }
+
+
+def _about(source: Input) -> dict[str, object]:
+    return {
+        "input": source.origin,
+        "archives": len(source.paths),
+        "archive_bytes": sum(path.stat().st_size for path in source.files),
+        "distinct_archive_bytes": source.distinct_bytes,
+        "distinct_records": source.distinct_records,
+    }
+
+
+def run_stage() -> dict[str, object]:
+    """The stage through Spark on two cores, beside its inner loop in one process and in two.
+
+    of_two_cores: its pages a second over twice the loop's pages per core-second when it runs
+    alone; of_two_busy_cores: the same when two run at once, as two threads of one core share it.
+    of_loop: its pages per core-second, Spark's and all processes' time, over that of the busy loop.
+    """
+    source = archives("wat", origin())
+    alone, together = [_rate(source.files[:2], 1)], [_rate(source.files[2:6], 2)]
+    pages, pairs, seconds, cpu_seconds = _run_stage(source.files)
+    together.append(_rate(source.files[2:6], 2))
+    alone.append(_rate(source.files[:2], 1))
+    one, two = statistics.mean(alone), statistics.mean(together)
+    return {
+        "workload": "extract-stage",
         "items": pages,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
-        "items_per_core_second": pages / cpu_seconds,
-        "pairs": rows.pairs.kept,
-        "archive_bytes": len(data),
-        "page_bytes": walked // pages,
-        "walk_items_per_core_second": pages / walk_cpu_s,
-        "of_walk_rate": walk_cpu_s / cpu_seconds,
+        "pairs": pairs,
+        "items_per_second": round(pages / seconds, 1),
+        "loop_items_per_core_second": [round(rate, 1) for rate in alone],
+        "busy_loop_items_per_core_second": [round(rate, 1) for rate in together],
+        "of_two_cores": round(pages / seconds / (2 * one), 3),
+        "of_two_busy_cores": round(pages / seconds / (2 * two), 3),
+        "of_loop": round(pages / cpu_seconds / two, 3),
+        **_about(source),
     }
+
+
+def _run_stage(files: Sequence[Path]) -> tuple[int, int, float, float]:
+    """(pages, pairs, seconds, CPU seconds) from a session that is there to the accounts."""
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
+    from pipeline.core.context import Context
+    from pipeline.core.spark import session
+    from pipeline.core.storage import Store
+    from pipeline.stages.extract import STAGE, ExtractSection, build
+    from tests.benchmarks.machine import spark_cpu_seconds
+
+    spark = session("bench extract")
+    section = ExtractSection(archives=tuple(map(str, files)))
+    with tempfile.TemporaryDirectory() as root:
+        ctx = Context(STAGE.name, spark, Store(root), section, {STAGE.name: section}, {})
+        cpu_seconds, seconds = spark_cpu_seconds(spark), time.perf_counter()
+        accounts = {account.unit: account for account in build(ctx)}
+        seconds = time.perf_counter() - seconds
+        cpu_seconds = spark_cpu_seconds(spark) - cpu_seconds
+    spark.stop()
+    return accounts["records"].kept, accounts["pairs"].kept, seconds, cpu_seconds
+
+
+def _rate(files: Sequence[Path], processes: int) -> float:
+    """Pages per core-second of as many processes that read at the same time."""
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(processes)
+    with ProcessPoolExecutor(processes, spawn, _begin, (start, files[0])) as pool:
+        found = list(pool.map(read, [files[i::processes] for i in range(processes)]))
+    return sum(f["pages"] for f in found) / sum(f["cpu_seconds"] for f in found)
+
+
+def _begin(start: Barrier, path: Path) -> None:
+    warm(path)
+    start.wait()
+
+
+if __name__ == "__main__":
+    given = [Path(argument) for argument in sys.argv[1:]]
+    warm(given[0])
+    print(json.dumps(read(given)))

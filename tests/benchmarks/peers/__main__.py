@@ -16,6 +16,8 @@ from tests.benchmarks.__main__ import OUT
 
 # workload -> module of this package, function that compares and returns the figures.
 COMPARISONS = {
+    "extract-wat": ("extract", "run_wat"),
+    "extract-wat-generated": ("extract", "run_wat_generated"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
