@@ -29,7 +29,7 @@ STATE_SIZE = 14
 # Flags of a link.
 IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
 # Text kept of each page to tell its language from; more changes the answer seldom.
-SAMPLE_BYTES = 2048
+SAMPLE_BYTES = 1024
 MAX_METAS = 256
 
 

@@ -1,6 +1,7 @@
 """Archives to rows of PAIRS: pages are read in batches, links judged, rows built as columns."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
@@ -122,18 +123,22 @@ class PairRows:
         self.pairs.keep(pairs)
 
 
+@dataclass(frozen=True)
 class _Captions:
     """The distinct captions of good links.
 
-    rows: int64, which captions of the findings. links: int64, the link of each. texts: pa.string(),
-    normalised, none empty. kinds: int64, bit sets of every kind. pair_ids: uint8 [., 16].
+    rows: int64, which captions of the findings. links: int64, the link of each. codes: int, which
+    of the distinct texts it is: originals as found, texts normalised, both pa.string(). kinds:
+    int64, bit sets of every kind. pair_ids: uint8 [., 16].
     """
 
-    def __init__(
-        self, rows: Rows, links: Rows, texts: pa.Array, kinds: Rows, pair_ids: ids.Digests
-    ) -> None:
-        self.rows, self.links, self.texts = rows, links, texts
-        self.kinds, self.pair_ids = kinds, pair_ids
+    rows: Rows
+    links: Rows
+    codes: npt.NDArray[np.int32]
+    originals: pa.Array
+    texts: pa.Array
+    kinds: Rows
+    pair_ids: ids.Digests
 
     @classmethod
     def of(
@@ -144,31 +149,39 @@ class _Captions:
         links, kinds = found.caption_links[rows], found.caption_kinds[rows]
         order = np.lexsort((kinds, found.link_positions[links], found.link_pages[links]))
         rows = rows[order]
-        texts = captions.normalise(found.captions.take(pa.array(rows)))
-        filled = np.flatnonzero(pc.binary_length(texts).to_numpy(zero_copy_only=False) > 0)
-        if len(filled) < len(rows):
-            rows, texts = rows[filled], texts.take(pa.array(filled))
+        # A site gives many images one caption: each distinct text is looked at once.
+        distinct = found.captions.take(pa.array(rows)).dictionary_encode()
+        texts = captions.normalise(distinct.dictionary)
+        codes = distinct.indices.to_numpy()
+        is_filled = pc.binary_length(texts).to_numpy(zero_copy_only=False) > 0
+        filled = np.flatnonzero(is_filled[codes]) if len(codes) else np.empty(0, np.int64)
+        rows, codes = rows[filled], codes[filled]
         links, kinds = found.caption_links[rows], found.caption_kinds[rows]
-        pair_ids = ids.pair_digests(image_ids[links], texts)
+        pair_ids = ids.pair_digests(image_ids[links], texts.take(pa.array(codes)))
         bits = np.left_shift(1, kinds)
         firsts = np.flatnonzero(_merge_equal(links, pair_ids.view(np.uint64), bits))
-        if len(firsts) < len(rows):
-            rows, links, bits = rows[firsts], links[firsts], bits[firsts]
-            texts, pair_ids = texts.take(pa.array(firsts)), pair_ids[firsts]
-        return cls(rows, links, texts, bits, pair_ids)
+        return cls(
+            rows[firsts],
+            links[firsts],
+            codes[firsts],
+            distinct.dictionary,
+            texts,
+            bits[firsts],
+            pair_ids[firsts],
+        )
 
     def columns(self, found: Findings, silent: int) -> dict[str, pa.Array]:
         """The columns about captions, with `silent` rows without one at the end."""
-        originals = found.captions.take(pa.array(self.rows))
-        originals = pc.if_else(pc.equal(originals, self.texts), None, originals)
-        declared = pa.array(found.langs, pa.string()).take(pa.array(found.link_pages[self.links]))
-        langs, shares = language.identify(self.texts, declared)
-        kinds = _KIND_NAMES.take(pa.array(found.caption_kinds[self.rows]))
+        codes = pa.array(self.codes)
+        originals = pc.if_else(pc.equal(self.originals, self.texts), None, self.originals)
+        langs, shares = language.identify(self.texts)
+        langs, shares = langs.take(codes), shares[self.codes]
+        langs, shares = self._with_declared(found, langs, shares)
         columns = {
             "pair_id": ids.as_binary(self.pair_ids),
-            "caption": self.texts,
-            "caption_original": originals,
-            "caption_kind": kinds,
+            "caption": self.texts.take(codes),
+            "caption_original": originals.take(codes),
+            "caption_kind": _KIND_NAMES.take(pa.array(found.caption_kinds[self.rows])),
             "caption_kinds": pa.array(self.kinds.astype(np.int32)),
             "caption_lang": langs,
             "caption_lang_confidence": pa.array(shares, pa.float32()),
@@ -180,6 +193,22 @@ class _Captions:
                     [column, rest.fill_null(0) if name == "caption_kinds" else rest]
                 )
         return columns
+
+    def _with_declared(
+        self, found: Findings, langs: pa.Array, shares: npt.NDArray[np.float32]
+    ) -> tuple[pa.Array, npt.NDArray[np.float32]]:
+        """The languages again, where what a page declares decides between Han and Han."""
+        is_ja = np.fromiter(
+            ((lang or "").strip()[:2].lower() == "ja" for lang in found.langs), np.bool_
+        )
+        rows = np.flatnonzero(is_ja[found.link_pages[self.links]])
+        if not len(rows):
+            return langs, shares
+        texts = self.texts.take(pa.array(self.codes[rows]))
+        of_rows, shares[rows] = language.identify(texts, pa.repeat("ja", len(rows)))
+        names = np.array(langs.to_pylist(), dtype=object)
+        names[rows] = of_rows.to_pylist()
+        return pa.array(names, pa.string()), shares
 
 
 @kernel
@@ -275,7 +304,8 @@ def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 _WARM_UP = (
     b"<html lang=en><meta property=og:image content=/o.jpg><p>A text to tell the language from.</p>"
     b"<a href=/><img src=x.jpg srcset='y.jpg 2x' alt='An&eacute;  image'></a><noscript>"
-    b"<img src=z.jpg title='\xea\xb0\x80 \xd0\x94\xd0\xbe\xd0\xbc \xce\xb1 caf\xc3\xa9'></noscript>",
+    b"<img src=z.jpg title='\xea\xb0\x80 \xd0\x94\xd0\xbe\xd0\xbc \xce\xb1 caf\xc3\xa9'>"
+    b"</noscript>",
     b'{"Envelope":{"Payload-Metadata":{"HTTP-Response-Metadata":{"Response-Message":{"Status":"200"'
     b'},"HTML-Metadata":{"Links":[{"path":"IMG@/src","url":"x.jpg","alt":"An image"}]}}}}}',
 )

@@ -90,8 +90,8 @@ _HEADER_HASHES, _HEADER_NUMBERS = v.HEADERS
 _IMG_SRC = hash_of("img@/src")
 _MAX_DEPTH = 64
 # Of titles, descriptions and texts of links, which say more than a page's running text does.
-_SAMPLE_BYTES = 512
-_MAX_SAMPLED_TEXT_BYTES = 400
+_SAMPLE_BYTES = 256
+_MAX_SAMPLED_TEXT_BYTES = 200
 _QUOTE, _BACKSLASH = 34, 92
 
 

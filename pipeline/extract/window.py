@@ -129,6 +129,34 @@ class Window:
             raise ahead
         return False
 
+    def step(self) -> None:
+        """Leave the present member, all of which is taken. When the one ahead starts with a record
+        and is here whole, the window `is_fresh` on it; otherwise nothing is decided yet."""
+        self._look_ahead()
+        ahead = self._ahead
+        if isinstance(ahead, bytes) and ahead.startswith(_MAGIC) and self._source.is_done:
+            self._ahead = None
+            self.data, self.at, self._base = ahead, 0, 0
+            self._members = [(0, self._source.offset)]
+        else:
+            self.at = len(self.data)
+
+    @property
+    def offset(self) -> int:
+        """Where the member that `is_fresh` begins in the file."""
+        return self._source.offset
+
+    @property
+    def is_fresh(self) -> bool:
+        """True at the start of a member that is here whole."""
+        return self.at == 0 and bool(self.data) and self._source.is_done and self._ahead is None
+
+    def is_all(self, size: int) -> bool:
+        """True when a record of `size` bytes at data[at] is all the member holds, with the empty
+        lines that end it."""
+        is_end = self.at + size + 4 == len(self.data) and self._source.is_done
+        return is_end and self.data.endswith(_END)
+
     def to_something(self) -> bool:
         """Pass over newlines; False when nothing follows before the member ahead. At least five
         bytes follow if there are so many. Raises Damaged."""
@@ -165,9 +193,8 @@ class Window:
         """Whether a record may end at data[at + size]: an empty line, another record or the
         member's end follows, and where that is not as it should be, no record starts inside.
         Raises Damaged."""
-        stop = self.at + size
-        if stop + 4 == len(self.data) and self._source.is_done:  # as in nearly every member
-            return self.data.endswith(_END)
+        if self.is_all(size):
+            return True
         while True:
             stop = self.at + size
             match = _NEWLINES.match(self.data, stop)
