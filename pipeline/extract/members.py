@@ -15,6 +15,8 @@ RECORD_START = re.compile(rb"WARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
 _WINDOW_BYTES = 32 << 10
 _PLAIN_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 20
+_PIECE_BYTES = 8 << 10
+_MAX_WHOLE_BYTES = 4 << 20
 _PROBE_BYTES = 4096
 _PROBE_PLAIN_BYTES = 64 << 10
 # Zeros that fill up the last block of a disk or tape; more of them are a file that was cut.
@@ -185,6 +187,29 @@ class GzipFile:
             window = window[done:]
             at += done
         return False
+
+
+def inflate_member(data: bytes, at: int) -> tuple[bytes, int]:
+    """What the gzip member at data[at] holds, and its size in bytes; (b"", 0) when it is damaged,
+    or not whole in `data`, or holds more than 4 MiB."""
+    inflater = isal_zlib.decompressobj(31)
+    start, parts, left = at, [], _MAX_WHOLE_BYTES
+    try:
+        while not inflater.eof:
+            # What is left of the input is copied each time: little is given at once.
+            piece = data[at : at + _PIECE_BYTES]
+            if not piece or left <= 0:
+                return b"", 0
+            at += len(piece)
+            plain: bytes = inflater.decompress(piece, left)
+            parts.append(plain)
+            left -= len(plain)
+            if inflater.unconsumed_tail:
+                return b"", 0
+    except _INFLATE_ERROR:
+        return b"", 0
+    size = at - len(inflater.unused_data) - start
+    return parts[0] if len(parts) == 1 else b"".join(parts), size
 
 
 def _magics(window: bytes, end: int) -> Iterator[int]:

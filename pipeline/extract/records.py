@@ -6,11 +6,17 @@ on at the next record behind its first bytes, wherever that may be.
 """
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Generator, Iterator
 from typing import IO, NamedTuple
 
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.members import RECORD_START, Damaged, Place, open_members
+from pipeline.extract.members import (
+    RECORD_START,
+    Damaged,
+    Place,
+    inflate_member,
+    open_members,
+)
 from pipeline.extract.window import Window
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -18,6 +24,9 @@ _EMPTY_LINE = b"\r\n\r\n"
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 # Headers of real archives are of some 500 bytes; a data: URL may be of some 100 KB.
 _MAX_HEADER_BYTES = 1 << 20
+# Read at once, and how much of it at least is there for a member to be looked at.
+_BLOCK_BYTES = 1 << 20
+_AHEAD_BYTES = 1 << 18
 _WANTED = frozenset({"response", "metadata", "resource"})
 _START = Place(0, 0)
 
@@ -69,36 +78,65 @@ def read_records(
     CRASHED. Memory: a few times `max_record_bytes`; larger records are passed over without being
     held. Raises OSError only when the file itself cannot be read, never for what it holds.
     """
-    window = Window(open_members(file, watch, skip))
-    window.open(start)
+    members = open_members(file, watch, skip)
+    window = Window(members)
+    place = start
     while True:
-        while window.is_fresh and (whole := _whole(window, max_record_bytes)):
-            yield whole
-            window.step()
-        try:
-            if not window.to_something():
-                if not window.advance():
-                    return
+        if members.is_gzip and place.inner == 0:
+            offset = yield from _read_plainly(file, place.offset, max_record_bytes, watch, skip)
+            place = Place(offset, 0)
+        window.open(place)
+        while True:
+            try:
+                if not window.to_something():
+                    if not window.advance():
+                        return
+                    if members.is_gzip:
+                        break
+                    continue
+            except Damaged as damage:
+                place = window.place
+                yield Record("", place.offset, None, "", b"", window.leave(damage), place.inner)
                 continue
-        except Damaged as damage:
-            place = window.place
-            yield Record("", place.offset, None, "", b"", window.leave(damage), place.inner)
-            continue
-        yield _read(window, max_record_bytes)
+            yield _read(window, max_record_bytes)
+        place = Place(window.offset, 0)
 
 
-def _whole(window: Window, max_record_bytes: int) -> Record | None:
-    """The record of a member that holds just one, as nearly all do: `_read` in short."""
-    data = window.data
-    end = data.find(_EMPTY_LINE, 0, _MAX_HEADER_BYTES)
-    if end < 0:
-        return None
-    head = _fields(data[:end], end + 4)
-    length = head.length
-    if length is None or length > max_record_bytes or not window.is_all(head.size + length):
-        return None
-    block = data[end + 4 : -4] if head.kind in _WANTED else b""
-    return Record(head.kind, window.offset, head.url, head.content_type, block, None)
+def _read_plainly(
+    file: IO[bytes],
+    offset: int,
+    max_record_bytes: int,
+    watch: Callable[[int], None] | None,
+    skip: Container[int],
+) -> Generator[Record, None, int]:
+    """The records of members that hold just one each, as nearly all do, from the member at `offset`
+    on; where the first member begins that is another one, damaged, or the end of the file.
+
+    What this yields `_read` would yield too, in twice the time.
+    """
+    file.seek(offset)
+    data, at = b"", 0
+    while True:
+        if len(data) - at < _AHEAD_BYTES:
+            data, at = data[at:] + file.read(_BLOCK_BYTES), 0
+        if skip and offset in skip:
+            return offset
+        if watch is not None:
+            watch(offset)
+        plain, size = inflate_member(data, at)
+        end = plain.find(_EMPTY_LINE, 0, _MAX_HEADER_BYTES)
+        if end < 0 or not plain.startswith(b"WARC/"):
+            return offset
+        head = _fields(plain[:end], end + 4)
+        length = head.length
+        if length is None or length > max_record_bytes:
+            return offset
+        if head.size + length + 4 != len(plain) or not plain.endswith(_EMPTY_LINE):
+            return offset
+        block = plain[end + 4 : -4] if head.kind in _WANTED else b""
+        yield Record(head.kind, offset, head.url, head.content_type, block, None)
+        at += size
+        offset += size
 
 
 def _read(window: Window, max_record_bytes: int) -> Record:
@@ -210,4 +248,5 @@ def _value(head: bytes, name: bytes) -> bytes | None:
     end = head.find(b"\n", at)
     if end < 0:
         return head[at:].strip()
-    return None if head[end + 1] in b" \t" else head[at:end].strip()  # else it is folded
+    is_folded = head.startswith((b" ", b"\t"), end + 1)
+    return None if is_folded else head[at:end].strip()

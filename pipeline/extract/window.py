@@ -129,18 +129,6 @@ class Window:
             raise ahead
         return False
 
-    def step(self) -> None:
-        """Leave the present member, all of which is taken. When the one ahead starts with a record
-        and is here whole, the window `is_fresh` on it; otherwise nothing is decided yet."""
-        self._look_ahead()
-        ahead = self._ahead
-        if isinstance(ahead, bytes) and ahead.startswith(_MAGIC) and self._source.is_done:
-            self._ahead = None
-            self.data, self.at, self._base = ahead, 0, 0
-            self._members = [(0, self._source.offset)]
-        else:
-            self.at = len(self.data)
-
     @property
     def offset(self) -> int:
         """Where the member that `is_fresh` begins in the file."""
@@ -148,8 +136,8 @@ class Window:
 
     @property
     def is_fresh(self) -> bool:
-        """True at the start of a member that is here whole."""
-        return self.at == 0 and bool(self.data) and self._source.is_done and self._ahead is None
+        """True at the start of a member, of which nothing is taken yet."""
+        return self.at == 0 and len(self._members) == 1 and self._members[0][0] == 0
 
     def is_all(self, size: int) -> bool:
         """True when a record of `size` bytes at data[at] is all the member holds, with the empty
