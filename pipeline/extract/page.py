@@ -35,7 +35,8 @@ def open_page(record: Record, max_body_bytes: int) -> Page | RecordReason:
     if record.kind == "metadata":
         if not record.content_type.startswith("application/json"):
             return RecordReason.NOT_A_PAGE
-        # Its URL is looked at when it turns out to be a page's: most records are none.
+        if b'"HTTP-Response-Metadata"' not in record.block:
+            return RecordReason.NOT_A_PAGE  # of a request or of the archive itself: most records
         return Page(record.url or "", record.offset, True, _utf8(record.block))
     if record.kind == "resource":
         if not record.content_type.startswith(_HTML_TYPES):

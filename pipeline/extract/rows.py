@@ -242,16 +242,18 @@ def _image_columns(images: urls.Resolved, links: Rows) -> dict[str, pa.Array]:
 
 def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     """The columns about the page, for the page of each row. pages: int32 [rows]."""
-    at = pa.array(pages)
-    domains = [urls.registrable_domain(urls.host_of(url)) if url else "" for url in found.urls]
+    # Each page that has rows is looked at once.
+    used, places = np.unique(pages, return_inverse=True)
+    numbers, at = used.tolist(), pa.array(places)
+    domains = [urls.registrable_domain(urls.host_of(found.urls[i])) for i in numbers]
     langs = [
         captions.normalise_text(lang)[:_MAX_LANG_CHARS] or None if lang else None
-        for lang in found.langs
+        for lang in map(found.langs.__getitem__, numbers)
     ]
-    detected, _ = language.identify(found.samples)
-    stated = found.stated
+    detected, _ = language.identify(found.samples.take(pa.array(used)))
+    stated = [found.stated[i] for i in numbers]
     of_pages = {
-        "page_url": pa.array(found.urls, pa.string()),
+        "page_url": pa.array([found.urls[i] for i in numbers], pa.string()),
         "page_domain": pa.array(domains, pa.string()),
         "page_lang": pa.array(langs, pa.string()),
         "page_lang_detected": detected,
@@ -259,7 +261,7 @@ def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa
         "page_robots_meta": pa.array([s.robots_meta for s in stated], pa.string()),
         "page_robots_tag": pa.array([s.robots_tag for s in stated], pa.string()),
         "page_tdm": pa.array([s.tdm for s in stated], pa.string()),
-        "record_offset": pa.array(found.offsets, pa.int64()),
+        "record_offset": pa.array([found.offsets[i] for i in numbers], pa.int64()),
     }
     return {name: column.take(at) for name, column in of_pages.items()}
 
