@@ -61,5 +61,8 @@ import pathlib, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "pairmill.pth").write_text(f"{pathlib.Path.cwd()}\n")
 PY
 bash "$here/java.sh" install
+say "compiling kernels (a minute)"
+.venv/bin/python -c 'from pipeline.extract.rows import warm_up; warm_up()' >>"$log" 2>&1 ||
+  fail "the kernels of extract do not compile; the whole output is in $log"
 printf '%s' "$wanted" >.venv/.ready
 say "done"

@@ -24,7 +24,7 @@ from pipeline.core.errors import EnvironmentProblem, InputError
 from pipeline.core.wire import read_frame, write_frame
 from pipeline.extract.task import READING_MEMBER, Answer, Job, Limits, Notes, Start
 
-_START_S = 300.0  # compiling what is not on disk yet
+_START_S = 900.0  # kernels that are not on disk yet are compiled first
 _POLL_S = 0.5
 # How long a frame that has begun may take to arrive whole.
 _FRAME_S = 120.0

@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_tries: int = 8
     max_gap_bytes: int = 1 << 20
     timeout_s: float = 60.0
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 600 << 20
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -394,7 +394,7 @@ def _next_image(body: Bytes, at: int, stop: int) -> int:
 @kernel
 def _is_path(body: Bytes, at: int) -> bool:
     """True when body[at:] is `{"path":"`."""
-    return (
+    is_path: bool = (
         body[at] == 123
         and body[at + 1] == _QUOTE
         and body[at + 2] == 112
@@ -404,6 +404,7 @@ def _is_path(body: Bytes, at: int) -> bool:
         and body[at + 6] == _QUOTE
         and body[at + 7] == 58
     )
+    return is_path
 
 
 @kernel
@@ -411,7 +412,7 @@ def _ends_well(body: Bytes, stop: int) -> bool:
     """True when the last thing is a closed object."""
     while stop > 0 and (body[stop - 1] <= 32):
         stop -= 1
-    return bool(stop > 0 and body[stop - 1] == 125)
+    return stop > 0 and signed(body[stop - 1]) == 125
 
 
 @kernel

@@ -53,8 +53,9 @@ class ExtractSection(StageSection):
     max_links_per_page: int = Field(default=10_000, ge=1)
     # Of one record; beyond, or when it crashes the parser, it is counted as crashed and left out.
     record_timeout_s: float = Field(default=60.0, gt=0)
-    # Of the process that reads a task's archive, beyond what it needs to start.
-    memory_bytes: int = Field(default=1 << 30, ge=128 << 20)
+    # Of the process that reads a task's archive, beyond some 400 MB that it needs to start: about
+    # 1 GB a core in all. Pages of max_record_bytes take some 200 MB of it.
+    memory_bytes: int = Field(default=600 << 20, ge=128 << 20)
     # So many records of one archive may crash the parser; more is an error.
     max_crashes: int = tuning(20, ge=0)
     # How much is read ahead of the parser from remote storage, and how often in a row a read may
