@@ -395,7 +395,8 @@ def _next_image(body: Bytes, at: int, stop: int) -> int:
 def _is_path(body: Bytes, at: int) -> bool:
     """True when body[at:] is `{"path":"`."""
     is_path: bool = (
-        body[at] == 123
+        at + 7 < len(body)
+        and body[at] == 123
         and body[at + 1] == _QUOTE
         and body[at + 2] == 112
         and body[at + 3] == 97
@@ -572,4 +573,6 @@ def read_pages(
         if state[STATUS] != _PAGE:
             state[HEAP], state[LINKS] = before[0], before[1]
             state[CAPTIONS], state[METAS] = before[2], before[3]
+            # What its spans point to will be written over.
+            state[BASE_START], state[LANG_START], state[SAMPLE_START] = -1, -1, -1
         pages[page] = state

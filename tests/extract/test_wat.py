@@ -103,7 +103,8 @@ def test_what_is_no_page_says_why(data: dict[str, Any], reason: RecordReason | N
 @pytest.mark.parametrize(
     "body",
     [b"", b" ", b"null", b"[]", b'"x"', b"12", b"{", b'{"a":', b"}", b"{}}", b'{"Envelope":{"x":"',
-     json.dumps(envelope([{"path": "IMG@/src", "url": "x"}])).encode()[:-2]],
+     json.dumps(envelope([{"path": "IMG@/src", "url": "x"}])).encode()[:-2],
+     json.dumps(envelope([{"text": "t" * 300}])).encode()[:-5] + b",{"],
 )  # fmt: skip
 def test_broken_json_gives_a_reason_and_nothing_else(body: bytes) -> None:
     good = json.dumps(envelope([{"path": "IMG@/src", "url": "x", "alt": "a"}])).encode()
@@ -111,6 +112,14 @@ def test_broken_json_gives_a_reason_and_nothing_else(body: bytes) -> None:
     assert found.reasons[0] is None and found.reasons[2] is None
     assert found.reasons[1] in (RecordReason.UNPARSABLE, RecordReason.NOT_A_PAGE, None)
     assert found.link_pages.tolist() == [0, 2] and len(found.captions) == 2
+
+
+def test_what_is_no_page_leaves_no_text_behind() -> None:
+    whole = json.dumps(envelope([{"path": "A@/href", "text": "first"}] * 3)).encode()
+    no_page = whole.replace(b'"Response-Message"', b'"Something"').replace(b"first", b"other")
+    found = read_wat(no_page, whole, no_page)
+    assert found.reasons == [RecordReason.NOT_A_PAGE, None, RecordReason.NOT_A_PAGE]
+    assert found.samples.to_pylist() == ["", "first first first ", ""]
 
 
 def test_order_of_keys_white_space_and_nesting_do_not_matter() -> None:
