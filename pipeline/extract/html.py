@@ -57,7 +57,7 @@ _LD_JSON = hash_of("application/ld+json")
 _IMAGE_OBJECT = hash_of("imageobject")
 _MAX_SOURCES = 4096
 # A `data:` URL is told by its start; the rest can be megabytes.
-DATA_URL_BYTES = 64
+_DATA_URL_BYTES = 64
 _LT, _SLASH, _BANG, _QUESTION = 60, 47, 33, 63
 
 Picks = npt.NDArray[np.float64]
@@ -111,6 +111,17 @@ def is_data_url(data: Bytes, start: int, stop: int) -> bool:
 
 
 @kernel
+def cut(data: Bytes, start: int, stop: int, size: int) -> int:
+    """Where the first `size` bytes of data[start:stop] end, not inside a character."""
+    if stop - start <= size:
+        return stop
+    stop = start + size
+    while stop > start and 0x80 <= data[stop] < 0xC0:
+        stop -= 1
+    return stop
+
+
+@kernel
 def _looks_like_url(body: Bytes, start: int, stop: int) -> bool:
     """True for something like a URL: no JSON, no template, no bare word."""
     if start >= stop or body[start] == 91 or body[start] == 60:
@@ -140,7 +151,7 @@ def _consider(
         ):
             return room
     if is_data:
-        stop = min(stop, start + DATA_URL_BYTES)
+        stop = cut(heap, start, stop, _DATA_URL_BYTES)
     for i in range(stop - start):
         heap[room + i] = heap[start + i]
     pick[0], pick[1], pick[2], pick[3] = room, room + stop - start, width, density
@@ -220,7 +231,7 @@ def _consider_image(
         while stop > start and is_white(body[stop - 1]):
             stop -= 1
         if is_data_url(body, start, stop):
-            stop = min(stop, start + DATA_URL_BYTES)
+            stop = cut(body, start, stop, _DATA_URL_BYTES)
         base = room + (stop - start)
         end = resolve(body, start, stop, True, heap, base)
         if end > base and not is_data_url(heap, base, end):

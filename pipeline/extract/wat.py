@@ -32,7 +32,6 @@ from pipeline.extract.found import (
     new_page,
 )
 from pipeline.extract.html import (
-    DATA_URL_BYTES,
     is_blank,
     is_data_url,
     meta_image,
@@ -257,7 +256,7 @@ def _add_image(
         return
     start, stop = fields[_K_URL, 0], fields[_K_URL, 1]
     if start >= 0 and is_data_url(body, start, stop):
-        stop = min(stop, start + DATA_URL_BYTES)
+        stop = start + 5
     at = state[HEAP]
     if start >= 0:
         state[HEAP] = _unescape(body, start, stop, heap, at)

@@ -134,6 +134,11 @@ def test_a_million_images_and_ten_thousand_levels() -> None:
 
 
 def test_megabytes_in_an_attribute_are_cut() -> None:
+    for filling in range(60, 68):  # wherever it is cut: not inside a character
+        (source,) = read_html(
+            "<img src=data:" + "A" * filling + "가나다" * 30 + ">"
+        ).sources.to_pylist()
+        assert source.startswith("data:AAA")
     found = read_html("<img src=data:" + "A" * 3_000_000 + " alt='" + "가" * 1_000_000 + "'>")
     assert len(found.sources[0].as_py()) == 64
     assert set(found.captions[0].as_py()) == {"가"} and len(found.captions[0].as_py()) < 22_000
