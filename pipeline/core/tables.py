@@ -135,7 +135,7 @@ CANDIDATES = Table(
     pa.schema(
         [
             column("image_id", ID, "BLAKE2b-128 of canonical_url"),
-            column("url", pa.string(), "the URL to ask for: the smallest of the given ones"),
+            column("url", pa.string(), "the URL to ask for: a fixed choice among the given ones"),
             column("canonical_url", pa.string(), "WHATWG form without fragment and trackers"),
             column("domain", pa.string(), "registrable domain of the image's host"),
             column("page_optout", pa.string(), "an opt-out of a page it is on", null="none"),
