@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
+from pipeline.extract.names import HASH_MASK, hash_of, number_of
 
-_MASK = (1 << 60) - 1
 _LONGEST_NAME = max(map(len, html5))
 _LONGEST_LEGACY = max(len(name) for name in html5 if not name.endswith(";"))
 # Numeric references 0x80 to 0x9F mean what Windows-1252 has there. Source: the same, 13.2.5.80.
@@ -22,15 +22,8 @@ _WINDOWS_1252 = np.array(
 _WINDOWS_1252[_WINDOWS_1252 == 0xFFFD] = np.flatnonzero(_WINDOWS_1252 == 0xFFFD) + 0x80
 
 
-def _case_hash(name: str) -> int:
-    value = 7
-    for byte in name.encode("ascii"):
-        value = (value * 1_000_003 + byte) & _MASK
-    return value
-
-
 def _tables() -> tuple[npt.NDArray[np.int64], Bytes, Bytes]:
-    entries = sorted((_case_hash(name), text.encode("utf-8")) for name, text in html5.items())
+    entries = sorted((hash_of(name), text.encode("utf-8")) for name, text in html5.items())
     texts = np.zeros((len(entries), 8), np.uint8)
     for row, (_, text) in enumerate(entries):
         texts[row, : len(text)] = np.frombuffer(text, np.uint8)
@@ -42,20 +35,7 @@ def _tables() -> tuple[npt.NDArray[np.int64], Bytes, Bytes]:
 
 # Names are case-sensitive (`&Auml;` is not `&auml;`), so their hashes are too.
 _HASHES, _TEXTS, _LENGTHS = _tables()
-
-
-@kernel
-def _find(value: int) -> int:
-    low, high = 0, len(_HASHES)
-    while low < high:
-        middle = (low + high) // 2
-        if _HASHES[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    if low < len(_HASHES) and _HASHES[low] == value:
-        return low
-    return -1
+_NUMBERS = np.arange(1, len(_HASHES) + 1)
 
 
 @kernel
@@ -134,13 +114,13 @@ def reference(
         is_last = byte == 59
         if not is_last and not _is_alphanumeric(byte):
             break
-        value = (value * 1_000_003 + byte) & _MASK
+        value = (value * 1_000_003 + byte) & HASH_MASK
         i += 1
         # Names without a semicolon are short; one that goes on may still be longer.
         if is_last or i - start - 1 <= _LONGEST_LEGACY:
-            entry = _find(value)
-            if entry >= 0:
-                found, found_stop = entry, i
+            entry = number_of(value, _HASHES, _NUMBERS)
+            if entry > 0:
+                found, found_stop = entry - 1, i
         if is_last:
             break
     if found >= 0 and is_attribute and data[found_stop - 1] != 59 and found_stop < stop:

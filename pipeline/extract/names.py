@@ -10,15 +10,16 @@ import numpy.typing as npt
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 
-_MASK = (1 << 60) - 1
+# Products of a hash and the factor keep these bits whether or not they overflow.
+HASH_MASK = (1 << 60) - 1
 Hashes = npt.NDArray[np.int64]
 
 
 def hash_of(name: str) -> int:
-    """The hash that `hash_name` gives for the bytes of a lower-case ASCII name."""
+    """The hash of an ASCII name as written; `hash_name` gives that of the lower-case one."""
     value = 7
     for byte in name.encode("ascii"):
-        value = (value * 1_000_003 + byte) & _MASK
+        value = (value * 1_000_003 + byte) & HASH_MASK
     return value
 
 
@@ -30,7 +31,7 @@ def hash_name(data: Bytes, start: int, stop: int) -> int:
         byte = signed(data[i])
         if 65 <= byte <= 90:
             byte += 32
-        value = (value * 1_000_003 + byte) & _MASK
+        value = (value * 1_000_003 + byte) & HASH_MASK
     return value
 
 

@@ -31,13 +31,10 @@ from pipeline.extract.found import (
     add_meta,
     new_page,
 )
-from pipeline.extract.html import (
-    is_blank,
-    is_data_url,
-    meta_image,
-    opened,
-)
+from pipeline.extract.head import is_blank, meta_image
 from pipeline.extract.names import hash_name, hash_of, number_of, table
+from pipeline.extract.open_elements import opened
+from pipeline.extract.sources import is_data_url
 
 _ALT, _TITLE = list(CaptionKind).index(CaptionKind.ALT), list(CaptionKind).index(CaptionKind.TITLE)
 _REASONS = (
