@@ -32,6 +32,7 @@ from pipeline.extract.found import (
 )
 from pipeline.extract.head import is_blank, read_meta, read_script
 from pipeline.extract.markup import (
+    find_lt,
     is_letter,
     name_end,
     raw_text_end,
@@ -271,9 +272,7 @@ def _read(
     at, stop = 0, len(body)
     while at < stop:
         if body[at] != _LT:
-            end = at
-            while end < stop and body[end] != _LT:
-                end += 1
+            end = find_lt(body, at, stop)
             text = now[TEXT]
             is_silent = now[NOSCRIPT] > 0 or now[TEMPLATE] > 0
             if (sample_end < 0 or now[ANCHOR_TEXT] >= 0 or now[FIGURES] > 0) and not is_silent:
