@@ -31,6 +31,16 @@ Ends = npt.NDArray[np.int32]
 
 
 @kernel
+def _is_space(
+    data: npt.NDArray[np.uint8], at: int, stop: int, table: npt.NDArray[np.uint8]
+) -> bool:
+    """True when white space of any kind, which becomes a space, stands at data[at]."""
+    code, size = decode(data, at, stop)
+    is_character = code < 0x80 or size > 1
+    return is_character and code < 0x10000 and signed(table[code]) == SPACES
+
+
+@kernel
 def examine(
     ends: Ends,
     data: Bytes,
@@ -86,7 +96,7 @@ def examine(
                 elif kind == LIGATURE:
                     if at < stop and not _is_ascii_letter(data[at]):
                         verdict = GENERAL
-                elif kind == LEADING and at < stop and data[at] == 0x20:
+                elif kind == LEADING and at < stop and _is_space(data, at, stop, table):
                     verdict = GENERAL
             is_space = kind == SPACES
             if is_space and verdict == UNCHANGED:

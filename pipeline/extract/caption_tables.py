@@ -26,7 +26,8 @@ def character_table() -> npt.NDArray[np.uint8]:
     joining = set(_joining())
     for c, character in enumerate(_BASIC_PLANE):
         category = unicodedata.category(character)
-        if character.isspace() and c != 0x85:  # a C1 control, and so mojibake
+        # Controls that Python takes for white space are looked at by ftfy as what they are.
+        if character.isspace() and c != 0x85 and not 0x1C <= c <= 0x1F:
             table[c] = kinds.SPACES
         elif (
             category in ("Cc", "Cs")

@@ -212,3 +212,10 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
     none = np.zeros(int((found == kernels.GENERAL).sum()) + 1, np.int32)
     kernels.collapse(ends, data, table, found, none, data[:0], new_ends, out)
     assert (out[-8:] == 0xAA).all() and (np.diff(new_ends) >= 0).all()
+
+
+def test_white_space_of_any_kind_ends_mojibake() -> None:
+    spaces = [chr(c) for c in range(0x3100) if chr(c).isspace()]
+    texts = [a + s + b for s in spaces for a in ("Â", "Ã", "â", "Ð", "x") for b in ("0", "", "é")]
+    found = normalise(pa.array(texts)).to_pylist()
+    assert found == [normalise_text(text) for text in texts]
