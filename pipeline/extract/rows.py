@@ -144,6 +144,10 @@ class _Captions:
     def of(
         cls, found: Findings, is_good: npt.NDArray[np.bool_], image_ids: ids.Digests
     ) -> "_Captions":
+        """The captions of links that are good, each distinct text of a link once.
+
+        is_good: bool [links]. image_ids: uint8 [links, 16].
+        """
         rows = np.flatnonzero(is_good[found.caption_links])
         # Together what is of one link, the most deliberate kind first.
         links, kinds = found.caption_links[rows], found.caption_kinds[rows]
