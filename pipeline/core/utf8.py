@@ -35,6 +35,21 @@ def is_valid(data: bytes) -> bool:
 
 
 @kernel
+def find_invalid_rows(
+    data: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    is_bad: npt.NDArray[np.bool_],
+) -> int:
+    """Which data[starts[i]:stops[i]] are not UTF-8, into is_bad: bool [rows]; how many they are."""
+    bad = 0
+    for row in range(len(starts)):
+        is_bad[row] = _find_invalid(data[starts[row] : stops[row]]) >= 0
+        bad += is_bad[row]
+    return bad
+
+
+@kernel
 def _find_invalid(data: npt.NDArray[np.uint8]) -> int:
     """Where the first byte that is not UTF-8 stands; -1 for nowhere.
 

@@ -7,12 +7,13 @@ are Python's `html.entities.html5`, the list of section 13.5.
 from html.entities import html5
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
-from pipeline.extract.names import HASH_MASK, hash_of, number_of
+from pipeline.core.words import has_byte, load_word, repeated, store_word, trailing_zeros
+from pipeline.extract.names import hash_exact, number_of, table
 
+_AMPERSANDS = repeated(ord("&"))
 _LONGEST_NAME = max(map(len, html5))
 _LONGEST_LEGACY = max(len(name) for name in html5 if not name.endswith(";"))
 # Numeric references 0x80 to 0x9F mean what Windows-1252 has there. Source: the same, 13.2.5.80.
@@ -22,20 +23,13 @@ _WINDOWS_1252 = np.array(
 _WINDOWS_1252[_WINDOWS_1252 == 0xFFFD] = np.flatnonzero(_WINDOWS_1252 == 0xFFFD) + 0x80
 
 
-def _tables() -> tuple[npt.NDArray[np.int64], Bytes, Bytes]:
-    entries = sorted((hash_of(name), text.encode("utf-8")) for name, text in html5.items())
-    texts = np.zeros((len(entries), 8), np.uint8)
-    for row, (_, text) in enumerate(entries):
-        texts[row, : len(text)] = np.frombuffer(text, np.uint8)
-    hashes = np.array([value for value, _ in entries], np.int64)
-    if (np.diff(hashes) <= 0).any():
-        raise ValueError("two character references share a hash")
-    return hashes, texts, np.array([len(text) for _, text in entries], np.uint8)
-
-
-# Names are case-sensitive (`&Auml;` is not `&auml;`), so their hashes are too.
-_HASHES, _TEXTS, _LENGTHS = _tables()
-_NUMBERS = np.arange(1, len(_HASHES) + 1)
+# Names are case-sensitive (`&Auml;` is not `&auml;`); numbers are rows of _TEXTS, from 1 on.
+_HASHES, _NUMBERS = table({name: row for row, name in enumerate(html5, 1)})
+_TEXTS = np.zeros((len(html5) + 1, 8), np.uint8)
+_LENGTHS = np.zeros(len(html5) + 1, np.uint8)
+for _row, _text in enumerate(html5.values(), 1):
+    _LENGTHS[_row] = len(_text.encode())
+    _TEXTS[_row, : _LENGTHS[_row]] = np.frombuffer(_text.encode(), np.uint8)
 
 
 @kernel
@@ -106,7 +100,7 @@ def reference(
     """
     if start + 1 < stop and data[start + 1] == 35:
         return _numeric(data, start, stop, out, at)
-    value, found, found_stop = 7, -1, start
+    found, found_stop = 0, start
     i = start + 1
     end = min(stop, start + 1 + _LONGEST_NAME)
     while i < end:
@@ -114,20 +108,19 @@ def reference(
         is_last = byte == 59
         if not is_last and not _is_alphanumeric(byte):
             break
-        value = (value * 1_000_003 + byte) & HASH_MASK
         i += 1
         # Names without a semicolon are short; one that goes on may still be longer.
         if is_last or i - start - 1 <= _LONGEST_LEGACY:
-            entry = number_of(value, _HASHES, _NUMBERS)
+            entry = number_of(hash_exact(data, start + 1, i), _HASHES, _NUMBERS)
             if entry > 0:
-                found, found_stop = entry - 1, i
+                found, found_stop = entry, i
         if is_last:
             break
-    if found >= 0 and is_attribute and data[found_stop - 1] != 59 and found_stop < stop:
+    if found > 0 and is_attribute and data[found_stop - 1] != 59 and found_stop < stop:
         following = signed(data[found_stop])
         if following == 61 or _is_alphanumeric(following):
-            found = -1  # "?a=1&copy=2" in a URL
-    if found < 0:
+            found = 0  # "?a=1&copy=2" in a URL
+    if found == 0:
         out[at] = 38
         return start + 1, at + 1
     for j in range(_LENGTHS[found]):
@@ -143,6 +136,17 @@ def resolve(data: Bytes, start: int, stop: int, is_attribute: bool, out: Bytes, 
     """
     i = start
     while i < stop:
+        if i + 8 <= stop:
+            word = load_word(data, i)
+            hits = has_byte(word, _AMPERSANDS)
+            store_word(out, at, word)
+            if not hits:
+                i += 8
+                at += 8
+                continue
+            plain = trailing_zeros(hits) >> 3
+            i += plain
+            at += plain
         if data[i] == 38:
             i, at = reference(data, i, stop, is_attribute, out, at)
         else:

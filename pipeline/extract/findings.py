@@ -82,16 +82,20 @@ def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
     """
     is_wat = pages[0].is_wat
     read = wat.read_pages if is_wat else html.read_pages
-    found.read(read, [page.body for page in pages], max_links)
+    found.read(read, [page.body for page in pages], max_links, is_text=not is_wat)
     facts = found.pages[: len(pages)]
     reasons: list[RecordReason | None] = [None] * len(pages)
     page_urls = [page.url for page in pages]
     if is_wat:
         reasons = [wat.reason_of(status) for status in facts[:, STATUS].tolist()]
-        for i, reason in enumerate(reasons):
-            page_urls[i] = urls.page_url(page_urls[i]) or "" if reason is None else ""
-            if reason is None and not page_urls[i]:
+        numbers = [i for i, reason in enumerate(reasons) if reason is None]
+        resolved = urls.page_urls([page_urls[i] for i in numbers])
+        page_urls = [""] * len(pages)
+        for i, url in zip(numbers, resolved, strict=True):
+            if url is None:
                 reasons[i] = RecordReason.NOT_A_PAGE
+            else:
+                page_urls[i] = url
     links, captions = found.links[: found.state[LINKS]], found.captions[: found.state[CAPTIONS]]
     stated = [_SILENT] * len(pages)
     more_links, more_captions = _read_metas(found, pages, facts, max_links, stated)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
+from pipeline.core.utf8 import find_invalid_rows
 
 Rows = npt.NDArray[np.int64]
 N = TypeVar("N", bound=np.generic)
@@ -32,6 +33,7 @@ IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
 # for fewer than 1%.
 SAMPLE_BYTES = 512
 MAX_METAS = 256
+_WORD_BYTES = 8
 
 
 @dataclass
@@ -55,21 +57,26 @@ class Found:
     state: Rows = field(default_factory=lambda: np.zeros(STATE_SIZE, np.int64))
 
     def read(
-        self, read_pages: Callable[..., None], bodies: Sequence[bytes], max_links: int
+        self,
+        read_pages: Callable[..., None],
+        bodies: Sequence[bytes],
+        max_links: int,
+        is_text: bool,
     ) -> None:
         """Read pages anew; what was found before is forgotten, the buffers stay.
 
-        read_pages: html.read_pages or wat.read_pages. bodies: the pages in valid UTF-8, whatever
-        else they are. max_links: the most links taken of one page; others are counted. Memory:
-        some six times the bytes of all bodies.
+        read_pages: html.read_pages or wat.read_pages. max_links: the most links taken of one page;
+        others are counted. is_text: the bodies are known to be valid UTF-8; in others what is not
+        becomes U+FFFD. Memory: some six times the bytes of all bodies.
         """
-        sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        self._reserve(sizes, max_links)
-        stops = np.cumsum(sizes)
-        starts = stops - sizes
-        view = memoryview(self.data)  # type: ignore[arg-type]
-        for start, stop, body in zip(starts.tolist(), stops.tolist(), bodies, strict=True):
-            view[start:stop] = body
+        starts, stops = self._fill(bodies, max_links)
+        is_bad = np.zeros(len(bodies), np.bool_)
+        if not is_text and find_invalid_rows(self.data, starts, stops, is_bad):
+            mended = [
+                body.decode("utf-8", "replace").encode() if bad else body
+                for body, bad in zip(bodies, is_bad.tolist(), strict=True)
+            ]
+            starts, stops = self._fill(mended, max_links)
         read_pages(
             self.data,
             starts,
@@ -84,13 +91,25 @@ class Found:
             self.state,
         )
 
+    def _fill(self, bodies: Sequence[bytes], max_links: int) -> tuple[Rows, Rows]:
+        """Put bodies into `data`, each from a whole word on: where each starts and stops."""
+        sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        self._reserve(sizes, max_links)
+        ends = np.cumsum(sizes + _WORD_BYTES - 1 & -_WORD_BYTES)
+        starts = np.concatenate(([0], ends[:-1]))
+        stops = starts + sizes
+        view = memoryview(self.data)  # type: ignore[arg-type]
+        for start, stop, body in zip(starts.tolist(), stops.tolist(), bodies, strict=True):
+            view[start:stop] = body
+        return starts, stops
+
     def _reserve(self, sizes: Rows, max_links: int) -> None:
         """Make room for whatever pages of these sizes can give."""
         self.state[:] = 0
         pages, total, largest = len(sizes), int(sizes.sum()), int(sizes.max(initial=0))
         # Text with references resolved takes at most twice its bytes. Attributes take as much, and
         # once more while the best of a `srcset` is chosen; text is copied to the heap at most once.
-        self.data = _room(self.data, total)
+        self.data = _room(self.data, total + _WORD_BYTES * pages)
         scratch = 2 * largest + 64
         if not scratch <= len(self.scratch) <= 4 * scratch + (1 << 18):
             self.scratch = np.empty(scratch, np.uint8)

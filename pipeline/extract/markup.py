@@ -8,12 +8,14 @@ import numpy as np
 
 from pipeline.core.jit import kernel
 from pipeline.core.strings import Bytes
+from pipeline.core.words import find_byte, repeated
 from pipeline.extract.found import Rows
 from pipeline.extract.names import hash_name, number_of
 from pipeline.extract.srcset import is_white
 from pipeline.extract.vocabulary import ATTRIBUTES
 
 _ATTRIBUTE_HASHES, _ATTRIBUTE_NUMBERS = ATTRIBUTES
+_LTS, _GTS, _QUOTES, _APOSTROPHES = map(repeated, b"<>\"'")
 _GT, _SLASH, _EQUALS, _QUOTE, _APOSTROPHE, _LT, _DASH, _BANG = 62, 47, 61, 34, 39, 60, 45, 33
 
 
@@ -25,20 +27,8 @@ def is_letter(byte: int) -> bool:
 
 @kernel
 def find_lt(body: Bytes, at: int, stop: int) -> int:
-    """Where the next "<" at or behind `at` stands; `stop` when there is none.
-
-    Most of a page is passed over by this: 32 bytes at once, which compiles to two compares.
-    """
-    while at + 32 <= stop:
-        hits = np.uint8(0)
-        for i in range(32):
-            hits |= np.uint8(body[np.uint64(at + i)] == _LT)
-        if hits:
-            break
-        at += 32
-    while at < stop and body[np.uint64(at)] != _LT:
-        at += 1
-    return at
+    """Where the next "<" at or behind `at` stands; `stop` when there is none."""
+    return find_byte(body, at, stop, _LTS)
 
 
 @kernel
@@ -94,8 +84,7 @@ def read_attributes(
             if quote == _QUOTE or quote == _APOSTROPHE:
                 at += 1
                 value = at
-                while at < stop and body[at] != quote:
-                    at += 1
+                at = find_byte(body, at, stop, _QUOTES if quote == _QUOTE else _APOSTROPHES)
                 if at >= stop:
                     return -1, False
                 value_stop = at
@@ -124,12 +113,13 @@ def skip_declaration(body: Bytes, at: int, stop: int, is_foreign: bool) -> int:
             return i + 1
         if i + 1 < stop and body[i] == _DASH and body[i + 1] == _GT:
             return i + 2
-        while i + 2 < stop:
-            if body[i] == _DASH and body[i + 1] == _DASH:
-                if body[i + 2] == _GT:
-                    return i + 3
-                if body[i + 2] == _BANG and i + 3 < stop and body[i + 3] == _GT:
-                    return i + 4
+        first = i
+        while i < stop:
+            i = find_byte(body, i, stop, _GTS)
+            end = i - 1 if i > first and body[i - 1] == _BANG else i
+            is_long = i < stop and end >= first + 2
+            if is_long and body[end - 1] == _DASH and body[end - 2] == _DASH:
+                return i + 1
             i += 1
         return -1
     if is_foreign and i < stop and body[i] == 91:  # "<![CDATA["
@@ -144,11 +134,8 @@ def skip_declaration(body: Bytes, at: int, stop: int, is_foreign: bool) -> int:
 @kernel
 def skip_bogus(body: Bytes, at: int, stop: int) -> int:
     """Pass over a bogus comment: to the next ">"."""
-    while at < stop:
-        if body[at] == _GT:
-            return at + 1
-        at += 1
-    return -1
+    at = find_byte(body, at, stop, _GTS)
+    return at + 1 if at < stop else -1
 
 
 @kernel

@@ -195,21 +195,21 @@ def inflate_member(data: bytes, at: int) -> tuple[bytes, int]:
     inflater = isal_zlib.decompressobj(31)
     start, parts, left = at, [], _MAX_WHOLE_BYTES
     try:
-        while not inflater.eof:
+        while True:
             # What is left of the input is copied each time: little is given at once.
             piece = data[at : at + _PIECE_BYTES]
-            if not piece or left <= 0:
+            if not piece or left < 0:
                 return b"", 0
+            plain: bytes = inflater.decompress(piece)
             at += len(piece)
-            plain: bytes = inflater.decompress(piece, left)
+            if inflater.eof:
+                break
             parts.append(plain)
             left -= len(plain)
-            if inflater.unconsumed_tail:
-                return b"", 0
     except _INFLATE_ERROR:
         return b"", 0
     size = at - len(inflater.unused_data) - start
-    return parts[0] if len(parts) == 1 else b"".join(parts), size
+    return b"".join((*parts, plain)) if parts else plain, size
 
 
 def _magics(window: bytes, end: int) -> Iterator[int]:

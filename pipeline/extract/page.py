@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from pipeline.core.reasons import RecordReason
-from pipeline.core.utf8 import is_valid
 from pipeline.extract import charset, urls
 from pipeline.extract.http import parse_response
 from pipeline.extract.records import Record
@@ -16,8 +15,9 @@ _STATED = frozenset(("x-robots-tag", "tdm-reservation", "tdm-policy"))
 class Page(NamedTuple):
     """One page, not yet read.
 
-    url: its address in WHATWG form. offset: of its record in the archive, in bytes. is_wat: the
-    body is WAT metadata, else HTML in UTF-8. stated: the headers about use, names in lower case.
+    url: its address; of HTML, in WHATWG form. offset: of its record in the archive, in bytes.
+    is_wat: the body is WAT metadata as it is stored, else HTML in UTF-8. stated: the headers about
+    use, names in lower case.
     """
 
     url: str
@@ -37,7 +37,7 @@ def open_page(record: Record, max_body_bytes: int) -> Page | RecordReason:
             return RecordReason.NOT_A_PAGE
         if b'"HTTP-Response-Metadata"' not in record.block:
             return RecordReason.NOT_A_PAGE  # of a request or of the archive itself: most records
-        return Page(record.url or "", record.offset, True, _utf8(record.block))
+        return Page(record.url or "", record.offset, True, record.block)
     if record.kind == "resource":
         if not record.content_type.startswith(_HTML_TYPES):
             return RecordReason.NOT_A_PAGE
@@ -63,10 +63,6 @@ def _html(
     if url is None:
         return RecordReason.NOT_A_PAGE
     return Page(url, record.offset, False, charset.to_utf8(body, content_type), stated)
-
-
-def _utf8(block: bytes) -> bytes:
-    return block if is_valid(block) else block.decode("utf-8", "replace").encode()
 
 
 def _is_html(content_type: str | None, body: bytes) -> bool:

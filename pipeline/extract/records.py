@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Generator, Iterator
 from typing import IO, NamedTuple
 
 from pipeline.core.reasons import RecordReason
+from pipeline.extract.heads import CONTENT_TYPES, KINDS, read_heads
 from pipeline.extract.members import (
     RECORD_START,
     Damaged,
@@ -27,6 +28,8 @@ _MAX_HEADER_BYTES = 1 << 20
 # Read at once, and how much of it at least is there for a member to be looked at.
 _BLOCK_BYTES = 1 << 20
 _AHEAD_BYTES = 1 << 18
+# Of members that are inflated before the first of their records is given.
+_STRETCH, _STRETCH_BYTES = 64, 1 << 18
 _WANTED = frozenset({"response", "metadata", "resource"})
 _START = Place(0, 0)
 
@@ -112,31 +115,44 @@ def _read_plainly(
     """The records of members that hold just one each, as nearly all do, from the member at `offset`
     on; where the first member begins that is another one, damaged, or the end of the file.
 
-    What this yields `_read` would yield too, in twice the time.
+    What this yields `_read` would yield too, in twice the time. Headers are looked at many at once.
     """
     file.seek(offset)
-    data, at = b"", 0
-    while True:
-        if len(data) - at < _AHEAD_BYTES:
-            data, at = data[at:] + file.read(_BLOCK_BYTES), 0
-        if skip and offset in skip:
-            return offset
-        if watch is not None:
-            watch(offset)
-        plain, size = inflate_member(data, at)
-        end = plain.find(_EMPTY_LINE, 0, _MAX_HEADER_BYTES)
-        if end < 0 or not plain.startswith(b"WARC/"):
-            return offset
-        head = _fields(plain[:end], end + 4)
-        length = head.length
-        if length is None or length > max_record_bytes:
-            return offset
-        if head.size + length + 4 != len(plain) or not plain.endswith(_EMPTY_LINE):
-            return offset
-        block = plain[end + 4 : -4] if head.kind in _WANTED else b""
-        yield Record(head.kind, offset, head.url, head.content_type, block, None)
-        at += size
-        offset += size
+    data, at, is_plain = b"", 0, True
+    while is_plain:
+        members: list[tuple[int, bytes, int]] = []  # offset, content, where its header ends
+        left = _STRETCH_BYTES
+        while left > 0 and len(members) < _STRETCH:
+            if len(data) - at < _AHEAD_BYTES:
+                data, at = data[at:] + file.read(_BLOCK_BYTES), 0
+            if skip and offset in skip:
+                is_plain = False
+                break
+            if watch is not None:
+                watch(offset)
+            plain, size = inflate_member(data, at)
+            end = plain.find(_EMPTY_LINE, 0, _MAX_HEADER_BYTES)
+            if end < 0 or not (plain.startswith(b"WARC/") and plain.endswith(_EMPTY_LINE)):
+                is_plain = False
+                break
+            members.append((offset, plain, end))
+            left -= len(plain)
+            at += size
+            offset += size
+        joined, heads = read_heads([plain[:end] for _, plain, end in members])
+        for head, (place, plain, end) in zip(heads, members, strict=True):
+            length, kind_at, type_at, start, stop = head
+            if length >= 0:
+                kind, content_type = KINDS[kind_at], CONTENT_TYPES[type_at]
+                url: str | None = _url(joined[start:stop])
+            else:
+                _, kind, told, url, content_type = _fields(plain[:end], end + 4)
+                length = -1 if told is None else told
+            if length + end + 8 != len(plain) or not 0 <= length <= max_record_bytes:
+                return place
+            block = plain[end + 4 : -4] if kind in _WANTED else b""
+            yield Record(kind, place, url, content_type, block, None)
+    return offset
 
 
 def _read(window: Window, max_record_bytes: int) -> Record:
@@ -234,10 +250,14 @@ def _fields(head: bytes, size: int) -> _Head:
         size,
         kind.decode("latin-1").lower() or "unknown",
         int(length) if length and length.isdigit() and len(length) < 16 else None,
-        # Source: WARC 1.1, section 5.10: earlier writers put the URI in angle brackets.
-        None if url is None else url.strip(b"<>").decode("utf-8", "replace"),
+        None if url is None else _url(url),
         content_type.decode("latin-1").lower(),
     )
+
+
+def _url(field: bytes) -> str:
+    # Source: WARC 1.1, section 5.10: earlier writers put the URI in angle brackets.
+    return field.strip(b"<>").decode("utf-8", "replace")
 
 
 def _value(head: bytes, name: bytes) -> bytes | None:

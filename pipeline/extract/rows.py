@@ -25,8 +25,8 @@ _LINK_REASONS = list(LinkReason)
 _KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
 _MAX_LANG_CHARS = 35  # Source: RFC 5646, section 4.4.1, the length to allow for a language tag
 # Pages read together: enough that the work on columns outweighs its fixed cost.
-_BATCH_BYTES = 4 << 20
-_BATCH_PAGES = 1024
+_BATCH_BYTES = 16 << 20
+_BATCH_PAGES = 4096
 
 
 class PairRows:
@@ -58,7 +58,8 @@ class PairRows:
     def add(self, page: Page) -> list[pa.RecordBatch]:
         """Take a page; the rows of those that waited, when it is time to read them."""
         rows = []
-        if self._pages and page.is_wat != self._pages[0].is_wat:
+        size = self._bytes + len(page.body)
+        if self._pages and (page.is_wat != self._pages[0].is_wat or size > _BATCH_BYTES):
             rows += self.flush()
         self._pages.append(page)
         self._bytes += len(page.body)
@@ -203,16 +204,18 @@ class _Captions:
     ) -> tuple[pa.Array, npt.NDArray[np.float32]]:
         """The languages again, where what a page declares decides between Han and Han."""
         is_ja = np.fromiter(
-            ((lang or "").strip()[:2].lower() == "ja" for lang in found.langs), np.bool_
+            (lang is not None and lang.strip()[:2].lower() == "ja" for lang in found.langs),
+            np.bool_,
+            len(found.langs),
         )
         rows = np.flatnonzero(is_ja[found.link_pages[self.links]])
         if not len(rows):
             return langs, shares
         texts = self.texts.take(pa.array(self.codes[rows]))
         of_rows, shares[rows] = language.identify(texts, pa.repeat("ja", len(rows)))
-        names = np.array(langs.to_pylist(), dtype=object)
-        names[rows] = of_rows.to_pylist()
-        return pa.array(names, pa.string()), shares
+        order = np.arange(len(shares))
+        order[rows] = len(shares) + np.arange(len(rows))
+        return pa.concat_arrays([langs, of_rows]).take(pa.array(order)), shares
 
 
 @kernel

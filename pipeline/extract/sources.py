@@ -7,12 +7,12 @@ pixels per CSS pixel, and 1 for a `data:` URL; start is below 0 for none.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import kernel
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
 from pipeline.extract.entities import resolve
 from pipeline.extract.found import Rows
-from pipeline.extract.names import HASH_MASK
+from pipeline.extract.names import hash_exact
 from pipeline.extract.srcset import candidate, is_white
 
 # A `data:` URL is told by its start; the rest can be megabytes.
@@ -86,10 +86,7 @@ def _consider(
 @kernel
 def _note(heap: Bytes, start: int, stop: int, seen: Rows, count: int) -> int:
     if count < len(seen):
-        value = 7
-        for i in range(start, stop):
-            value = (value * 1_000_003 + signed(heap[i])) & HASH_MASK
-        seen[count] = value
+        seen[count] = hash_exact(heap, start, stop)
         return count + 1
     return count
 

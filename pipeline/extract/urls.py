@@ -30,6 +30,7 @@ MAX_URL_CHARS = 8_000
 
 _DATA_URL = re.compile(r"[\x00-\x20]*data:", re.IGNORECASE | re.ASCII)
 _REASONS = list(LinkReason)
+_HTTP = ("http://", "https://")
 
 
 def reason_code(reason: LinkReason | None) -> int:
@@ -140,7 +141,7 @@ def resolve_one(raw: str, base: str) -> ImageUrl | LinkReason:
         url = ada_url.join_url(base, raw)
     except (ValueError, UnicodeError):
         return LinkReason.BAD_URL
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(_HTTP):
         return LinkReason.DATA_URL if url.startswith("data:") else LinkReason.NOT_HTTP
     if len(url) > MAX_URL_CHARS:
         return LinkReason.BAD_URL
@@ -173,7 +174,7 @@ def base_url(page_url: str, base_href: str | None) -> str:
             base = ada_url.join_url(page_url, base_href)
         except (ValueError, UnicodeError):
             return page_url
-        if base.startswith(("http://", "https://")):
+        if base.startswith(_HTTP):
             return str(base)
     return page_url
 
@@ -192,7 +193,19 @@ def page_url(raw: str | None) -> str | None:
         url = ada_url.normalize_url(raw)
     except (ValueError, UnicodeError):
         return None
-    return str(url) if url.startswith(("http://", "https://")) else None
+    return str(url) if url.startswith(_HTTP) else None
+
+
+def page_urls(raws: Sequence[str]) -> list[str | None]:
+    """`page_url` of each, whole columns at once."""
+    bases, pages = ["http://none.invalid/"], np.zeros(len(raws), np.int32)
+    out, _, spans, states = _join(pa.array(raws, pa.string()), pages, bases)
+    found = strings.from_spans(out, spans[0], spans[1]).to_pylist()
+    return [
+        # The kernel takes a relative URL as well, and has a bound on what the standard makes of it.
+        url if state == url_kernel.GOOD and raw.startswith(_HTTP) else page_url(raw)
+        for raw, url, state in zip(raws, found, states.tolist(), strict=True)
+    ]
 
 
 def host_of(url: str) -> str:
