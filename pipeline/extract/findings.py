@@ -210,12 +210,12 @@ def _state(found: Found, page: Page, metas: list[tuple[int, int, int]]) -> State
         return _SILENT
     return statements(
         Named(
-            robots,
-            texts[v.HEADER_ROBOTS_TAG],
-            texts[v.TDM_RESERVATION],
-            texts[v.HEADER_TDM_RESERVATION],
-            texts[v.TDM_POLICY],
-            texts[v.HEADER_TDM_POLICY],
+            tuple(robots),
+            tuple(texts[v.HEADER_ROBOTS_TAG]),
+            tuple(texts[v.TDM_RESERVATION]),
+            tuple(texts[v.HEADER_TDM_RESERVATION]),
+            tuple(texts[v.TDM_POLICY]),
+            tuple(texts[v.HEADER_TDM_POLICY]),
         )
     )
 

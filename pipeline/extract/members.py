@@ -15,7 +15,7 @@ RECORD_START = re.compile(rb"WARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
 _WINDOW_BYTES = 32 << 10
 _PLAIN_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 20
-_PIECE_BYTES = 8 << 10
+_PIECE_BYTES = 32 << 10
 _MAX_WHOLE_BYTES = 4 << 20
 _PROBE_BYTES = 4096
 _PROBE_PLAIN_BYTES = 64 << 10
@@ -196,8 +196,10 @@ def inflate_member(data: bytes, at: int) -> tuple[bytes, int]:
     start, parts, left = at, [], _MAX_WHOLE_BYTES
     try:
         while True:
-            # What is left of the input is copied each time: little is given at once.
-            piece = data[at : at + _PIECE_BYTES]
+            # What is given beyond the member's end is copied back: a piece ends where another
+            # member seems to begin.
+            end = data.find(GZIP_MAGIC, at + len(GZIP_MAGIC), at + _PIECE_BYTES)
+            piece = data[at : end if end > 0 else at + _PIECE_BYTES]
             if not piece or left < 0:
                 return b"", 0
             plain: bytes = inflater.decompress(piece)

@@ -1,7 +1,8 @@
 """What a page says about the use of its images: robots directives and TDM reservation."""
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from pipeline.core.optout import (
@@ -35,19 +36,29 @@ class Named(NamedTuple):
     """Values by where they stood. metas: (agent, content) of robots metas. tags: X-Robots-Tag
     headers. meta_tdm, header_tdm: tdm-reservation; meta_policy, header_policy: tdm-policy."""
 
-    metas: Sequence[tuple[str, str]] = ()
-    tags: Sequence[str] = ()
-    meta_tdm: Sequence[str] = ()
-    header_tdm: Sequence[str] = ()
-    meta_policy: Sequence[str] = ()
-    header_policy: Sequence[str] = ()
+    metas: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    meta_tdm: tuple[str, ...] = ()
+    header_tdm: tuple[str, ...] = ()
+    meta_policy: tuple[str, ...] = ()
+    header_policy: tuple[str, ...] = ()
 
 
 def statements(named: Named) -> Statements:
     """What a page states. Agents in `named` are in lower case."""
+    contents = [content for _, content in named.metas]
+    # Most pages state what many others do; long statements are not worth the memory.
+    is_short = sum(map(len, chain(contents, *named[1:]))) <= _MAX_CHARS
+    return _remembered(named) if is_short else _statements(named)
+
+
+def _statements(named: Named) -> Statements:
     metas = "; ".join(f"{agent}: {_clean(content)}" for agent, content in named.metas)
     tags = "; ".join(map(_clean, named.tags))
     return Statements(_optout(named), _cut(metas), _cut(tags), _cut(_tdm(named)))
+
+
+_remembered = lru_cache(maxsize=4096)(_statements)
 
 
 def _optout(named: Named) -> str | None:

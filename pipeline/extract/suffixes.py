@@ -1,6 +1,7 @@
 """Registrable domains by the public suffix list."""
 
 from functools import lru_cache
+from typing import Any
 
 import ada_url
 import tldextract
@@ -24,26 +25,38 @@ def registrable_domain(host: str) -> str:
 
 
 def _suffix_labels(labels: list[str]) -> int:
-    """How many labels at the end are a public suffix. At the longest match: an exception takes a
-    label off, a wildcard adds one. Source: https://publicsuffix.org/list/, algorithm."""
-    rules = _rules()
-    for start in range(len(labels)):
-        name = ".".join(labels[start:])
-        if "!" + name in rules:
-            return len(labels) - start - 1
-        if name in rules or (
-            start + 1 < len(labels) and "*." + ".".join(labels[start + 1 :]) in rules
-        ):
-            return len(labels) - start
-    return 1
+    """How many labels at the end are a public suffix: of all rules that match, the longest.
+    Source: https://publicsuffix.org/list/, algorithm."""
+    node, found = _rules(), 1
+    for count, label in enumerate(reversed(labels), 1):
+        below = node.get(label)
+        if below is not None and _EXCEPTION in below:
+            return count - 1
+        if _WILDCARD in node or (below is not None and _END in below):
+            found = count
+        if below is None:
+            break
+        node = below
+    return found
+
+
+# Keys beside labels: a rule ends here, any label may follow, the rule is an exception to that.
+_END, _WILDCARD, _EXCEPTION = "", "*", "!"
 
 
 @lru_cache(maxsize=1)
-def _rules() -> frozenset[str]:
-    """The rules as the list has them, and in the ASCII form of hosts."""
+def _rules() -> dict[str, Any]:
+    """The rules, label by label from the last one on, as the list has them and in the ASCII form of
+    hosts."""
     # The list inside the package: no network, no cache on disk.
-    rules = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None).tlds
-    return frozenset([*rules, *(_ascii(rule) for rule in rules if not rule.isascii())])
+    listed = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None).tlds
+    tree: dict[str, Any] = {}
+    for rule in [*listed, *(_ascii(rule) for rule in listed if not rule.isascii())]:
+        node = tree
+        for label in reversed(rule.removeprefix("!").split(".")):
+            node = node.setdefault(label, {})
+        node[_EXCEPTION if rule.startswith("!") else _END] = {}
+    return tree
 
 
 def _ascii(rule: str) -> str:

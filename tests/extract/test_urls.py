@@ -465,6 +465,12 @@ def test_every_tracking_parameter_is_dropped(name: str) -> None:
 )
 def test_page_url(raw: str | None, url: str | None) -> None:
     assert urls.page_url(raw) == url
+    assert urls.page_urls([raw or "", "http://x/#f"]) == [url, "http://x/#f"]
+
+
+@given(st.lists(st.text(max_size=20) | st.from_regex(r"https?:/?/?[ -~\u00e0]{0,30}"), max_size=9))
+def test_page_urls_are_those_of_one_at_a_time(raws: list[str]) -> None:
+    assert urls.page_urls(raws) == [urls.page_url(raw) for raw in raws]
 
 
 @pytest.mark.parametrize(
