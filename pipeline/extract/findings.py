@@ -82,7 +82,7 @@ def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
     """
     is_wat = pages[0].is_wat
     read = wat.read_pages if is_wat else html.read_pages
-    found.read(read, [page.body for page in pages], max_links, is_text=not is_wat)
+    found.read(read, [page.body for page in pages], max_links, is_wat)
     facts = found.pages[: len(pages)]
     reasons: list[RecordReason | None] = [None] * len(pages)
     page_urls = [page.url for page in pages]

@@ -34,6 +34,9 @@ IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
 SAMPLE_BYTES = 512
 MAX_METAS = 256
 _WORD_BYTES = 8
+# What a link and a caption take at least: `<img>` and ` alt=x`; `{"path":"IMG@/src"}` and
+# `"alt":"x"`.
+_LEAST_HTML_BYTES, _LEAST_WAT_BYTES = (5, 5), (19, 9)
 
 
 @dataclass
@@ -61,22 +64,25 @@ class Found:
         read_pages: Callable[..., None],
         bodies: Sequence[bytes],
         max_links: int,
-        is_text: bool,
+        is_wat: bool,
     ) -> None:
         """Read pages anew; what was found before is forgotten, the buffers stay.
 
         read_pages: html.read_pages or wat.read_pages. max_links: the most links taken of one page;
-        others are counted. is_text: the bodies are known to be valid UTF-8; in others what is not
-        becomes U+FFFD. Memory: some six times the bytes of all bodies.
+        others are counted. is_wat: the bodies are WAT records as they are stored, in which what is
+        not UTF-8 becomes U+FFFD, else HTML in valid UTF-8. Memory: some six times the bytes of all
+        bodies is used; rows for as many links and captions as they could hold are reserved.
         """
-        starts, stops = self._fill(bodies, max_links)
+        link_bytes, caption_bytes = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
+        room = max_links, link_bytes, caption_bytes
+        starts, stops = self._fill(bodies, room)
         is_bad = np.zeros(len(bodies), np.bool_)
-        if not is_text and find_invalid_rows(self.data, starts, stops, is_bad):
+        if is_wat and find_invalid_rows(self.data, starts, stops, is_bad):
             mended = [
                 body.decode("utf-8", "replace").encode() if bad else body
                 for body, bad in zip(bodies, is_bad.tolist(), strict=True)
             ]
-            starts, stops = self._fill(mended, max_links)
+            starts, stops = self._fill(mended, room)
         read_pages(
             self.data,
             starts,
@@ -91,10 +97,10 @@ class Found:
             self.state,
         )
 
-    def _fill(self, bodies: Sequence[bytes], max_links: int) -> tuple[Rows, Rows]:
+    def _fill(self, bodies: Sequence[bytes], room: tuple[int, int, int]) -> tuple[Rows, Rows]:
         """Put bodies into `data`, each from a whole word on: where each starts and stops."""
         sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        self._reserve(sizes, max_links)
+        self._reserve(sizes, *room)
         ends = np.cumsum(sizes + _WORD_BYTES - 1 & -_WORD_BYTES)
         starts = np.concatenate(([0], ends[:-1]))
         stops = starts + sizes
@@ -103,7 +109,7 @@ class Found:
             view[start:stop] = body
         return starts, stops
 
-    def _reserve(self, sizes: Rows, max_links: int) -> None:
+    def _reserve(self, sizes: Rows, max_links: int, link_bytes: int, caption_bytes: int) -> None:
         """Make room for whatever pages of these sizes can give."""
         self.state[:] = 0
         pages, total, largest = len(sizes), int(sizes.sum()), int(sizes.max(initial=0))
@@ -116,11 +122,10 @@ class Found:
         text = np.minimum(2 * sizes + 64, len(self.scratch)).sum()
         room = 3 * total + int(text) + pages * (SAMPLE_BYTES + 128)
         self.heap = _room(self.heap, room)
-        # The shortest link, "<img>", takes 5 bytes, and so does the shortest attribute with a
-        # caption; figures and links around it give a link two more.
-        links = int((np.minimum(max_links, sizes // 5 + 1) + 2).sum())
+        # Figures and links around it give a link two captions more.
+        links = int((np.minimum(max_links, sizes // link_bytes + 1) + 2).sum())
         self.links = _room(self.links, links)
-        self.captions = _room(self.captions, 2 * links + total // 5)
+        self.captions = _room(self.captions, 2 * links + total // caption_bytes)
         self.metas = _room(self.metas, pages * MAX_METAS)
         self.pages = _room(self.pages, pages)
 

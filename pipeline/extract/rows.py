@@ -24,8 +24,9 @@ from pipeline.extract.records import Record, read_records
 _LINK_REASONS = list(LinkReason)
 _KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
 _MAX_LANG_CHARS = 35  # Source: RFC 5646, section 4.4.1, the length to allow for a language tag
-# Pages read together: enough that the work on columns outweighs its fixed cost.
-_BATCH_BYTES = 16 << 20
+# Pages read together: enough that the work on columns outweighs its fixed cost. In HTML they are
+# larger, and give more links for their bytes at worst, for which there must be room.
+_BATCH_WAT_BYTES, _BATCH_HTML_BYTES = 16 << 20, 4 << 20
 _BATCH_PAGES = 4096
 
 
@@ -58,12 +59,13 @@ class PairRows:
     def add(self, page: Page) -> list[pa.RecordBatch]:
         """Take a page; the rows of those that waited, when it is time to read them."""
         rows = []
-        size = self._bytes + len(page.body)
-        if self._pages and (page.is_wat != self._pages[0].is_wat or size > _BATCH_BYTES):
+        most = _BATCH_WAT_BYTES if page.is_wat else _BATCH_HTML_BYTES
+        is_too_much = self._bytes + len(page.body) > most
+        if self._pages and (is_too_much or page.is_wat != self._pages[0].is_wat):
             rows += self.flush()
         self._pages.append(page)
         self._bytes += len(page.body)
-        is_full = self._bytes >= _BATCH_BYTES or len(self._pages) >= _BATCH_PAGES
+        is_full = self._bytes >= most or len(self._pages) >= _BATCH_PAGES
         if is_full or self.is_one_by_one:
             rows += self.flush()
         return rows
