@@ -203,12 +203,13 @@ def _skewed(count: int) -> list[dict]:
 def test_no_task_gets_all_of_a_key_that_holds_30_percent(spark, tmp_path: Path) -> None:
     rows = _skewed(8_000)
     first = spark.sparkContext._jsc.sc().dagScheduler().nextStageId()
-    settings = {"bucket_rows": 1000, "max_captions_per_image": 20, "giant_domain_images": 300}
+    # Into 32 buckets: a key that went to one of them would be ten times its share.
+    settings = {"bucket_rows": 250, "max_captions_per_image": 20, "giant_domain_images": 300}
     found, accounts, _ = dedupe(spark, tmp_path, rows, parts=8, **settings)
     compare(found, accounts, rows, cap=20)
     stages = list(_task_reads(spark, first))
-    assert max(len(reads) for reads in stages) >= 8
-    # Small steps may well be uneven: they are held against what a task gets when keys are counted.
-    usual = max(sum(reads) / len(reads) for reads in stages if len(reads) >= 8)
-    for reads in stages:
-        assert max(reads) <= 4 * max(sum(reads) / len(reads), usual)
+    # Small steps may well be uneven, or be put together by Spark: they do not grow with the rows.
+    large = [reads for reads in stages if sum(reads) >= max(map(sum, stages)) / 4]
+    assert max(map(len, large)) >= 32
+    for reads in large:
+        assert max(reads) <= 4 * sum(reads) / len(reads)
