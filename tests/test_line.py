@@ -1,7 +1,7 @@
 """The whole line on a small embedded web, as a user runs it: spark-submit in a process of its own.
 
-One run on two cores is held against the ground truth; a run on one core and a run that is killed
-in the middle of three stages must give the same bytes.
+One run on two cores is held against the ground truth; a run on one core that is killed in the middle
+of three stages must give the same bytes.
 """
 
 import hashlib
@@ -112,13 +112,6 @@ def test_similarity_separates_right_from_wrong_captions(truth: dict[str, float])
     assert truth["decide.right_captions_passed"] >= 0.9
 
 
-def test_two_runs_with_other_core_counts_give_the_same_bytes(
-    milled: tuple[Path, str], tmp_path: Path
-) -> None:
-    finish(start(tmp_path / "one-core", 1))
-    assert tar_hashes(tmp_path / "one-core") == tar_hashes(milled[0])
-
-
 def wait_for(condition: "list[str]", root: Path, process: "subprocess.Popen[str]") -> None:
     """Wait until a file matching one of the patterns is in the run folder."""
     deadline = time.monotonic() + 300
@@ -130,7 +123,7 @@ def wait_for(condition: "list[str]", root: Path, process: "subprocess.Popen[str]
     raise AssertionError(f"nothing like {condition} appeared in {root}")
 
 
-def test_killed_in_download_score_and_shard_gives_the_same_bytes(
+def test_killed_in_download_score_and_shard_on_one_core_gives_the_same_bytes(
     milled: tuple[Path, str], tmp_path: Path
 ) -> None:
     root = tmp_path / "killed"
@@ -139,13 +132,13 @@ def test_killed_in_download_score_and_shard_gives_the_same_bytes(
         ("score", ["embeddings/.writing-*", "embeddings/part-*.parquet"]),
         ("shard", ["release.building/*.tar", "release.building/.writing-*"]),
     ):
-        process = start(root, 2)
+        process = start(root, 1)
         wait_for(sign, root, process)
         kill(process)
         record = json.loads((root / "_stages" / f"{stage}.json").read_text())
         assert record["state"] == "started", f"{stage} was not cut"
         assert not (root / "release").exists()
-    finish(start(root, 2))
+    finish(start(root, 1))
     assert tar_hashes(root) == tar_hashes(milled[0])
     assert not list(root.rglob(".writing-*"))
 
