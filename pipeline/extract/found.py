@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,17 @@ IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
 SAMPLE_BYTES = 512
 MAX_METAS = 256
 _WORD_BYTES = 8
-# What a link and a caption take at least: `<img>` and ` alt=x`; `{"path":"IMG@/src"}` and
-# `"alt":"x"`.
-_LEAST_HTML_BYTES, _LEAST_WAT_BYTES = (5, 5), (19, 9)
+
+
+class _Least(NamedTuple):
+    """Bytes that a link and a caption take at least."""
+
+    link: int
+    caption: int
+
+
+# `<img>` and ` alt=x`; `{"path""IMG@/src"}` and `"alt""x"`, as nothing insists on the colon.
+_LEAST_HTML_BYTES, _LEAST_WAT_BYTES = _Least(5, 5), _Least(18, 8)
 
 
 @dataclass
@@ -73,16 +81,15 @@ class Found:
         not UTF-8 becomes U+FFFD, else HTML in valid UTF-8. Memory: some six times the bytes of all
         bodies is used; rows for as many links and captions as they could hold are reserved.
         """
-        link_bytes, caption_bytes = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
-        room = max_links, link_bytes, caption_bytes
-        starts, stops = self._fill(bodies, room)
+        least = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
+        starts, stops = self._fill(bodies, max_links, least)
         is_bad = np.zeros(len(bodies), np.bool_)
         if is_wat and find_invalid_rows(self.data, starts, stops, is_bad):
             mended = [
                 body.decode("utf-8", "replace").encode() if bad else body
                 for body, bad in zip(bodies, is_bad.tolist(), strict=True)
             ]
-            starts, stops = self._fill(mended, room)
+            starts, stops = self._fill(mended, max_links, least)
         read_pages(
             self.data,
             starts,
@@ -97,10 +104,10 @@ class Found:
             self.state,
         )
 
-    def _fill(self, bodies: Sequence[bytes], room: tuple[int, int, int]) -> tuple[Rows, Rows]:
+    def _fill(self, bodies: Sequence[bytes], max_links: int, least: _Least) -> tuple[Rows, Rows]:
         """Put bodies into `data`, each from a whole word on: where each starts and stops."""
         sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        self._reserve(sizes, *room)
+        self._reserve(sizes, max_links, least)
         ends = np.cumsum(sizes + _WORD_BYTES - 1 & -_WORD_BYTES)
         starts = np.concatenate(([0], ends[:-1]))
         stops = starts + sizes
@@ -109,7 +116,7 @@ class Found:
             view[start:stop] = body
         return starts, stops
 
-    def _reserve(self, sizes: Rows, max_links: int, link_bytes: int, caption_bytes: int) -> None:
+    def _reserve(self, sizes: Rows, max_links: int, least: _Least) -> None:
         """Make room for whatever pages of these sizes can give."""
         self.state[:] = 0
         pages, total, largest = len(sizes), int(sizes.sum()), int(sizes.max(initial=0))
@@ -123,9 +130,9 @@ class Found:
         room = 3 * total + int(text) + pages * (SAMPLE_BYTES + 128)
         self.heap = _room(self.heap, room)
         # Figures and links around it give a link two captions more.
-        links = int((np.minimum(max_links, sizes // link_bytes + 1) + 2).sum())
+        links = int((np.minimum(max_links, sizes // least.link + 1) + 2).sum())
         self.links = _room(self.links, links)
-        self.captions = _room(self.captions, 2 * links + total // caption_bytes)
+        self.captions = _room(self.captions, 2 * links + total // least.caption)
         self.metas = _room(self.metas, pages * MAX_METAS)
         self.pages = _room(self.pages, pages)
 

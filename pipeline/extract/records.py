@@ -118,11 +118,11 @@ def _read_plainly(
     What this yields `_read` would yield too, in twice the time. Headers are looked at many at once.
     """
     file.seek(offset)
-    data, at, is_plain = b"", 0, True
+    data, at, is_plain, most = b"", 0, True, 1
     while is_plain:
         members: list[tuple[int, bytes, int]] = []  # offset, content, where its header ends
         left = _STRETCH_BYTES
-        while left > 0 and len(members) < _STRETCH:
+        while left > 0 and len(members) < most:
             if len(data) - at < _AHEAD_BYTES:
                 data, at = data[at:] + file.read(_BLOCK_BYTES), 0
             if skip and offset in skip:
@@ -139,6 +139,8 @@ def _read_plainly(
             left -= len(plain)
             at += size
             offset += size
+        # Few at first: what is behind a record that goes the other way is inflated again.
+        most = min(2 * most, _STRETCH)
         joined, heads = read_heads([plain[:end] for _, plain, end in members])
         for head, (place, plain, end) in zip(heads, members, strict=True):
             length, kind_at, type_at, start, stop = head

@@ -124,6 +124,14 @@ def test_members_to_skip_are_told() -> None:
     assert set(offsets) <= set(seen)
 
 
+def test_an_archive_of_odd_members_is_not_inflated_over_and_over() -> None:
+    odd = [GOOD + GOOD, with_length(b"Content-Length: 1")]
+    for member in odd:
+        seen: list[int] = []
+        list(read_records(io.BytesIO(gz(member) * 500), 1 << 20, watch=seen.append))
+        assert len(seen) <= 4 * 500
+
+
 _LIMIT = r"""
 import re, sys
 from pipeline.extract.records import read_records

@@ -56,6 +56,21 @@ def by_json(body: bytes) -> list[tuple[str, dict[K, str]]] | None:
     return found
 
 
+@pytest.mark.parametrize(
+    ("link", "captions"),
+    [
+        ('{"path":"IMG@/src"}', 0),
+        ('{"path""IMG@/src"}', 0),  # no JSON, but read leniently: the least that an image takes
+        ('{"path""IMG@/src""alt""x""title""x"}', 2),
+    ],
+)
+def test_there_is_room_for_as_many_images_as_a_record_can_hold(link: str, captions: int) -> None:
+    body = json.dumps(envelope([])).replace('"Links": []', '"Links": [' + link * 9000 + "]")
+    found = read_wat(body.encode(), body.encode())
+    assert found.reasons == [None, None] and not found.over_cap.any()
+    assert len(found.sources) == 18_000 and len(found.captions) == 18_000 * captions
+
+
 def test_real_records(real_data: Path) -> None:
     pages = images = 0
     for path in sorted((real_data / "wat").glob("*.wat.gz")):
