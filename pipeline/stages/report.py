@@ -84,8 +84,12 @@ def _measures_of(filters: Mapping[str, Filter]) -> list[pa.Field]:
 
 
 def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
-    """Every table by name, and `judged`: measures with what was decided."""
+    """Every table by name, and `judged`: measures with what was decided.
+
+    Rows of PAIRS without a caption only withhold their image: they are no pairs, and left out.
+    """
     tables = {table.name: ctx.read(table) for table in _TABLES}
+    tables["pairs"] = tables["pairs"].where("caption IS NOT NULL")
     measures = ctx.read(measures_table(_measures_of(ctx.filters)))
     verdicts = tables["decisions"].drop("image_id")
     return tables | {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
