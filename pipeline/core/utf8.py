@@ -60,6 +60,11 @@ def _find_invalid(data: npt.NDArray[np.uint8]) -> int:
     while at < stop:
         if at % 8 == 0:
             word = at // 8
+            while word + 4 <= len(words):
+                four = words[word] | words[word + 1] | words[word + 2] | words[word + 3]
+                if four & _HIGH_BITS != 0:
+                    break
+                word += 4
             while word < len(words) and words[word] & _HIGH_BITS == 0:
                 word += 1
             at = word * 8

@@ -31,6 +31,7 @@ from pipeline.extract.found import (
     LINKS,
     METAS,
     OVER_CAP,
+    PAGES,
     POSITIONS,
     SAMPLE_START,
     SAMPLE_STOP,
@@ -75,14 +76,23 @@ class Findings:
     captions: pa.Array
 
 
-def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
-    """Read pages of one format. found: buffers, used again and again.
+def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> None:
+    """Read some pages more, of one format. max_links: the most image links taken of one page."""
+    if pages:
+        is_wat = pages[0].is_wat
+        captions = int(found.state[CAPTIONS])
+        read = wat.read_pages if is_wat else html.read_pages
+        found.read(read, [page.body for page in pages], max_links, is_wat)
+        if not is_wat:
+            _read_labels(found, pages, captions)
 
-    max_links: the most image links taken of one page.
+
+def collect(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
+    """What was found on pages that were read, all of one format, of which `found` is then empty.
+
+    pages: at least one. max_links: as they were read with.
     """
     is_wat = pages[0].is_wat
-    read = wat.read_pages if is_wat else html.read_pages
-    found.read(read, [page.body for page in pages], max_links, is_wat)
     facts = found.pages[: len(pages)]
     reasons: list[RecordReason | None] = [None] * len(pages)
     page_urls = [page.url for page in pages]
@@ -99,14 +109,12 @@ def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
     links, captions = found.links[: found.state[LINKS]], found.captions[: found.state[CAPTIONS]]
     stated = [_SILENT] * len(pages)
     more_links, more_captions = _read_metas(found, pages, facts, max_links, stated)
-    if not is_wat:
-        _read_labels(found, pages, links, captions)
     if more_links:
         links = np.concatenate([links, np.array(more_links, np.int64)])
         captions = np.concatenate([captions, np.array(more_captions, np.int64).reshape(-1, 4)])
     links, captions = _without_copies(links, captions, reasons)
     bases, langs = _bases_and_langs(found, page_urls, facts)
-    return Findings(
+    findings = Findings(
         reasons,
         page_urls,
         [page.offset for page in pages],
@@ -122,6 +130,8 @@ def read_pages(pages: Sequence[Page], max_links: int, found: Found) -> Findings:
         captions[:, CAPTION_KIND].copy(),
         _caption_texts(found, captions),
     )
+    found.clear()
+    return findings
 
 
 def _spans(found: Found, starts: Rows, stops: Rows) -> pa.Array:
@@ -220,18 +230,25 @@ def _state(found: Found, page: Page, metas: list[tuple[int, int, int]]) -> State
     )
 
 
-def _read_labels(found: Found, pages: Sequence[Page], links: Rows, captions: Rows) -> None:
-    """Put the texts in the place of the ids that aria-labelledby gives."""
-    rows = np.flatnonzero(captions[:, CAPTION_KIND] == html.LABELLED_BY)
+def _read_labels(found: Found, pages: Sequence[Page], first: int) -> None:
+    """Put the texts in the place of the ids that aria-labelledby gives.
+
+    pages: those that were read last. first: of their captions.
+    """
+    captions = found.captions[: found.state[CAPTIONS]]
+    rows = first + np.flatnonzero(captions[first:, CAPTION_KIND] == html.LABELLED_BY)
     if not len(rows):
         return
     from pipeline.extract.labels import labels
 
+    first_page = int(found.state[PAGES]) - len(pages)
     of_page: dict[int, list[int]] = defaultdict(list)
     for row in rows.tolist():
-        of_page[int(links[captions[row, CAPTION_LINK], LINK_PAGE])].append(row)
-    for page, wanted in of_page.items():
+        page = int(found.links[captions[row, CAPTION_LINK], LINK_PAGE])
+        of_page[page - first_page].append(row)
+    for number, wanted in of_page.items():
         references = [found.text(*captions[row, CAPTION_START:]) for row in wanted]
-        for row, text in zip(wanted, labels(pages[page].body, references), strict=True):
+        body = bytes(pages[number].body)
+        for row, text in zip(wanted, labels(body, references), strict=True):
             captions[row, CAPTION_KIND] = _ARIA_LABEL
             captions[row, CAPTION_START:] = found.append(text.encode("utf-8", "replace"))

@@ -20,12 +20,12 @@ CAPTION_LINK, CAPTION_KIND, CAPTION_START, CAPTION_STOP = range(4)
 META_PAGE, META_KIND, META_START, META_STOP = range(4)
 # The state: running counts, then what is known of the page that is read, which becomes its row of
 # `pages`. Spans that are absent begin at -1.
-HEAP, LINKS, CAPTIONS, METAS = range(4)
+HEAP, LINKS, CAPTIONS, METAS, PAGES = range(5)
 (
     STATUS, BASE_START, BASE_STOP, LANG_START, LANG_STOP, SAMPLE_START, SAMPLE_STOP, POSITIONS,
     OVER_CAP, PAGE_METAS,
-) = range(4, 14)  # fmt: skip
-STATE_SIZE = 14
+) = range(5, 15)  # fmt: skip
+STATE_SIZE = 15
 
 # Flags of a link.
 IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
@@ -34,6 +34,9 @@ IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
 SAMPLE_BYTES = 512
 MAX_METAS = 256
 _WORD_BYTES = 8
+# Read together: enough that the work on columns outweighs its fixed cost.
+_FULL_BYTES, _FULL_ROWS, _FULL_PAGES = 8 << 20, 16_384, 4096
+_MAX_KEPT_BYTES, _MAX_KEPT_ROWS = 64 << 20, 1 << 20
 
 
 class _Least(NamedTuple):
@@ -51,11 +54,11 @@ _LEAST_HTML_BYTES, _LEAST_WAT_BYTES = _Least(5, 5), _Least(18, 8)
 class Found:
     """Everything found on the pages of one batch.
 
-    data: uint8, the pages one after the other. heap: uint8, the bytes that all spans point into,
-    valid UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4], one row per
-    caption of a link (a CaptionKind's index, or html.LABELLED_BY with the ids). metas: int64
-    [., 4]. pages: int64 [pages, STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far the
-    arrays are filled.
+    data: uint8, the pages that are read, one after the other. heap: uint8, the bytes that all spans
+    point into, valid UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4],
+    one row per caption of a link (a CaptionKind's index, or html.LABELLED_BY with the ids). metas:
+    int64 [., 4]. pages: int64 [., STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far
+    the arrays are filled.
     """
 
     data: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
@@ -67,29 +70,48 @@ class Found:
     pages: Rows = field(default_factory=lambda: np.empty((0, STATE_SIZE), np.int64))
     state: Rows = field(default_factory=lambda: np.zeros(STATE_SIZE, np.int64))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to make rows of what was found."""
+        heap, links, captions, _, pages, *_ = self.state.tolist()
+        is_full = max(links, captions) >= _FULL_ROWS or heap >= _FULL_BYTES
+        return bool(is_full or pages >= _FULL_PAGES)
+
+    def clear(self) -> None:
+        """Forget what was found; the buffers stay, unless they are very large."""
+        self.state[:] = 0
+        if len(self.heap) > _MAX_KEPT_BYTES:
+            self.heap = np.empty(_MAX_KEPT_BYTES, np.uint8)
+        if len(self.data) > _MAX_KEPT_BYTES:
+            self.data = np.empty(_MAX_KEPT_BYTES, np.uint8)
+            self.scratch = np.empty(0, np.uint8)
+        if len(self.captions) > _MAX_KEPT_ROWS:
+            self.links = np.empty((_MAX_KEPT_ROWS, 5), np.int64)
+            self.captions = np.empty((_MAX_KEPT_ROWS, 4), np.int64)
+
     def read(
         self,
         read_pages: Callable[..., None],
-        bodies: Sequence[bytes],
+        bodies: Sequence[bytes | memoryview],
         max_links: int,
         is_wat: bool,
     ) -> None:
-        """Read pages anew; what was found before is forgotten, the buffers stay.
+        """Read some pages more.
 
         read_pages: html.read_pages or wat.read_pages. max_links: the most links taken of one page;
         others are counted. is_wat: the bodies are WAT records as they are stored, in which what is
-        not UTF-8 becomes U+FFFD, else HTML in valid UTF-8. Memory: some six times the bytes of all
-        bodies is used; rows for as many links and captions as they could hold are reserved.
+        not UTF-8 becomes U+FFFD, else HTML in valid UTF-8. Memory: some six times the bytes of
+        these bodies is used; rows for as many links and captions as they could hold are reserved.
         """
-        least = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
-        starts, stops = self._fill(bodies, max_links, least)
+        starts, stops = self._fill(bodies)
         is_bad = np.zeros(len(bodies), np.bool_)
         if is_wat and find_invalid_rows(self.data, starts, stops, is_bad):
-            mended = [
-                body.decode("utf-8", "replace").encode() if bad else body
+            bodies = [
+                bytes(body).decode("utf-8", "replace").encode() if bad else body
                 for body, bad in zip(bodies, is_bad.tolist(), strict=True)
             ]
-            starts, stops = self._fill(mended, max_links, least)
+            starts, stops = self._fill(bodies)
+        self._reserve([len(body) for body in bodies], max_links, is_wat)
         read_pages(
             self.data,
             starts,
@@ -104,37 +126,44 @@ class Found:
             self.state,
         )
 
-    def _fill(self, bodies: Sequence[bytes], max_links: int, least: _Least) -> tuple[Rows, Rows]:
+    def _fill(self, bodies: Sequence[bytes | memoryview]) -> tuple[Rows, Rows]:
         """Put bodies into `data`, each from a whole word on: where each starts and stops."""
-        sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        self._reserve(sizes, max_links, least)
-        ends = np.cumsum(sizes + _WORD_BYTES - 1 & -_WORD_BYTES)
-        starts = np.concatenate(([0], ends[:-1]))
-        stops = starts + sizes
+        total = sum(map(len, bodies)) + _WORD_BYTES * len(bodies)
+        if total > len(self.data):
+            self.data = np.empty(total, np.uint8)
         view = memoryview(self.data)  # type: ignore[arg-type]
-        for start, stop, body in zip(starts.tolist(), stops.tolist(), bodies, strict=True):
+        starts, stops, start = [], [], 0
+        for body in bodies:
+            stop = start + len(body)
             view[start:stop] = body
-        return starts, stops
+            starts.append(start)
+            stops.append(stop)
+            start = stop + _WORD_BYTES - 1 & -_WORD_BYTES
+        return np.array(starts, np.int64), np.array(stops, np.int64)
 
-    def _reserve(self, sizes: Rows, max_links: int, least: _Least) -> None:
+    def _reserve(self, sizes: Sequence[int], max_links: int, is_wat: bool) -> None:
         """Make room for whatever pages of these sizes can give."""
-        self.state[:] = 0
-        pages, total, largest = len(sizes), int(sizes.sum()), int(sizes.max(initial=0))
+        least = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
+        pages, total, state = len(sizes), sum(sizes), self.state.tolist()
         # Text with references resolved takes at most twice its bytes. Attributes take as much, and
         # once more while the best of a `srcset` is chosen; text is copied to the heap at most once.
-        self.data = _room(self.data, total + _WORD_BYTES * pages)
-        scratch = 2 * largest + 64
-        if not scratch <= len(self.scratch) <= 4 * scratch + (1 << 18):
+        scratch = 2 * max(sizes) + 64
+        if scratch > len(self.scratch):
             self.scratch = np.empty(scratch, np.uint8)
-        text = np.minimum(2 * sizes + 64, len(self.scratch)).sum()
-        room = 3 * total + int(text) + pages * (SAMPLE_BYTES + 128)
-        self.heap = _room(self.heap, room)
+        heap = state[HEAP] + 5 * total + pages * (SAMPLE_BYTES + 192)
+        if heap > len(self.heap):
+            self.heap = _larger(self.heap, heap)
         # Figures and links around it give a link two captions more.
-        links = int((np.minimum(max_links, sizes // least.link + 1) + 2).sum())
-        self.links = _room(self.links, links)
-        self.captions = _room(self.captions, 2 * links + total // least.caption)
-        self.metas = _room(self.metas, pages * MAX_METAS)
-        self.pages = _room(self.pages, pages)
+        most = min(max_links * pages, total // least.link + pages) + 2 * pages
+        if state[LINKS] + most > len(self.links):
+            self.links = _larger(self.links, state[LINKS] + most)
+        captions = state[CAPTIONS] + 2 * most + total // least.caption
+        if captions > len(self.captions):
+            self.captions = _larger(self.captions, captions)
+        if state[METAS] + pages * MAX_METAS > len(self.metas):
+            self.metas = _larger(self.metas, state[METAS] + pages * MAX_METAS)
+        if state[PAGES] + pages > len(self.pages):
+            self.pages = _larger(self.pages, state[PAGES] + pages)
 
     def bytes_of(self, start: int, stop: int) -> bytes:
         """The bytes of a span."""
@@ -157,11 +186,11 @@ class Found:
         return start, stop
 
 
-def _room(array: npt.NDArray[N], rows: int) -> npt.NDArray[N]:
-    """An array with room for so many rows, not much more; what it held is not kept."""
-    if rows <= len(array) <= 8 * rows + (1 << 22):
-        return array
-    return np.empty((rows, *array.shape[1:]), array.dtype)
+def _larger(array: npt.NDArray[N], rows: int) -> npt.NDArray[N]:
+    """An array with room for so many rows and more, that holds what this one does."""
+    larger = np.empty((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
 
 
 @kernel

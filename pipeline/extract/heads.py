@@ -1,13 +1,13 @@
-"""Headers of WARC records, many at once: the four fields that say what a record is."""
-
-from collections.abc import Sequence
+"""Headers of WARC records, many at once: what each is, and whether it can hold a page."""
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
-from pipeline.extract.names import hash_name, hash_of, number_of, table
+from pipeline.core.words import find_byte, repeated
+from pipeline.extract.inflate import PLAIN_START, PLAIN_STOP
+from pipeline.extract.names import hash_exact, hash_name, hash_of, number_of, table
 
 Rows = npt.NDArray[np.int64]
 
@@ -23,6 +23,12 @@ CONTENT_TYPES = (
     "application/warc-fields",
     "text/html",
 )
+_RESPONSE, _METADATA, _RESOURCE = range(1, 4)
+_JSON = 1
+# Columns of what is found. HOLDS: one of the four below. Where the URL and the block are.
+HOLDS, KIND, CONTENT_TYPE, URL_START, URL_STOP, BLOCK_START, BLOCK_STOP = range(7)
+# A header to be read one by one; no page; perhaps one; a WAT record about a page.
+UNKNOWN, NOTHING, PERHAPS, WAT_PAGE = range(4)
 _LENGTH, _KIND, _URL, _CONTENT_TYPE = range(1, 5)
 _FIELD_HASHES, _FIELD_NUMBERS = table(
     {
@@ -34,27 +40,25 @@ _FIELD_HASHES, _FIELD_NUMBERS = table(
 )
 _KIND_HASHES, _KIND_NUMBERS = table({kind: i for i, kind in enumerate(KINDS) if kind})
 _TYPE_HASHES, _TYPE_NUMBERS = table({name: i for i, name in enumerate(CONTENT_TYPES) if name})
-_WARC = hash_of("warc/")
+_WARC, _START = hash_of("warc/"), hash_of("WARC/")
+_RESPONSE_METADATA = '"HTTP-Response-Metadata"'
+_MARK, _MARK_BYTES = hash_of(_RESPONSE_METADATA), len(_RESPONSE_METADATA)
+_QUOTE = repeated(ord('"'))
 _MAX_DIGITS = 15
-
-
-def read_heads(heads: Sequence[bytes]) -> tuple[bytes, list[list[int]]]:
-    """The heads joined, and (length, kind, content type, start, stop) of each: the block's bytes,
-    indices into KINDS and CONTENT_TYPES, and where WARC-Target-URI is in the joined heads.
-
-    heads: each from its version line to its last field. The length is -1 where a head is not
-    written as nearly all are: each field there, once, on one line, its type known.
-    """
-    joined = bytearray().join(heads)
-    stops = np.cumsum(np.fromiter(map(len, heads), np.int64, len(heads)))
-    found = np.empty((len(heads), 5), np.int64)
-    _read(np.frombuffer(joined, np.uint8), stops, found)
-    return bytes(joined), found.tolist()
+# Headers of real archives are of some 500 bytes; a data: URL may be of some 100 KB.
+MAX_HEADER_BYTES = 1 << 20
 
 
 @kernel
 def _is_space(byte: int) -> bool:
     return byte == 32 or 9 <= byte <= 13
+
+
+@kernel
+def _is_empty_line(data: Bytes, at: int) -> bool:
+    """Whether a line ends at data[at], in CR LF, and an empty one follows. Checks no bound."""
+    is_first = data[at] == 13 and data[at + 1] == 10
+    return bool(is_first and data[at + 2] == 13 and data[at + 3] == 10)
 
 
 @kernel
@@ -72,53 +76,100 @@ def _number(data: Bytes, start: int, stop: int) -> int:
 
 
 @kernel
-def _read(data: Bytes, stops: Rows, found: Rows) -> None:
-    """found: int64 [heads, 5], length (-1 for a header that is not plain), kind, content type,
-    start and stop of the URL."""
-    at = signed(0)
-    for row in range(len(stops)):
-        stop = signed(stops[row])
+def _has_response(data: Bytes, start: int, stop: int) -> bool:
+    """Whether data[start:stop], JSON of a WAT record, tells of a response."""
+    at = find_byte(data, start, stop - _MARK_BYTES + 1, _QUOTE)
+    while at < stop - _MARK_BYTES + 1:
+        if data[at + 1] == 72 and hash_exact(data, at, at + _MARK_BYTES) == _MARK:  # H
+            return True
+        at = find_byte(data, at + 1, stop - _MARK_BYTES + 1, _QUOTE)
+    return False
+
+
+@kernel
+def _read(data: Bytes, at: int, stop: int, found: Rows) -> int:
+    """Read the fields of a header that starts at data[at]; the length they give of the block, -1
+    where it is not written as nearly all are: each field there, once, on one line, its type known.
+
+    found: int64 [7], filled. BLOCK_START is set behind the empty line; to -1 where there is none.
+    """
+    length, is_plain = signed(-1), True
+    line = at
+    found[BLOCK_START] = -1
+    while line < stop:
+        end = line
+        while end < stop and data[end] != 10:
+            if data[end] == 47 and end - at > 4 and data[end - 1] == 67:
+                # "WARC/": another record's header, perhaps
+                is_plain &= hash_name(data, end - 4, end + 1) != _WARC
+            end += 1
+        first = signed(data[line])
+        if line > at and (first == 32 or first == 9):
+            is_plain = False  # it goes on with the line before
+        field, name_end = 0, line
+        if first | 32 == 99 or first | 32 == 119:  # c or w
+            while name_end < end and data[name_end] != 58 and name_end - line < 16:
+                name_end += 1
+            if name_end < end and data[name_end] == 58:
+                name = hash_name(data, line, name_end)
+                field = number_of(name, _FIELD_HASHES, _FIELD_NUMBERS)
+        start, value_end = name_end + 1, end
+        if field > 0:
+            while start < value_end and _is_space(signed(data[start])):
+                start += 1
+            while value_end > start and _is_space(signed(data[value_end - 1])):
+                value_end -= 1
+        if field == _LENGTH:
+            is_plain &= length < 0
+            length = _number(data, start, value_end)
+        elif field == _KIND:
+            is_plain &= found[KIND] < 0
+            value = hash_name(data, start, value_end)
+            found[KIND] = number_of(value, _KIND_HASHES, _KIND_NUMBERS)
+        elif field == _CONTENT_TYPE:
+            is_plain &= found[CONTENT_TYPE] < 0
+            value = hash_name(data, start, value_end)
+            found[CONTENT_TYPE] = number_of(value, _TYPE_HASHES, _TYPE_NUMBERS)
+        elif field == _URL:
+            is_plain &= found[URL_START] < 0
+            found[URL_START], found[URL_STOP] = start, value_end
+        if end > line and end + 3 <= stop and _is_empty_line(data, end - 1):
+            found[BLOCK_START] = end + 3
+            break
+        line = end + 1
+    is_whole = found[KIND] > 0 and found[CONTENT_TYPE] > 0 and found[URL_START] >= 0
+    return length if is_plain and is_whole else signed(-1)
+
+
+@kernel
+def read_heads(plain: Bytes, members: Rows, max_record_bytes: int, found: Rows) -> int:
+    """What members hold, as far as each holds just one record; how many of them do.
+
+    plain, members: of `inflate_members`. max_record_bytes: of a record's block. found: int64
+    [members, 7], filled; where HOLDS is UNKNOWN, only BLOCK_START, which is behind the header, and
+    BLOCK_STOP are to be relied on, and whether the length is right is not known.
+    """
+    for row in range(len(members)):
+        start, stop = signed(members[row, PLAIN_START]), signed(members[row, PLAIN_STOP])
+        if stop - start < 9 or hash_exact(plain, start, start + 5) != _START:
+            return row
+        if not _is_empty_line(plain, stop - 4):
+            return row
         found[row, :] = -1
-        length, is_plain = signed(-1), True
-        line = at
-        while line < stop:
-            end = line
-            while end < stop and data[end] != 10:
-                if data[end] == 47 and end - at > 4 and data[end - 1] == 67:
-                    # "WARC/": another record's header, perhaps
-                    is_plain &= hash_name(data, end - 4, end + 1) != _WARC
-                end += 1
-            first = signed(data[line])
-            if line > at and (first == 32 or first == 9):
-                is_plain = False  # it goes on with the line before
-            field, name_end = 0, line
-            if first | 32 == 99 or first | 32 == 119:  # c or w
-                while name_end < end and data[name_end] != 58 and name_end - line < 16:
-                    name_end += 1
-                if name_end < end and data[name_end] == 58:
-                    name = hash_name(data, line, name_end)
-                    field = number_of(name, _FIELD_HASHES, _FIELD_NUMBERS)
-            start, value_end = name_end + 1, end
-            if field > 0:
-                while start < value_end and _is_space(signed(data[start])):
-                    start += 1
-                while value_end > start and _is_space(signed(data[value_end - 1])):
-                    value_end -= 1
-            if field == _LENGTH:
-                is_plain &= length < 0
-                length = _number(data, start, value_end)
-            elif field == _KIND:
-                is_plain &= found[row, 1] < 0
-                value = hash_name(data, start, value_end)
-                found[row, 1] = number_of(value, _KIND_HASHES, _KIND_NUMBERS)
-            elif field == _CONTENT_TYPE:
-                is_plain &= found[row, 2] < 0
-                value = hash_name(data, start, value_end)
-                found[row, 2] = number_of(value, _TYPE_HASHES, _TYPE_NUMBERS)
-            elif field == _URL:
-                is_plain &= found[row, 3] < 0
-                found[row, 3], found[row, 4] = start, value_end
-            line = end + 1
-        if is_plain and found[row, 1] > 0 and found[row, 2] > 0 and found[row, 3] >= 0:
-            found[row, 0] = length
-        at = stop
+        length = _read(plain, start, min(stop, start + MAX_HEADER_BYTES), found[row])
+        block = found[row, BLOCK_START]
+        if not 0 <= block <= stop - 4:
+            return row
+        found[row, BLOCK_STOP] = stop - 4
+        if length < 0:
+            found[row, HOLDS] = UNKNOWN
+            continue
+        if block + length + 4 != stop or length > max_record_bytes:
+            return row
+        kind, content_type = found[row, KIND], found[row, CONTENT_TYPE]
+        found[row, HOLDS] = NOTHING
+        if kind == _RESPONSE or kind == _RESOURCE:
+            found[row, HOLDS] = PERHAPS
+        elif kind == _METADATA and content_type == _JSON and _has_response(plain, block, stop - 4):
+            found[row, HOLDS] = WAT_PAGE
+    return len(members)

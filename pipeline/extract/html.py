@@ -22,6 +22,7 @@ from pipeline.extract.found import (
     LINK_FLAGS,
     LINKS,
     OVER_CAP,
+    PAGES,
     SAMPLE_BYTES,
     SAMPLE_START,
     SAMPLE_STOP,
@@ -507,7 +508,9 @@ def read_pages(
     state: Rows,
 ) -> None:
     """Read the HTML pages data[starts[i]:stops[i]]; see Found."""
-    for page in range(len(starts)):
-        body = data[starts[page] : stops[page]]
+    for row in range(len(starts)):
+        page = signed(state[PAGES])
+        body = data[starts[row] : stops[row]]
         _read(body, page, max_links, heap, scratch, links, captions, metas, state)
         pages[page] = state
+        state[PAGES] = page + 1

@@ -22,7 +22,8 @@ import pyarrow as pa
 from pipeline.core.accounts import Account
 from pipeline.core.errors import EnvironmentProblem, InputError
 from pipeline.core.wire import read_frame, write_frame
-from pipeline.extract.task import READING_MEMBER, Answer, Job, Limits, Notes, Start
+from pipeline.extract.inflate import READING_MEMBER
+from pipeline.extract.task import Answer, Job, Limits, Notes, Start
 
 _START_S = 900.0  # kernels that are not on disk yet are compiled first
 _POLL_S = 0.5

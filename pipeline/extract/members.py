@@ -1,22 +1,20 @@
 """The plain bytes of an archive, gzip member by gzip member, from any offset on."""
 
-import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any, NamedTuple
 
 from isal import isal_zlib
 
+from pipeline.extract.inflate import READING_MEMBER, Rows, note
+from pipeline.extract.record import RECORD_START
+
 _INFLATE_ERROR: Any = isal_zlib.error
 GZIP_MAGIC = b"\x1f\x8b\x08"
-# A version line and the name of a field: what a record that follows another one starts with.
-RECORD_START = re.compile(rb"WARC/[01]\.[0-9]+\r?\n[A-Za-z][A-Za-z-]*:")
 # Read at once from the file. What a member leaves of it is copied, so it is not much larger than
 # the members of Common Crawl's archives.
 _WINDOW_BYTES = 32 << 10
 _PLAIN_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 20
-_PIECE_BYTES = 32 << 10
-_MAX_WHOLE_BYTES = 4 << 20
 _PROBE_BYTES = 4096
 _PROBE_PLAIN_BYTES = 64 << 10
 # Zeros that fill up the last block of a disk or tape; more of them are a file that was cut.
@@ -72,15 +70,13 @@ class PlainFile:
 class GzipFile:
     """The members of a gzip file.
 
-    watch: called with the offset of what is read next, before native code sees it.
+    watch: what is read next is noted in it, before native code sees it.
     skip: offsets of members that are not to be inflated.
     """
 
     is_gzip = True
 
-    def __init__(
-        self, file: IO[bytes], watch: Callable[[int], None] | None, skip: Container[int]
-    ) -> None:
+    def __init__(self, file: IO[bytes], watch: Rows, skip: Collection[int]) -> None:
         self._file = file
         self._watch = watch
         self._skip = skip
@@ -113,8 +109,7 @@ class GzipFile:
             if self._is_padding():
                 return False
             raise Damaged(is_cut=GZIP_MAGIC.startswith(window))
-        if self._watch is not None:
-            self._watch(offset)
+        note(self._watch, offset, READING_MEMBER)
         if offset in self._skip:
             raise Damaged(is_skipped=True)
         self._inflater = isal_zlib.decompressobj(31)
@@ -169,15 +164,13 @@ class GzipFile:
         self._file.seek(start)
         is_last = False
         while not is_last:
-            if self._watch is not None:
-                self._watch(at)
+            note(self._watch, at, READING_MEMBER)
             chunk = self._file.read(_SCAN_BYTES)
             is_last = not chunk
             window += chunk
             done = len(window) if is_last else max(0, len(window) - _PROBE_BYTES)
             for found in _magics(window, done):
-                if self._watch is not None:
-                    self._watch(at + found)
+                note(self._watch, at + found, READING_MEMBER)
                 if at + found in self._skip:
                     continue
                 if _is_record(window[found : found + _PROBE_BYTES]):
@@ -187,31 +180,6 @@ class GzipFile:
             window = window[done:]
             at += done
         return False
-
-
-def inflate_member(data: bytes, at: int) -> tuple[bytes, int]:
-    """What the gzip member at data[at] holds, and its size in bytes; (b"", 0) when it is damaged,
-    or not whole in `data`, or holds more than 4 MiB."""
-    inflater = isal_zlib.decompressobj(31)
-    start, parts, left = at, [], _MAX_WHOLE_BYTES
-    try:
-        while True:
-            # What is given beyond the member's end is copied back: a piece ends where another
-            # member seems to begin.
-            end = data.find(GZIP_MAGIC, at + len(GZIP_MAGIC), at + _PIECE_BYTES)
-            piece = data[at : end if end > 0 else at + _PIECE_BYTES]
-            if not piece or left < 0:
-                return b"", 0
-            plain: bytes = inflater.decompress(piece)
-            at += len(piece)
-            if inflater.eof:
-                break
-            parts.append(plain)
-            left -= len(plain)
-    except _INFLATE_ERROR:
-        return b"", 0
-    size = at - len(inflater.unused_data) - start
-    return b"".join((*parts, plain)) if parts else plain, size
 
 
 def _magics(window: bytes, end: int) -> Iterator[int]:
@@ -232,9 +200,7 @@ def _is_record(data: bytes) -> bool:
     return plain.startswith(b"WARC/") or RECORD_START.search(plain) is not None
 
 
-def open_members(
-    file: IO[bytes], watch: Callable[[int], None] | None, skip: Container[int]
-) -> PlainFile | GzipFile:
+def open_members(file: IO[bytes], watch: Rows, skip: Collection[int]) -> PlainFile | GzipFile:
     """The archive as members. What starts with neither magic is what its first record shows."""
     file.seek(0)
     head = file.read(64 << 10)

@@ -1,11 +1,13 @@
 """Single records of an archive by offset and length, neighbours read together."""
 
 import io
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import IO
 
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.records import Record, read_records
+from pipeline.extract.inflate import READING_MEMBER, Rows, note
+from pipeline.extract.record import Record
+from pipeline.extract.records import read_records
 
 _MAX_BLOCK_BYTES = 16 << 20
 
@@ -15,8 +17,8 @@ def read_ranges(
     ranges: Sequence[tuple[int, int]],
     max_record_bytes: int,
     max_gap_bytes: int,
-    watch: Callable[[int], None] | None = None,
-    skip: Container[int] = (),
+    watch: Rows | None = None,
+    skip: Collection[int] = (),
 ) -> Iterator[Record]:
     """One record for each range, in order; what is none is told as damage.
 
@@ -33,7 +35,7 @@ def read_ranges(
                 yield Record("", offset, None, "", b"", RecordReason.CRASHED)
                 continue
             if watch is not None:
-                watch(offset)
+                note(watch, offset, READING_MEMBER)
             if not 0 < length <= max_record_bytes:
                 reason = RecordReason.TOO_LARGE if length > 0 else RecordReason.CORRUPT
                 yield Record("", offset, None, "", b"", reason)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import IO
 
 import numpy as np
@@ -12,22 +13,20 @@ import pyarrow.compute as pc
 from pipeline.core import ids, language
 from pipeline.core.accounts import Account
 from pipeline.core.jit import kernel
-from pipeline.core.reasons import CaptionKind, LinkReason, RecordReason
+from pipeline.core.reasons import CaptionKind, LinkReason
 from pipeline.core.tables import PAIRS
 from pipeline.core.utf8 import is_valid
 from pipeline.extract import captions, urls
-from pipeline.extract.findings import Findings, read_pages
+from pipeline.extract.findings import Findings, collect, read_pages
 from pipeline.extract.found import Found, Rows
-from pipeline.extract.page import Page, open_page
-from pipeline.extract.records import Record, read_records
+from pipeline.extract.page import Page, open_pages
+from pipeline.extract.record import Record
+from pipeline.extract.records import read_many
+from pipeline.extract.stretch import Stretch
 
 _LINK_REASONS = list(LinkReason)
 _KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
 _MAX_LANG_CHARS = 35  # Source: RFC 5646, section 4.4.1, the length to allow for a language tag
-# Pages read together: enough that the work on columns outweighs its fixed cost. In HTML they are
-# larger, and give more links for their bytes at worst, for which there must be room.
-_BATCH_WAT_BYTES, _BATCH_HTML_BYTES = 16 << 20, 4 << 20
-_BATCH_PAGES = 4096
 
 
 class PairRows:
@@ -49,33 +48,32 @@ class PairRows:
         self.is_one_by_one = False
         self._found = Found()
         self._pages: list[Page] = []
-        self._bytes = 0
 
     @property
     def is_waiting(self) -> bool:
-        """True while pages are taken that are not read yet."""
+        """True while there are pages whose rows are not made yet."""
         return bool(self._pages)
 
-    def add(self, page: Page) -> list[pa.RecordBatch]:
-        """Take a page; the rows of those that waited, when it is time to read them."""
-        rows = []
-        most = _BATCH_WAT_BYTES if page.is_wat else _BATCH_HTML_BYTES
-        is_too_much = self._bytes + len(page.body) > most
-        if self._pages and (is_too_much or page.is_wat != self._pages[0].is_wat):
-            rows += self.flush()
-        self._pages.append(page)
-        self._bytes += len(page.body)
-        is_full = self._bytes >= most or len(self._pages) >= _BATCH_PAGES
-        if is_full or self.is_one_by_one:
-            rows += self.flush()
-        return rows
+    def add(self, pages: Sequence[Page]) -> list[pa.RecordBatch]:
+        """Read pages; the rows of all that wait, when there is enough for a batch."""
+        rows: list[pa.RecordBatch] = []
+        is_time = self.is_one_by_one
+        for is_wat, group in groupby(pages, lambda page: page.is_wat):
+            if self._pages and is_wat != self._pages[0].is_wat:
+                rows += self.flush()
+                is_time = True
+            some = list(group)
+            read_pages(some, self._max_links, self._found)
+            self._pages += some
+        # All that came together goes together, for rows are handed on when no page waits.
+        return rows + self.flush() if is_time or self._found.is_full else rows
 
     def flush(self) -> list[pa.RecordBatch]:
         """The rows of the pages that wait."""
         if not self._pages:
             return []
-        found = read_pages(self._pages, self._max_links, self._found)
-        self._pages, self._bytes = [], 0
+        found = collect(self._pages, self._max_links, self._found)
+        self._pages = []
         rows = self._rows(found)
         return [rows] if len(rows) else []
 
@@ -282,23 +280,22 @@ def read_archive(
 
     file: a seekable gzip or plain WARC or WAT file. Memory: some records and one batch.
     """
-    return read_rows(read_records(file, max_record_bytes), rows, max_record_bytes, batch_rows)
+    return read_rows(read_many(file, max_record_bytes), rows, max_record_bytes, batch_rows)
 
 
 def read_rows(
-    records: Iterable[Record], rows: PairRows, max_record_bytes: int, batch_rows: int
+    records: Iterable[Stretch | Record], rows: PairRows, max_record_bytes: int, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some `batch_rows` rows of PAIRS from records; `rows` keeps the accounts.
 
     Whenever a batch comes, all records taken so far are accounted for.
     """
     waiting: list[pa.RecordBatch] = []
-    for record in records:
-        page = open_page(record, max_record_bytes)
-        if isinstance(page, RecordReason):
-            rows.records.drop(page)
-        else:
-            waiting += rows.add(page)
+    for found in records:
+        pages, reasons = open_pages(found, max_record_bytes)
+        for reason, count in reasons.items():
+            rows.records.drop(reason, count)
+        waiting += rows.add(pages)
         if not rows.is_waiting and sum(map(len, waiting)) >= batch_rows:
             yield _joined(waiting)
             waiting = []
@@ -327,5 +324,5 @@ def warm_up() -> None:
     rows = PairRows("", 10)
     for number, body in enumerate(_WARM_UP):
         is_valid(body + b"\xc3\xa9")
-        rows.add(Page("https://page.example/", 0, number == 1, body))
+        rows.add([Page("https://page.example/", 0, number == 1, body)])
         rows.flush()

@@ -2,17 +2,16 @@
 
 import mmap
 import os
-import struct
 import tempfile
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
+from pipeline.extract.inflate import INNER, OFFSET, STEPS, note
 from pipeline.extract.members import Place
 
-_FORM = struct.Struct("<qqqq")
-# In place of `inner` while a member is inflated: no record of it is there yet.
-READING_MEMBER = -1
+_WAITING = 3  # the cell behind those of a watch
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -81,7 +80,10 @@ class Note(NamedTuple):
 
 
 class Notes:
-    """What a process is at, in memory that survives it. Writing one costs no system call."""
+    """What a process is at, in memory that survives it. Writing one costs no system call.
+
+    watch: int64 [4], cells as of `inflate.new_watch`, which reading writes to by itself.
+    """
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
@@ -89,32 +91,26 @@ class Notes:
                 file.truncate(mmap.PAGESIZE)
                 descriptor = os.dup(file.fileno())
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
-        self._steps = self._waiting = 0
-        self._place = Place(0, 0)
+        memory = mmap.mmap(descriptor, mmap.PAGESIZE)
+        self.watch = np.frombuffer(memory, np.int64, 4)
 
     def clear(self) -> None:
         """Before a job."""
-        self._steps = self._waiting = 0
-        _FORM.pack_into(self._memory, 0, 0, 0, 0, 0)
+        self.watch[:] = 0
 
     def write(self, offset: int, inner: int) -> None:
-        """The record, or with READING_MEMBER the member, that is turned to."""
-        self._steps += 1
-        self._place = Place(offset, inner)
-        _FORM.pack_into(self._memory, 0, self._steps, offset, inner, self._waiting)
+        """The record that is turned to, or the last one of several."""
+        note(self.watch, offset, inner)
 
     def wait(self, is_waiting: bool) -> None:
         """Whether the process waits for others."""
-        self._waiting = int(is_waiting)
-        _FORM.pack_into(self._memory, 0, self._steps, *self._place, self._waiting)
+        self.watch[_WAITING] = is_waiting
 
     def read(self) -> Note:
         """The last note."""
-        steps, offset, inner, waiting = _FORM.unpack_from(self._memory, 0)
-        return Note(steps, Place(offset, inner), bool(waiting))
+        cells = self.watch.tolist()
+        return Note(cells[STEPS], Place(cells[OFFSET], cells[INNER]), bool(cells[_WAITING]))
 
     def close(self) -> None:
         """Forget the memory on this side."""
-        self._memory.close()
         os.close(self.descriptor)

@@ -30,6 +30,7 @@ from pipeline.extract.found import (
     LINKS,
     METAS,
     OVER_CAP,
+    PAGES,
     SAMPLE_START,
     SAMPLE_STOP,
     STATUS,
@@ -580,9 +581,10 @@ def read_pages(
 ) -> None:
     """Read the WAT records data[starts[i]:stops[i]]; see Found. What is no page leaves nothing but
     its STATUS."""
-    for page in range(len(starts)):
+    for row in range(len(starts)):
+        page = signed(state[PAGES])
         before = state[HEAP], state[LINKS], state[CAPTIONS], state[METAS]
-        body = data[starts[page] : stops[page]]
+        body = data[starts[row] : stops[row]]
         _read(body, page, max_links, heap, scratch, links, captions, metas, state)
         if state[STATUS] != _PAGE:
             state[HEAP], state[LINKS] = before[0], before[1]
@@ -590,3 +592,4 @@ def read_pages(
             # What its spans point to will be written over.
             state[BASE_START], state[LANG_START], state[SAMPLE_START] = -1, -1, -1
         pages[page] = state
+        state[PAGES] = page + 1

@@ -3,7 +3,8 @@
 import re
 
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.members import RECORD_START, Damaged, GzipFile, Place, PlainFile
+from pipeline.extract.members import Damaged, GzipFile, Place, PlainFile
+from pipeline.extract.record import RECORD_START
 
 _NEWLINES = re.compile(rb"[\r\n]*")
 _MAGIC = b"WARC/"

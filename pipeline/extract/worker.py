@@ -23,11 +23,14 @@ import pyarrow as pa
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import RecordReason
 from pipeline.core.wire import read_frame, write_frame
+from pipeline.extract.inflate import READING_MEMBER
 from pipeline.extract.members import Place
 from pipeline.extract.ranges import read_ranges
-from pipeline.extract.records import Record, read_records
+from pipeline.extract.record import Record
+from pipeline.extract.records import read_many
 from pipeline.extract.stream import open_archive
-from pipeline.extract.task import READING_MEMBER, Answer, Job, Notes, Start
+from pipeline.extract.stretch import Stretch
+from pipeline.extract.task import Answer, Job, Notes, Start
 
 
 class _Watched:
@@ -99,34 +102,42 @@ class Reader:
         except OSError as error:
             self._send(Answer(error=str(error)))
 
-    def _records(self, file: IO[bytes], job: Job, rows: Any) -> Iterator[Record]:
-        """The records that are not accounted for yet, each noted before it is handed on."""
+    def _records(self, file: IO[bytes], job: Job, rows: Any) -> Iterator[Stretch | Record]:
+        """The records that are not accounted for yet, noted before they are handed on: one by one
+        where that is asked for, else as they come, and of several the last one."""
         crashed = {(offset, inner) for offset, inner in job.crashed if inner != READING_MEMBER}
         skipped = {offset for offset, inner in job.crashed if inner == READING_MEMBER}
-        if job.ranges is None:
-            records = self._all(file, self._at, skipped)
-        else:
-            left = [r for r in job.ranges if self._at is None or r[0] > self._at.offset]
-            most, gap = self._limits.max_record_bytes, self._limits.max_gap_bytes
-            records = read_ranges(file, left, most, gap, self._watch, skipped)
-        for record in records:
-            place = Place(record.offset, record.inner)
-            self._notes.write(*place)
-            if place in crashed:
-                record = record._replace(block=b"", reason=RecordReason.CRASHED)
-            rows.is_one_by_one = record.offset <= job.careful_until
-            self._at = place
-            yield record
+        for found in self._unread(file, job, skipped):
+            several = (found,) if isinstance(found, Record) else found
+            offsets = (found.offset,) if isinstance(found, Record) else found.offsets
+            rows.is_one_by_one = offsets[0] <= job.careful_until
+            if (
+                len(offsets) > 1
+                and not rows.is_one_by_one
+                and crashed.isdisjoint((offset, 0) for offset in offsets)
+            ):
+                self._at = Place(offsets[-1], 0)
+                self._notes.write(*self._at)
+                yield found
+                continue
+            for record in several:
+                self._at = Place(record.offset, record.inner)
+                self._notes.write(*self._at)
+                if self._at in crashed:
+                    record = record._replace(block=b"", reason=RecordReason.CRASHED)
+                yield record
 
-    def _all(self, file: IO[bytes], after: Place | None, skipped: set[int]) -> Iterator[Record]:
-        most = self._limits.max_record_bytes
-        records = read_records(file, most, after or Place(0, 0), self._watch, skipped)
+    def _unread(self, file: IO[bytes], job: Job, skipped: set[int]) -> Iterator[Stretch | Record]:
+        most, gap = self._limits.max_record_bytes, self._limits.max_gap_bytes
+        watch, after = self._notes.watch, self._at
+        if job.ranges is not None:
+            left = [r for r in job.ranges if after is None or r[0] > after.offset]
+            yield from read_ranges(file, left, most, gap, watch, skipped)
+            return
+        records = read_many(file, most, after or Place(0, 0), watch, skipped)
         if after is not None:
-            next(records, None)  # it is accounted for
-        return records
-
-    def _watch(self, offset: int) -> None:
-        self._notes.write(offset, READING_MEMBER)
+            next(records, None)  # just one record, which is accounted for
+        yield from records
 
     def _answer(self, rows: Any, told: list[Account], batch: pa.RecordBatch | None) -> None:
         accounts = []

@@ -23,7 +23,7 @@ from tests.benchmarks.archives import Input, Kind, Origin, archives, origin
 
 _MAX_RECORD_BYTES, _MAX_LINKS, _BATCH_ROWS = 32 << 20, 10_000, 8192  # as the stage has them
 _WARM_BYTES = 8 << 20
-_REPEATS = 4
+_REPEATS = 8
 ROOT = Path(__file__).resolve().parents[2]
 
 

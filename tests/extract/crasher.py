@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import LinkReason
-from pipeline.extract.records import Record
+from pipeline.extract.record import Record
+from pipeline.extract.stretch import Stretch
 
 _TOGETHER = 4
 _IMAGE = re.compile(rb"<img src=\S+?(?: alt='([^']*)')?>")
@@ -72,16 +73,17 @@ class PairRows:
 
 
 def read_rows(
-    records: Iterable[Record], rows: PairRows, max_record_bytes: int, batch_rows: int
+    records: Iterable[Stretch | Record], rows: PairRows, max_record_bytes: int, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     found: list[dict[str, object]] = []
-    for record in records:
-        if record.reason is not None:
-            rows.records.drop(record.reason)
-        else:
-            rows.waiting.append(record)
-            if rows.is_one_by_one or len(rows.waiting) >= _TOGETHER:
-                found += rows.flush()
+    for some in records:
+        for record in (some,) if isinstance(some, Record) else some:
+            if record.reason is not None:
+                rows.records.drop(record.reason)
+            else:
+                rows.waiting.append(record)
+        if rows.is_one_by_one or len(rows.waiting) >= _TOGETHER:
+            found += rows.flush()
         if not rows.waiting and len(found) >= batch_rows:
             yield pa.RecordBatch.from_pylist(found)
             found = []

@@ -1,7 +1,7 @@
 """Pages as the kernels read them, for tests."""
 
 from pipeline.core.reasons import CaptionKind
-from pipeline.extract.findings import Findings, read_pages
+from pipeline.extract.findings import Findings, collect, read_pages
 from pipeline.extract.found import Found
 from pipeline.extract.page import Page
 
@@ -14,7 +14,9 @@ def read_html(*bodies: str | bytes, max_links: int = 10_000) -> Findings:
     pages = [
         Page(URL, 0, False, body.encode() if isinstance(body, str) else body) for body in bodies
     ]
-    return read_pages(pages, max_links, Found())
+    found = Found()
+    read_pages(pages, max_links, found)
+    return collect(pages, max_links, found)
 
 
 def links(found: Findings, page: int = 0) -> list[tuple[str, dict[CaptionKind, str]]]:

@@ -9,7 +9,8 @@ import zlib
 import pytest
 
 from pipeline.extract.members import Place
-from pipeline.extract.records import Record, read_records
+from pipeline.extract.record import Record
+from pipeline.extract.records import read_records
 from tests.extract.damage import Member, damaged, name, plain_record
 
 MAX_BYTES = 100_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.reasons import CaptionKind as K
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.findings import Findings, read_pages
+from pipeline.extract.findings import Findings, collect, read_pages
 from pipeline.extract.found import Found
 from pipeline.extract.page import Page, open_page
 from pipeline.extract.records import read_records
@@ -21,7 +21,10 @@ _WHITE = " \t\n\f\r"
 
 
 def read_wat(*bodies: bytes, max_links: int = 10_000) -> Findings:
-    return read_pages([Page(URL, 0, True, body) for body in bodies], max_links, Found())
+    pages = [Page(URL, 0, True, body) for body in bodies]
+    found = Found()
+    read_pages(pages, max_links, found)
+    return collect(pages, max_links, found)
 
 
 def envelope(
