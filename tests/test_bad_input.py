@@ -124,7 +124,7 @@ def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
         sets = [
             f"run.root={disk}/run",
             f"demo.folder={tmp_path}/web",
-            "demo.pages=300",
+            "demo.pages=120",
             "dedupe.parts=4",
         ]
         command += ["--config", ROOT / "conf/demo.toml"]
@@ -144,7 +144,7 @@ def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
         while process.poll() is None and not (disk / "run" / "_stages" / "dedupe.json").exists():
             time.sleep(0.1)
         free = shutil.disk_usage(disk).free
-        (disk / "filler2").write_bytes(b"\0" * max(0, free - (3 << 20)))
+        (disk / "filler2").write_bytes(b"\0" * max(0, free - (1 << 20)))
         error, _ = process.communicate(timeout=600)
         assert process.returncode != 0
         last = error.strip().splitlines()[-1]

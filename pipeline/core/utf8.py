@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
+from pipeline.core.words import load_word, trailing_zeros
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 
@@ -31,48 +32,33 @@ def decode(data: npt.NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
 
 def is_valid(data: bytes) -> bool:
     """True when the bytes are UTF-8, as Python's decoder has it, at ten times its speed."""
-    return data.isascii() or bool(_find_invalid(np.frombuffer(data, np.uint8)) < 0)
+    return data.isascii() or bool(find_invalid(np.frombuffer(data, np.uint8)) < 0)
 
 
 @kernel
-def find_invalid_rows(
-    data: npt.NDArray[np.uint8],
-    starts: npt.NDArray[np.int64],
-    stops: npt.NDArray[np.int64],
-    is_bad: npt.NDArray[np.bool_],
-) -> int:
-    """Which data[starts[i]:stops[i]] are not UTF-8, into is_bad: bool [rows]; how many they are."""
-    bad = 0
-    for row in range(len(starts)):
-        is_bad[row] = _find_invalid(data[starts[row] : stops[row]]) >= 0
-        bad += is_bad[row]
-    return bad
-
-
-@kernel
-def _find_invalid(data: npt.NDArray[np.uint8]) -> int:
+def find_invalid(data: npt.NDArray[np.uint8]) -> int:
     """Where the first byte that is not UTF-8 stands; -1 for nowhere.
 
     Source: Unicode Standard 16.0, table 3-7 "Well-Formed UTF-8 Byte Sequences".
     """
     at, stop = 0, len(data)
-    words = data[: stop - stop % 8].view(np.uint64)
     while at < stop:
-        if at % 8 == 0:
-            word = at // 8
-            while word + 4 <= len(words):
-                four = words[word] | words[word + 1] | words[word + 2] | words[word + 3]
-                if four & _HIGH_BITS != 0:
-                    break
-                word += 4
-            while word < len(words) and words[word] & _HIGH_BITS == 0:
-                word += 1
-            at = word * 8
-            if at >= stop:
-                break
         lead = data[at]
         if lead < 0x80:
-            at += 1
+            while at + 32 <= stop:
+                words = load_word(data, at) | load_word(data, at + 8)
+                words |= load_word(data, at + 16) | load_word(data, at + 24)
+                if words & _HIGH_BITS != 0:
+                    break
+                at += 32
+            while at + 8 <= stop:
+                hits = load_word(data, at) & _HIGH_BITS
+                if hits != 0:
+                    at += trailing_zeros(hits) >> 3
+                    break
+                at += 8
+            while at < stop and data[at] < 0x80:
+                at += 1
             continue
         if lead < 0xC2 or lead > 0xF4:
             return at

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
-from pipeline.core.utf8 import find_invalid_rows
+from pipeline.core.utf8 import find_invalid
 
 Rows = npt.NDArray[np.int64]
 N = TypeVar("N", bound=np.generic)
@@ -91,7 +91,7 @@ class Found:
 
     def read(
         self,
-        read_pages: Callable[..., None],
+        read_pages: Callable[..., int],
         bodies: Sequence[bytes | memoryview],
         max_links: int,
         is_wat: bool,
@@ -99,21 +99,37 @@ class Found:
         """Read some pages more.
 
         read_pages: html.read_pages or wat.read_pages. max_links: the most links taken of one page;
-        others are counted. is_wat: the bodies are WAT records as they are stored, in which what is
-        not UTF-8 becomes U+FFFD, else HTML in valid UTF-8. Memory: some six times the bytes of
+        others are counted. is_wat: the bodies are WAT records as they are stored, else HTML in
+        valid UTF-8. Where text that is taken from a record is not UTF-8, the record is read again
+        with U+FFFD in place of what is not. Memory: some six times the bytes of
         these bodies is used; rows for as many links and captions as they could hold are reserved.
         """
         starts, stops = self._fill(bodies)
-        is_bad = np.zeros(len(bodies), np.bool_)
-        if is_wat and find_invalid_rows(self.data, starts, stops, is_bad):
-            bodies = [
-                bytes(body).decode("utf-8", "replace").encode() if bad else body
-                for body, bad in zip(bodies, is_bad.tolist(), strict=True)
-            ]
-            starts, stops = self._fill(bodies)
         self._reserve([len(body) for body in bodies], max_links, is_wat)
-        read_pages(
-            self.data,
+        row = 0
+        while True:
+            spans = starts[row:], stops[row:]
+            row += self._read(read_pages, self.data, *spans, max_links)
+            if row == len(bodies):
+                return
+            body = bytes(bodies[row]).decode("utf-8", "replace").encode()
+            self._reserve([*map(len, bodies[row:]), len(body)], max_links, is_wat)
+            ends = np.array([0, len(body)], np.int64)
+            data = np.frombuffer(bytearray(body), np.uint8)
+            if not self._read(read_pages, data, ends[:1], ends[1:], max_links):
+                raise AssertionError("text of a valid page is cut inside a character")
+            row += 1
+
+    def _read(
+        self,
+        read_pages: Callable[..., int],
+        data: Bytes,
+        starts: Rows,
+        stops: Rows,
+        max_links: int,
+    ) -> int:
+        return read_pages(
+            data,
             starts,
             stops,
             max_links,
@@ -191,6 +207,34 @@ def _larger(array: npt.NDArray[N], rows: int) -> npt.NDArray[N]:
     larger = np.empty((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+@kernel
+def _is_invalid(heap: Bytes, spans: Rows, first: int, stop: int, start_column: int) -> bool:
+    """Whether the text of one of spans[first:stop] is not UTF-8."""
+    for row in range(first, stop):
+        start = spans[row, start_column]
+        if find_invalid(heap[start : spans[row, start_column + 1]]) >= 0:
+            return True
+    return False
+
+
+@kernel
+def is_valid_page(
+    heap: Bytes, links: Rows, captions: Rows, metas: Rows, before: Rows, state: Rows
+) -> bool:
+    """Whether all texts of the page that was read last are UTF-8.
+
+    before: int64, the state before that page was read.
+    """
+    for start in (BASE_START, LANG_START, SAMPLE_START):
+        if state[start] >= 0 and find_invalid(heap[state[start] : state[start + 1]]) >= 0:
+            return False
+    return not (
+        _is_invalid(heap, links, before[LINKS], state[LINKS], LINK_START)
+        or _is_invalid(heap, captions, before[CAPTIONS], state[CAPTIONS], CAPTION_START)
+        or _is_invalid(heap, metas, before[METAS], state[METAS], META_START)
+    )
 
 
 @kernel

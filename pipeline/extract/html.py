@@ -506,11 +506,12 @@ def read_pages(
     metas: Rows,
     pages: Rows,
     state: Rows,
-) -> None:
-    """Read the HTML pages data[starts[i]:stops[i]]; see Found."""
+) -> int:
+    """Read the HTML pages data[starts[i]:stops[i]]; see Found. How many: all of them."""
     for row in range(len(starts)):
         page = signed(state[PAGES])
         body = data[starts[row] : stops[row]]
         _read(body, page, max_links, heap, scratch, links, captions, metas, state)
         pages[page] = state
         state[PAGES] = page + 1
+    return len(starts)

@@ -23,12 +23,10 @@ from pipeline.extract.entities import put_codepoint
 from pipeline.extract.found import (
     BASE_START,
     BASE_STOP,
-    CAPTIONS,
     HEAP,
     LANG_START,
     LANG_STOP,
     LINKS,
-    METAS,
     OVER_CAP,
     PAGES,
     SAMPLE_START,
@@ -38,6 +36,7 @@ from pipeline.extract.found import (
     add_caption,
     add_link,
     add_meta,
+    is_valid_page,
     new_page,
 )
 from pipeline.extract.head import is_blank, meta_image
@@ -578,18 +577,22 @@ def read_pages(
     metas: Rows,
     pages: Rows,
     state: Rows,
-) -> None:
-    """Read the WAT records data[starts[i]:stops[i]]; see Found. What is no page leaves nothing but
-    its STATUS."""
+) -> int:
+    """Read the WAT records data[starts[i]:stops[i]]; see Found. How many: it ends before one with a
+    text that is not UTF-8. What is no page leaves nothing but its STATUS."""
+    before = state.copy()
     for row in range(len(starts)):
         page = signed(state[PAGES])
-        before = state[HEAP], state[LINKS], state[CAPTIONS], state[METAS]
         body = data[starts[row] : stops[row]]
+        before[:] = state
         _read(body, page, max_links, heap, scratch, links, captions, metas, state)
         if state[STATUS] != _PAGE:
-            state[HEAP], state[LINKS] = before[0], before[1]
-            state[CAPTIONS], state[METAS] = before[2], before[3]
+            state[: PAGES + 1] = before[: PAGES + 1]
             # What its spans point to will be written over.
             state[BASE_START], state[LANG_START], state[SAMPLE_START] = -1, -1, -1
+        elif not is_valid_page(heap, links, captions, metas, before, state):
+            state[:] = before
+            return row
         pages[page] = state
         state[PAGES] = page + 1
+    return len(starts)

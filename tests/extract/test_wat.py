@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,53 @@ def test_mangled_records_never_fail() -> None:
         for _ in range(rng.randrange(1, 6)):
             at = rng.randrange(len(body))
             body[at : at + rng.choice([0, 1, 30])] = rng.choice(
-                [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\\u", b"\\ud83d", b"\0", b""]
+                [
+                    b'"',
+                    b"\\",
+                    b"{",
+                    b"}",
+                    b"[",
+                    b"]",
+                    b",",
+                    b"\\u",
+                    b"\\ud83d",
+                    b"\0",
+                    b"",
+                    b"\xe9",
+                    b"\xf0\x9f",
+                ]
             )
-        found = read_wat(bytes(body).decode("utf-8", "replace").encode())
+        found = read_wat(bytes(body))
         assert (found.reasons[0] is None) or not len(found.sources)
+
+
+PLACES = ("url", "alt", "title", "base", "name", "text", "meta", "header", "unread")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(PLACES), st.binary(max_size=9)), max_size=4))
+def test_text_that_is_not_utf8_is_read_as_a_decoder_replaces_it(pages: list) -> None:
+    bodies = []
+    for texts in pages:
+        tags = [
+            {"path": "IMG@/src", "url": "urlMARK", "alt": "altMARK", "title": "titleMARK"},
+            {"path": "A@/href", "url": "/x", "text": "A few words to be the sample textMARK"},
+            {"path": "IMG@/src", "url": "/last.jpg", "alt": "the last"},
+        ]
+        head = {"Base": "baseMARK", "Title": "nameMARK"}
+        head["Metas"] = [{"property": "og:image", "content": "metaMARK"}]
+        headers = {"X-Robots-Tag": "headerMARK", "Server": "unreadMARK"}
+        body = json.dumps(envelope(tags, headers=headers, head=head)).encode()
+        for place in PLACES:
+            plain = re.sub(rb'["\\\x00-\x1f]', b"", texts.get(place, b""))
+            body = body.replace(f"{place}MARK".encode(), place.encode() + plain)
+        bodies.append(body)
+    if bodies:
+        found = read_wat(*bodies)
+        expected = read_wat(*(body.decode("utf-8", "replace").encode() for body in bodies))
+        for name in ("reasons", "bases", "langs", "stated"):
+            assert getattr(found, name) == getattr(expected, name), name
+        for name in ("samples", "sources", "captions"):
+            assert getattr(found, name).to_pylist() == getattr(expected, name).to_pylist(), name
+        for page in range(len(bodies)):
+            assert links(found, page) == links(expected, page)
+            assert found.reasons[page] is None and len(links(found, page)) == 3
