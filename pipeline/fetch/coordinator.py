@@ -141,6 +141,8 @@ class Coordinator:
                     self._handle(task, *message)
         except (OSError, EOFError, ValueError, TypeError, msgspec.MsgspecError):
             pass
+        except asyncio.CancelledError:
+            pass  # the stage has ended; a server's callback must not raise this
         finally:
             self._lost(task)
             writer.close()

@@ -258,6 +258,7 @@ class Schedule:
         if gate.is_ours and gate.active < gate.limit and gate not in self._timed:
             self._timed.add(gate)
             heapq.heappush(self._timers, (gate.next_at, next(self._count), gate))
+            self._changed.set()
 
     def _wake(self, gate: Gate) -> None:
         """Let one site that is parked at a gate into the ring, if there is a turn for it."""
@@ -280,6 +281,11 @@ class Schedule:
                 jobs, site.queue = site.queue, deque()
                 self._ended.extend((job, why) for job in jobs)
             self._changed.set()
+        elif gate.is_ours:
+            # A site that waits for its address may have lost that one while its host was away.
+            for site in self._at.get(gate, ()):
+                if site.gate is gate and site.address is not None and site.queue:
+                    self._gates.want(site.address)
         self._wake(gate)
         self._rest(gate)
 
