@@ -105,9 +105,14 @@ class Gate:
     def is_given_up(self) -> bool:
         return self.given_up_because is not None
 
+    @property
+    def has_place(self) -> bool:
+        """True when one more request may be under way; a host that fails is asked singly."""
+        return self.active < (1 if self.failures else self.limit)
+
     def is_open(self, now: float) -> bool:
         """True when a request may start now."""
-        return self.is_ours and self.active < self.limit and self.next_at <= now
+        return self.is_ours and self.has_place and self.next_at <= now
 
     def start(self, now: float) -> None:
         """A request takes its turn."""
@@ -317,7 +322,7 @@ class Gates:
                 if gate.given_up_because is not None:
                     raise FetchError(Status.HOST_GIVEN_UP, gate.given_up_because)
                 now = time.monotonic()
-                if not gate.is_ours or (with_place and gate.active >= gate.limit):
+                if not gate.is_ours or (with_place and not gate.has_place):
                     self.want(gate)
                     waiter = asyncio.get_running_loop().create_future()
                     gate.waiters.append(waiter)

@@ -255,7 +255,7 @@ class Schedule:
 
     def _time(self, gate: Gate) -> None:
         """See to it that a gate is looked at when its next turn is."""
-        if gate.is_ours and gate.active < gate.limit and gate not in self._timed:
+        if gate.is_ours and gate.has_place and gate not in self._timed:
             self._timed.add(gate)
             heapq.heappush(self._timers, (gate.next_at, next(self._count), gate))
             self._changed.set()
