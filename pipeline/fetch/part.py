@@ -34,7 +34,9 @@ _STORED = (
 # Columns a part is downloaded by.
 COLUMNS = ["image_id", "url", "domain", "page_optout"]
 # CPU seconds that the decoder notes of a picture.
-_DECODER_STEPS = tuple(name for name in Picture.__struct_fields__ if name.endswith("_s"))
+_DECODER_STEPS = tuple(
+    name.removesuffix("_s") for name in Picture.__struct_fields__ if name.endswith("_s")
+)
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Part:
         self._tar = RawTar(files.raw_file)
         self._rows: list[Row] = []
         self._hosts: dict[bytes, str] = {}
-        self.cpu_s: dict[str, float] = defaultdict(float)
+        self.cpu_s = dict.fromkeys(("fetch", *_DECODER_STEPS, "write"), 0.0)
 
     def jobs(self, batch: pa.RecordBatch) -> Iterator[Job]:
         """Jobs for the candidates that may be asked for; rows at once for those that may not."""
@@ -122,7 +124,7 @@ class Part:
                 row["raw_bytes"] = len(picture.data)
                 self.cpu_s["write"] += time.thread_time() - started
             for step in _DECODER_STEPS:
-                self.cpu_s[step.removesuffix("_s")] += getattr(picture, step)
+                self.cpu_s[step] += getattr(picture, f"{step}_s")
         self._rows.append(row)
 
     def publish(self) -> float:
