@@ -53,7 +53,8 @@ _ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
 @dataclass
 class Fetched:
     """What asking for one URL gave. `body` is set when status is OK; `reserved_bytes` of body
-    memory are then to be released."""
+    memory are then to be released. moved_to: another host has it; it is to be asked for there,
+    `hops` redirects later."""
 
     status: Status = Status.OK
     detail: str | None = None
@@ -65,6 +66,8 @@ class Fetched:
     fetch_ms: int = 0
     retry_after_s: float | None = None
     reserved_bytes: int = 0
+    moved_to: Target | None = None
+    hops: int = 0
 
 
 @lru_cache(maxsize=4)
@@ -163,10 +166,13 @@ class Client:
             return found
         return None
 
-    async def get(self, url: str, lease: Lease, max_seconds: float = float("inf")) -> Fetched:
+    async def get(
+        self, url: str, lease: Lease, max_seconds: float = float("inf"), hops: int = 0
+    ) -> Fetched:
         """Ask for a picture, for no longer than `timeout_s` and `max_seconds`, waits for turns and
-        memory apart. Never raises for what the web does; releases the lease."""
-        found = Fetched()
+        memory apart. hops: redirects that led to the URL. Never raises for what the web does;
+        releases the lease."""
+        found = Fetched(hops=hops)
         deadline = Deadline(min(self._settings.timeout_s, max_seconds))
         try:
             await self._follow(url, lease, deadline, found)
@@ -186,17 +192,22 @@ class Client:
         return found
 
     async def _follow(self, url: str, lease: Lease, deadline: Deadline, found: Fetched) -> None:
-        """Ask, and follow redirects; every hop has its own turn, robots.txt and address check."""
+        """Ask, and follow redirects within the host; every hop has its own turn, robots.txt and
+        address check."""
         target = _parse(url, None)
-        for _ in range(self._settings.max_redirects + 1):
+        while True:
             await self._require_robots(target, lease, found)
             await lease.turn()
             location = await self._ask(target, lease, deadline, found)
             if location is None:
                 return
+            found.hops += 1
+            if found.hops > self._settings.max_redirects:
+                raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
             target = _parse(location, target.href)
-            await lease.move(target.host)
-        raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
+            if target.host != lease.gate.host:
+                found.moved_to = target
+                return
 
     async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
         rules = await self._robots.rules(target, lease)

@@ -93,27 +93,32 @@ class _Task:
 class Coordinator:
     """Use as a context manager around the tasks; `address` is what they connect to.
 
-    parts: what they take from, in this order. bind: the address of this machine to listen on.
+    parts: what they take from, in this order. host: the name of this machine to the tasks. bind:
+    its address to listen on, when that is another.
     """
 
     def __init__(
-        self, parts: Iterable[int], settings: DownloadSection, bind: str = "127.0.0.1"
+        self,
+        parts: Iterable[int],
+        settings: DownloadSection,
+        host: str = "127.0.0.1",
+        bind: str | None = None,
     ) -> None:
         self._parts = deque(parts)
         self._gates = Gates(settings)
         self._shared: dict[str, _Shared] = {}
-        self._bind = bind
+        self._bind = bind or host
         self._token = secrets.token_hex(16)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.address: Address = (bind, 0, self._token)
+        self.address: Address = (host, 0, self._token)
 
     def __enter__(self) -> "Coordinator":
         self._thread.start()
         start = asyncio.start_server(self._serve, self._bind, 0)
         self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(_CONNECT_S)
         port = self._server.sockets[0].getsockname()[1]
-        self.address = (self._bind, port, self._token)
+        self.address = (self.address[0], port, self._token)
         self._loop.call_soon_threadsafe(self._sweep)
         return self
 

@@ -193,9 +193,13 @@ class _Flow:
     async def _fetch(self, job: Job, lease: Lease, tasks: asyncio.TaskGroup) -> None:
         gate = lease.gate
         now = time.monotonic()
-        if not job.attempts:
-            job.ends_at = now + self._settings.url_timeout_s
-        fetched = await self._client.get(job.url, lease, max(0.0, job.ends_at - now))
+        job.ends_at = min(job.ends_at, now + min(job.left_s, self._settings.url_timeout_s))
+        left_s = max(0.0, job.ends_at - now)
+        fetched = await self._client.get(job.url, lease, left_s, job.hops)
+        if fetched.moved_to is not None:
+            job.hops = fetched.hops
+            self._schedule.move(job, fetched.moved_to.href, fetched.moved_to.origin)
+            return
         may_retry = job.attempts < self._settings.retries and not gate.is_given_up
         if may_retry and fetched.status in _RETRIED:
             job.attempts += 1

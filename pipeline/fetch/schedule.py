@@ -17,14 +17,18 @@ from pipeline.fetch.robots import Origin
 
 @dataclass(eq=False)
 class Job:
-    """One candidate to download. part: whatever it belongs to. ends_at: when it must have ended,
-    of `time.monotonic`, known from its first attempt on; last: what that gave."""
+    """One candidate to download. part: whatever it belongs to. url, origin: where it is asked for
+    next, `hops` redirects from the candidate's own. left_s: seconds that its attempts may take from
+    now on; ends_at: when that is, of `time.monotonic`, from its first attempt on; last: what that
+    gave."""
 
     image_id: bytes
     url: str
     origin: Origin
     part: Any = None
+    hops: int = 0
     attempts: int = 0
+    left_s: float = float("inf")
     ends_at: float = float("inf")
     last: Fetched | None = None
 
@@ -90,18 +94,34 @@ class Schedule:
         """Queue jobs."""
         for job in jobs:
             self.open += 1
-            site = self._sites.get(job.origin)
-            if site is None:
-                site = _Site(job.origin, self._gates.host(job.origin[1]))
-                self._sites[job.origin] = site
-                self._at[site.gate][site] = None
-            site.open += 1
-            self._enqueue(site, job)
+            self._admit(job)
         self._changed.set()
+
+    def move(self, job: Job, url: str, origin: Origin) -> None:
+        """Queue a job that was handed out at the host that it was redirected to: it must not keep
+        a place while it waits for that one."""
+        self._dismiss(job)
+        job.url, job.origin = url, origin
+        job.left_s, job.ends_at = job.ends_at - time.monotonic(), float("inf")
+        self._admit(job)
+        self._changed.set()
+
+    def _admit(self, job: Job) -> None:
+        site = self._sites.get(job.origin)
+        if site is None:
+            site = _Site(job.origin, self._gates.host(job.origin[1]))
+            self._sites[job.origin] = site
+            self._at[site.gate][site] = None
+        site.open += 1
+        self._enqueue(site, job)
 
     def finish(self, job: Job) -> None:
         """One job has its row."""
         self.open -= 1
+        self._dismiss(job)
+        self._changed.set()
+
+    def _dismiss(self, job: Job) -> None:
         site = self._sites[job.origin]
         site.open -= 1
         self._is_back(site)
@@ -112,7 +132,6 @@ class Schedule:
                 if gate is not None:
                     self._at[gate].pop(site, None)
                     self._rest(gate)
-        self._changed.set()
 
     def retry(self, job: Job, delay_s: float) -> None:
         """Hand the job out again, not before `delay_s` from now."""

@@ -59,11 +59,12 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
     conf = ctx.spark.sparkContext.getConf()
-    host = conf.get("spark.driver.bindAddress") or conf.get("spark.driver.host")
+    host = conf.get("spark.driver.host") or "127.0.0.1"
+    bind = conf.get("spark.driver.bindAddress")
 
     @contextmanager
     def sharing(missing: Sequence[int]) -> Iterator[Callable[[int], None]]:
-        with Coordinator(missing, ctx.config, host or "127.0.0.1") as coordinator:
+        with Coordinator(missing, ctx.config, host, bind) as coordinator:
             yield partial(_lane, ctx.store, ctx.config, coordinator.address)
 
     return ctx.run_lanes(IMAGES, sharing, parts)

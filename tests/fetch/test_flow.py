@@ -172,6 +172,26 @@ def test_a_slow_end_of_one_part_does_not_idle_the_pool(tmp_path: Path) -> None:
         assert max(others) < last
 
 
+def test_redirects_to_a_slow_host_leave_the_places_to_others(tmp_path: Path) -> None:
+    async def away(request: Request) -> None:
+        await request.send(b"", "302 Found", {"Location": f"http://slow.test{request.path}"})
+
+    routes: dict[str, Handler] = {f"a.test/{i}.jpg": away for i in range(8)}
+    routes |= {f"/{i}.jpg": serving() for i in range(20)}
+    routes["slow.test/robots.txt"] = robots("User-agent: *\nCrawl-delay: 0.3\nDisallow: /7\n")
+    with WebServer(routes) as server:
+        config = settings(tmp_path, server, concurrency=3, host_interval_s=0.02, placeholder_urls=0)
+        urls = [*urls_of("a.test", 8), *urls_of("b.test", 20)]
+        rows, _, _ = download(config, *urls)
+        assert rows["http://a.test/7.jpg"]["status"] == "robots"
+        assert statuses(rows) == {"ok": 27, "robots": 1}
+        assert rows["http://a.test/0.jpg"]["final_url"] == "http://slow.test/0.jpg"
+        slow = sorted(e.began for e in server.events if e.host == "slow.test")
+        others = [e.ended for e in server.events if e.host != "slow.test"]
+        assert max(others) < slow[-1]
+        assert "/7.jpg" not in server.asked("slow.test")
+
+
 def test_no_more_parts_are_open_than_allowed_and_each_is_whole(tmp_path: Path) -> None:
     parts = {p: urls_of(f"{p}.test", 3) for p in range(9)}
     is_open: set[int] = set()
