@@ -89,7 +89,7 @@ def measured(
         time.sleep(0.01)
     if child.poll() is None:
         child.kill()
-        child.communicate()
+        child.wait()
         return {}, most
     assert child.returncode == 0
     return json.loads(child.stdout.read()), most
