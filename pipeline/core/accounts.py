@@ -11,13 +11,15 @@ from pipeline.core.errors import ContractError
 class Account:
     """Counts of one kind of thing through one stage.
 
-    unit: what is counted, plural ("records", "links", "images", "pairs").
+    unit: what is counted, plural ("records", "links", "images", "pairs"). cpu_s: CPU seconds by
+    step of the work, where the stage measures them; of no consequence for what is written.
     """
 
     unit: str
     rows_in: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
     def drop(self, reason: str, rows: int = 1) -> None:
         """Count `rows` that came in and leave with `reason`; nothing is noted of zero rows.
@@ -42,6 +44,8 @@ class Account:
         self.rows_in += other.rows_in
         self.kept += other.kept
         self.dropped.update(other.dropped)
+        for step, seconds in other.cpu_s.items():
+            self.cpu_s[step] = self.cpu_s.get(step, 0.0) + seconds
 
     def check(self, where: str) -> None:
         """Raise ContractError unless in = kept + dropped."""
@@ -54,12 +58,15 @@ class Account:
 
     def to_json(self) -> dict[str, object]:
         """A JSON-ready form, reasons by falling count."""
-        return {
+        data: dict[str, object] = {
             "unit": self.unit,
             "in": self.rows_in,
             "kept": self.kept,
             "dropped": dict(self.dropped.most_common()),
         }
+        if self.cpu_s:
+            data["cpu_s"] = {step: round(seconds, 3) for step, seconds in self.cpu_s.items()}
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, object]) -> "Account":
@@ -69,6 +76,7 @@ class Account:
             rows_in=int(data["in"]),  # type: ignore[call-overload]
             kept=int(data["kept"]),  # type: ignore[call-overload]
             dropped=Counter(data["dropped"]),  # type: ignore[call-overload]
+            cpu_s=dict(data.get("cpu_s", {})),  # type: ignore[call-overload]
         )
 
 

@@ -1,7 +1,7 @@
 """What a stage works with: its config, the tables, and the two ways to write one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipeline.core import spark as spark_io
 from pipeline.core.accounts import Account, merge
+from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter
 from pipeline.core.progress import watch
 from pipeline.core.stage import Section, StageSection
@@ -58,23 +59,59 @@ class Context(Generic[C]):
         Returns the accounts of all parts, those of earlier runs included. Where there is nothing to
         do, the table is one part without rows.
         """
+        task = partial(_run_part, self.store, table, work)
+        payloads = dict(todo)
+
+        def run(missing: Sequence[int]) -> None:
+            items = [(part, payloads[part]) for part in missing]
+            self.spark.sparkContext.parallelize(items, len(items)).foreach(task)
+
+        return self._run_missing(table, [part for part, _ in todo], run)
+
+    def run_lanes(
+        self,
+        table: Table,
+        sharing: Callable[[Sequence[int]], AbstractContextManager[Callable[[int], None]]],
+        todo: Sequence[int],
+    ) -> list[Account]:
+        """Part stage whose tasks work on several parts each: a task for every core.
+
+        sharing: given the missing parts, a context that holds while the tasks run, and the work of
+            one task, which gets its number. The tasks divide the parts among themselves and publish
+            each; the work must be picklable.
+        Returns the accounts of all parts, those of earlier runs included. Raises ContractError when
+        the tasks have left a part undone.
+        """
+
+        def run(missing: Sequence[int]) -> None:
+            context = self.spark.sparkContext
+            lanes = min(len(missing), context.defaultParallelism)
+            with sharing(missing) as work:
+                context.parallelize(range(lanes), lanes).foreach(work)
+            left = set(missing) - self.store.committed(table).keys()
+            if left:
+                raise ContractError(f"{self.stage}: parts {sorted(left)[:5]} were not done")
+
+        return self._run_missing(table, todo, run)
+
+    def _run_missing(
+        self, table: Table, todo: Sequence[int], run: Callable[[Sequence[int]], None]
+    ) -> list[Account]:
         self.store.sweep(table.name)
         if not todo and not self.store.committed(table):
             with self.store.publish_part(table, 0):
                 pass
         done = self.store.committed(table)
-        missing = [(part, payload) for part, payload in todo if part not in done]
+        missing = [part for part in todo if part not in done]
         if missing:
-            task = partial(_run_part, self.store, table, work)
             with watch(
                 self.spark,
                 f"{self.stage}: {table.name}",
                 total=len(todo),
                 count=lambda: len(self.store.committed(table)),
             ):
-                self.spark.sparkContext.parallelize(missing, len(missing)).foreach(task)
-        accounts = [a for part, _ in todo for a in self.store.part_accounts(table, part)]
-        return merge(accounts)
+                run(missing)
+        return merge(a for part in todo for a in self.store.part_accounts(table, part))
 
     def from_arrow(self, rows: pa.Table) -> DataFrame:
         """A small Arrow table as a DataFrame."""

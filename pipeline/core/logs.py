@@ -70,4 +70,8 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
             f"  {'  ' + reason:{wide}} {rows:>12,} {rows / rows_in:6.1%} dropped"
             for reason, rows in dropped.items()
         ]
+        if account.get("cpu_s") and account["kept"]:
+            steps = account["cpu_s"].items()
+            each = ", ".join(f"{step} {s / account['kept'] * 1e3:.2f}" for step, s in steps)
+            lines.append(f"  CPU ms for each of them: {each}")
     return "\n".join(lines)

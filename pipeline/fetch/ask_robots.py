@@ -1,6 +1,7 @@
 """Getting robots.txt: once per origin, with retries and redirects, through the client itself."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -23,7 +24,7 @@ class RobotsAsker:
     def __init__(
         self,
         settings: DownloadSection,
-        open_url: Callable[[Target], Awaitable[aiohttp.ClientResponse]],
+        open_url: Callable[[Target, Lease, Deadline], Awaitable[aiohttp.ClientResponse]],
     ) -> None:
         self._settings = settings
         self._open = open_url
@@ -39,13 +40,17 @@ class RobotsAsker:
         for attempt in range(self._settings.retries + 1):
             if attempt:
                 await asyncio.sleep(backoff_s(self._settings.backoff_s, attempt, target.host))
-            await lease.turn()
             try:
-                rules = await self._once(target)
+                await lease.turn()
+                rules = await self._once(target, lease)
             except FetchError as error:
                 rules = Rules(failure=(error.status, error.detail or ""))
             except Exception as error:  # noqa: BLE001 - a hostile site costs itself alone
                 rules = Rules(failure=classify(error))
+            finally:
+                # A redirect may have led to another host.
+                with contextlib.suppress(FetchError):
+                    await lease.move(target.host)
             if rules.failure is None:
                 return rules
             status, detail = rules.failure
@@ -56,12 +61,12 @@ class RobotsAsker:
                 rules = Rules(failure=(Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"))
         return rules
 
-    async def _once(self, target: Target) -> Rules:
+    async def _once(self, target: Target, lease: Lease) -> Rules:
         at = parse_target("/robots.txt", target.href)
         deadline = Deadline(self._settings.timeout_s)
         for _ in range(MAX_REDIRECTS + 1):
+            response = await self._open(at, lease, deadline)
             async with deadline.running():
-                response = await self._open(at)
                 try:
                     location = response.headers.get("Location")
                     if response.status not in REDIRECTS or not location:
@@ -76,5 +81,7 @@ class RobotsAsker:
                 at = parse_target(location, at.href)
             except UrlError:
                 break
+            await lease.move(at.host)
+            await lease.turn()
         # Nowhere to be found, which the RFC lets count as a 4xx.
         return Rules()

@@ -1,31 +1,49 @@
 """One GET: polite, bounded in time and bytes, to permitted addresses only, with a typed outcome."""
 
+import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.ask_robots import RobotsAsker
 from pipeline.fetch.errors import FetchError, classify
-from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
-from pipeline.fetch.limits import BodyMemory, Deadline, Gates, Lease, retry_after_s
+from pipeline.fetch.guard import (
+    Guard,
+    PrivateAddressError,
+    Target,
+    UrlError,
+    parse_address,
+    parse_target,
+)
+from pipeline.fetch.limits import Deadline, Gates, Lease, retry_after_s
+from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
 from pipeline.fetch.resolver import Resolver, read_hosts
 from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
+from pipeline.fetch.robots import Origin, Rules
 from pipeline.fetch.settings import DownloadSection
 
 _NAMED = {403: Status.HTTP_403, 404: Status.HTTP_404, 410: Status.HTTP_410, 429: Status.HTTP_429}
 _HOST_FAILURES = frozenset(
     {Status.CONNECT, Status.TLS, Status.TIMEOUT, Status.DISCONNECTED, Status.BAD_RESPONSE}
 )
-# Bodies up to this size need no reservation: concurrency bounds their memory.
+# Bodies up to this size need no reservation: the number of fetches at once bounds their memory.
 _SMALL_BODY_BYTES = 256 * 1024
+# A host that answers so to one URL after the other forbids all of them.
+# Source: RFC 9110 sections 15.5.2 and 15.5.4, RFC 7725.
+_FORBIDDEN = frozenset({401, 403, 451})
+# Other addresses of a name that are tried when one does not take the connection.
+_MAX_ADDRESSES = 3
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 _KEEPALIVE_S = 10.0
@@ -35,7 +53,8 @@ _ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
 @dataclass
 class Fetched:
     """What asking for one URL gave. `body` is set when status is OK; `reserved_bytes` of body
-    memory are then to be released."""
+    memory are then to be released. moved_to: another host has it; it is to be asked for there,
+    `hops` redirects later."""
 
     status: Status = Status.OK
     detail: str | None = None
@@ -47,6 +66,8 @@ class Fetched:
     fetch_ms: int = 0
     retry_after_s: float | None = None
     reserved_bytes: int = 0
+    moved_to: Target | None = None
+    hops: int = 0
 
 
 @lru_cache(maxsize=4)
@@ -58,16 +79,33 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+class _Chosen(AbstractResolver):
+    """Gives the HTTP client the address that the present task has taken a turn at."""
+
+    address: ContextVar[ResolveResult] = ContextVar("address")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [self.address.get()]
+
+    async def close(self) -> None:
+        pass
+
+
 class Client:
     """Asks for pictures inside one event loop. Use as an async context manager.
 
-    gates: turns per host. memory: bound on large bodies under way.
+    gates: turns per host and address. memory: bound on bodies under way.
     """
 
     def __init__(self, settings: DownloadSection, gates: Gates, memory: BodyMemory) -> None:
         self._settings = settings
         self._gates = gates
         self._memory = memory
+        self._known: dict[Origin, Rules] = {}
+        self._reached: dict[str, str] = {}
+        self.on_rules: Callable[[Origin], None] = lambda origin: None
         self._guard = Guard.of(settings.allowed_networks)
         hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
         self._resolver = Resolver(self._guard, hosts, settings.port_map)
@@ -77,7 +115,7 @@ class Client:
         connector = aiohttp.TCPConnector(
             limit=0,
             use_dns_cache=False,
-            resolver=self._resolver,
+            resolver=_Chosen(),
             socket_factory=self._guard.socket,
             ssl=tls_context(self._settings.ca_file),
             keepalive_timeout=_KEEPALIVE_S,
@@ -90,73 +128,116 @@ class Client:
                 "Accept": _ACCEPT,
                 "Accept-Encoding": "identity",
             },
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._settings.connect_timeout_s
+            ),
             auto_decompress=False,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
         )
+        # Else aiohttp repeats a GET whose kept-alive connection breaks, outside of any turn.
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
         await self._resolver.close()
 
-    async def get(self, url: str, lease: Lease) -> Fetched:
-        """Ask for a picture. Never raises for what the web does; releases the lease."""
+    def knows(self, origin: Origin) -> bool:
+        """True when the rules of an origin are known, or that they cannot be had."""
+        return origin in self._known
+
+    def forget(self, origin: Origin) -> None:
+        """Nothing of this origin is left to be asked for."""
+        self._known.pop(origin, None)
+
+    def verdict(self, url: str, origin: Origin) -> Fetched | None:
+        """What a URL ends in without being asked for, by rules that are known; None when it may be
+        asked for, or when nothing is known yet."""
+        rules = self._known.get(origin)
+        if rules is None:
+            return None
         found = Fetched()
-        deadline = Deadline(self._settings.timeout_s)
+        try:
+            self._obey(rules, _parse(url, None), found)
+        except FetchError as error:
+            found.status, found.detail = error.status, error.detail
+            return found
+        return None
+
+    async def get(
+        self, url: str, lease: Lease, max_seconds: float = float("inf"), hops: int = 0
+    ) -> Fetched:
+        """Ask for a picture, for no longer than `timeout_s` and `max_seconds`, waits for turns and
+        memory apart. hops: redirects that led to the URL. Never raises for what the web does;
+        releases the lease."""
+        found = Fetched(hops=hops)
+        deadline = Deadline(min(self._settings.timeout_s, max_seconds))
         try:
             await self._follow(url, lease, deadline, found)
         except FetchError as error:
             found.status, found.detail = error.status, error.detail
         except Exception as error:  # noqa: BLE001 - whatever one URL provokes costs that URL alone
             found.status, found.detail = classify(error)
+        except BaseException:
+            found.status = Status.DISCONNECTED
+            raise
         finally:
             lease.release()
             found.fetch_ms = round(deadline.spent * 1000)
-            if found.status is not Status.OK and found.reserved_bytes:
+            if found.status is not Status.OK:
                 self._memory.release(found.reserved_bytes)
                 found.reserved_bytes = 0
         return found
 
     async def _follow(self, url: str, lease: Lease, deadline: Deadline, found: Fetched) -> None:
-        """Ask, and follow redirects; every hop has its own turn, robots.txt and address check."""
+        """Ask, and follow redirects within the host; every hop has its own turn, robots.txt and
+        address check."""
         target = _parse(url, None)
-        for _ in range(self._settings.max_redirects + 1):
-            if lease.gate.given_up_because is not None:
-                raise FetchError(Status.HOST_GIVEN_UP, lease.gate.given_up_because)
+        while True:
             await self._require_robots(target, lease, found)
             await lease.turn()
             location = await self._ask(target, lease, deadline, found)
             if location is None:
                 return
+            found.hops += 1
+            if found.hops > self._settings.max_redirects:
+                raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
             target = _parse(location, target.href)
-            await lease.move(target.host)
-        raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
+            if target.host != lease.gate.host:
+                found.moved_to = target
+                return
 
     async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
         rules = await self._robots.rules(target, lease)
+        if target.origin not in self._known:
+            self._known[target.origin] = rules
+            self.on_rules(target.origin)
+        self._obey(rules, target, found)
+        delay = min(
+            rules.crawl_delay_s(self._settings.user_agent), self._settings.max_crawl_delay_s
+        )
+        lease.gate.slow_down(delay)
+        found.consent = "allowed"
+
+    def _obey(self, rules: Rules, target: Target, found: Fetched) -> None:
+        """Raise FetchError unless a URL may be asked for."""
         if rules.failure is not None:
             status, detail = rules.failure
             if status is Status.ROBOTS_UNAVAILABLE:
                 found.consent = "robots.txt"
             raise FetchError(status, detail)
-        agent = self._settings.user_agent
-        if not rules.allows(target.href, agent):
+        if not rules.allows(target.href, self._settings.user_agent):
             found.consent = "robots.txt"
             raise FetchError(Status.ROBOTS, None)
-        delay = min(rules.crawl_delay_s(agent), self._settings.max_crawl_delay_s)
-        lease.gate.slow_down(delay)
-        found.consent = "allowed"
 
     async def _ask(
         self, target: Target, lease: Lease, deadline: Deadline, found: Fetched
     ) -> str | None:
         """One request; the place it redirects to, or None when `found` holds the body."""
         with _blame(lease):
-            async with deadline.running():
-                response = await self._open(target)
+            response = await self._open(target, lease, deadline)
         try:
             _note(response, target, found)
             optout = response_optout(response.headers, self._settings.user_agent)
@@ -187,12 +268,14 @@ class Client:
             return location
         if code == 429 or code >= 500:
             found.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
-            lease.gate.fail(f"HTTP {code}")
+            lease.gate.fail(f"HTTP {code}", backs_off=found.retry_after_s is None)
             if found.retry_after_s is not None:
                 if found.retry_after_s > self._settings.max_retry_after_s:
                     lease.gate.give_up(f"asks to wait {found.retry_after_s:.0f} s")
                 else:
                     lease.gate.pause(found.retry_after_s)
+        elif code in _FORBIDDEN:
+            lease.gate.fail(f"HTTP {code}")
         else:
             lease.gate.succeed()
         fallback = Status.HTTP_5XX if code >= 500 else Status.HTTP_4XX
@@ -200,8 +283,10 @@ class Client:
             raise FetchError(Status.BAD_RESPONSE, f"HTTP {code}")
         raise FetchError(_NAMED.get(code, fallback), f"HTTP {code}")
 
-    async def _open(self, target: Target) -> aiohttp.ClientResponse:
-        """Send the request and read the head of the answer."""
+    async def _open(
+        self, target: Target, lease: Lease, deadline: Deadline
+    ) -> aiohttp.ClientResponse:
+        """Send the request and read the head of the answer, once there is a turn at the address."""
         url = yarl.URL(target.href, encoded=True)
         headers = None
         address = parse_address(target.host)
@@ -213,7 +298,38 @@ class Client:
             if port != target.port:
                 headers = {"Host": url.host_port_subcomponent or target.host}
                 url = url.with_port(port)
-        return await self._session.get(url, headers=headers, allow_redirects=False)
+            await lease.reach(str(address))
+            async with deadline.running():
+                return await self._session.get(url, headers=headers, allow_redirects=False)
+        places = await self._addresses(target, deadline)
+        for place in places:
+            await lease.reach(place["host"])
+            _Chosen.address.set(place)
+            try:
+                async with deadline.running():
+                    response = await self._session.get(url, allow_redirects=False)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                self._reached.pop(target.host, None)
+                if place is places[-1]:
+                    raise
+            else:
+                self._reached[target.host] = place["host"]
+                return response
+        raise AssertionError
+
+    async def _addresses(self, target: Target, deadline: Deadline) -> list[ResolveResult]:
+        """A few addresses of a name; the one that took the last connection comes first."""
+        try:
+            async with deadline.running():
+                places = await self._resolver.resolve(target.host, target.port)
+        except PrivateAddressError as error:
+            raise FetchError(Status.PRIVATE_ADDRESS, str(error)[:200]) from None
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise FetchError(Status.DNS, f"{type(error).__name__}: {error}"[:200]) from None
+        last = self._reached.get(target.host)
+        return sorted(places, key=lambda place: place["host"] != last)[:_MAX_ADDRESSES]
 
     async def _read_picture(
         self, response: aiohttp.ClientResponse, deadline: Deadline, found: Fetched
@@ -223,28 +339,52 @@ class Client:
         if length is not None and length > cap:
             raise FetchError(Status.TOO_LARGE, f"{length} bytes announced")
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        formats = self._settings.formats if encoding in ("", "identity") else None
+        is_plain = encoding in ("", "identity")
+        body = await self._read_body(response, deadline, found, is_plain=is_plain)
+        if not is_plain:
+            # A few hundred bytes of gzip may grow to the whole cap.
+            if not found.reserved_bytes:
+                found.reserved_bytes = await self._memory.reserve(cap)
+            body = await asyncio.to_thread(decompressed, body, encoding, cap)
+        kept = len(body) if len(body) > _SMALL_BODY_BYTES else 0
+        if kept < found.reserved_bytes:
+            self._memory.release(found.reserved_bytes - kept)
+            found.reserved_bytes = kept
+        if not body:
+            raise FetchError(Status.EMPTY, "no bytes")
+        found.body = body
+
+    async def _read_body(
+        self,
+        response: aiohttp.ClientResponse,
+        deadline: Deadline,
+        found: Fetched,
+        *,
+        is_plain: bool,
+    ) -> bytes:
+        """The body as it comes, with room for all it may become; it is given up once it cannot be
+        a picture."""
+        cap, formats = self._settings.max_body_bytes, self._settings.formats
+        length = response.content_length
         chunks: list[bytes] = []
-        received, is_known = 0, formats is None
+        received, is_known = 0, not is_plain
         while True:
-            if received > _SMALL_BODY_BYTES and not found.reserved_bytes:
-                found.reserved_bytes = await self._memory.reserve(length or cap)
+            if max(received, length or 0) > _SMALL_BODY_BYTES and not found.reserved_bytes:
+                most = (length or cap) + (0 if is_plain else cap)
+                found.reserved_bytes = await self._memory.reserve(most)
             async with deadline.running():
                 chunk = await response.content.readany()
             if not chunk:
-                break
+                return b"".join(chunks)
             chunks.append(chunk)
             received += len(chunk)
             if received > cap:
                 raise FetchError(Status.TOO_LARGE, f"over {cap} bytes")
-            if not is_known and formats and received >= SIGNATURE_BYTES:
+            if not is_known and received >= SIGNATURE_BYTES:
                 is_known = has_signature(b"".join(chunks)[:SIGNATURE_BYTES], formats)
                 if not is_known and (length is None or length > DRAIN_BYTES):
                     raise FetchError(Status.NOT_AN_IMAGE, "no known format")
                 is_known = True
-        found.body = decompressed(b"".join(chunks), encoding, cap)
-        if not found.body:
-            raise FetchError(Status.EMPTY, "no bytes")
 
 
 def _parse(url: str, base: str | None) -> Target:
@@ -273,5 +413,5 @@ def _blame(lease: Lease) -> Iterator[None]:
     except Exception as error:
         status, detail = classify(error)
         if status in _HOST_FAILURES:
-            lease.gate.fail(status)
+            lease.gate.fail(status, backs_off=True)
         raise FetchError(status, detail) from error

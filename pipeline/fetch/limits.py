@@ -1,13 +1,18 @@
-"""Politeness and bounds: deadlines, turns per host, pauses, backoff, breaker, memory for bodies."""
+"""Politeness: turns per host and per address, pauses, backoff, breaker; deadlines of one URL."""
 
 import asyncio
 import email.utils
+import ipaddress
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any, Protocol
 
+from pipeline.core.reasons import Status
+from pipeline.fetch.errors import FetchError
 from pipeline.fetch.settings import DownloadSection
 
 
@@ -58,162 +63,340 @@ class Deadline:
             self.spent += took
 
 
-@dataclass
-class Gate:
-    """The turns of one host. Times are of `time.monotonic`.
+# [limit, interval_s, active, seconds until next_at, failures, given_up_because]
+State = list[Any]
 
-    limit: requests under way at once. interval_s: least time between two starts. next_at: when the
-    next may start. failures: in a row; `is_given_up` once they reach the breaker's limit.
+
+@dataclass(eq=False)
+class Gate:
+    """The turns of one host or one address. Times are of `time.monotonic`.
+
+    key: "host:<name>" or "addr:<network>". limit: requests under way at once. interval_s: least
+    time between two starts. breaker: failures in a row that open it, 0: never. active: requests
+    under way, those of other tasks included. next_at: when the next may start. mine: those of this
+    task; pending: those waiting for a turn; started_at: when one last took a turn. is_ours: this
+    task may start requests here; otherwise another one holds the gate, and what happens to
+    requests under way is relayed to it.
     """
 
-    host: str
+    key: str
     limit: int
     interval_s: float
-    breaker: int
+    breaker: int = 0
+    backoff_s: float = 0.0
+    max_backoff_s: float = 0.0
     active: int = 0
     next_at: float = 0.0
     failures: int = 0
     given_up_because: str | None = None
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    is_ours: bool = True
+    mine: int = 0
+    pending: int = 0
+    started_at: float = 0.0
+    relay: "Callable[[Gate, str, Any], None] | None" = None
+    waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    @property
+    def host(self) -> str:
+        """The host's name, or the address."""
+        return self.key.partition(":")[2]
 
     @property
     def is_given_up(self) -> bool:
         return self.given_up_because is not None
 
+    @property
+    def has_place(self) -> bool:
+        """True when one more request may be under way; a host that fails is asked singly."""
+        return self.active < (1 if self.failures else self.limit)
+
+    def is_open(self, now: float) -> bool:
+        """True when a request may start now."""
+        return self.is_ours and self.has_place and self.next_at <= now
+
     def start(self, now: float) -> None:
-        """Take note that a request starts."""
+        """A request takes its turn."""
+        self.started_at = now
         self.next_at = max(now, self.next_at) + self.interval_s
 
     def slow_down(self, delay_s: float) -> None:
         """Honour a Crawl-delay: one request at a time, that far apart."""
         if delay_s > self.interval_s:
-            self.interval_s = delay_s
-            self.limit = 1
-            self.next_at = max(self.next_at, time.monotonic() + delay_s)
+            self._happened("slow_down", delay_s)
 
     def pause(self, seconds: float) -> None:
         """Start nothing for some time."""
-        self.next_at = max(self.next_at, time.monotonic() + seconds)
+        self._happened("pause", seconds)
 
-    def fail(self, why: str) -> None:
-        """Count a failure of the host; the breaker opens when too many come in a row."""
-        self.failures += 1
-        if self.failures >= self.breaker:
-            self.give_up(f"{self.failures} failures in a row, the last: {why}")
+    def fail(self, why: str, *, backs_off: bool = False) -> None:
+        """Count a failure of the host, or a refusal; the breaker opens when too many come in a row.
+
+        With `backs_off` nothing starts for a time that doubles with each failure in a row.
+        """
+        self._happened("fail", [why, backs_off])
 
     def succeed(self) -> None:
         """The host answered: the row of failures ends."""
-        self.failures = 0
+        if self.failures or not self.is_ours:
+            self._happened("succeed", None)
 
     def give_up(self, why: str) -> None:
         """Ask this host for nothing more."""
-        if self.given_up_because is None:
-            self.given_up_because = why
+        self._happened("give_up", why)
+
+    def _happened(self, event: str, value: Any) -> None:
+        if self.relay is not None:
+            self.relay(self, event, value)
+        else:
+            self.apply(event, value)
+
+    def apply(self, event: str, value: Any) -> None:
+        """Change as the event has it, wherever it happened."""
+        now = time.monotonic()
+        if event == "left":
+            self.active -= 1
+        elif event == "slow_down" and value > self.interval_s:
+            self.interval_s, self.limit = value, 1
+            self.next_at = max(self.next_at, now + value)
+        elif event == "pause":
+            self.next_at = max(self.next_at, now + value)
+        elif event == "succeed":
+            self.failures = 0
+        elif event == "give_up":
+            self.given_up_because = self.given_up_because or value
+        elif event == "fail":
+            self._fail(value[0], value[1], now)
+
+    def _fail(self, why: str, backs_off: bool, now: float) -> None:
+        self.failures += 1
+        if self.breaker and self.failures >= self.breaker:
+            self.apply("give_up", f"{self.failures} failures in a row, the last: {why}")
+        elif backs_off:
+            wait = backoff_s(self.backoff_s, min(self.failures, 30), self.key)
+            self.next_at = max(self.next_at, now + min(wait, self.max_backoff_s))
+
+    def state(self) -> State:
+        """What another holder must know, times relative to now."""
+        wait = max(0.0, self.next_at - time.monotonic())
+        return [
+            self.limit,
+            self.interval_s,
+            self.active,
+            wait,
+            self.failures,
+            self.given_up_because,
+        ]
+
+    def restore(self, state: State) -> None:
+        """Go on where another holder stopped."""
+        self.limit, self.interval_s, self.active, wait, self.failures, why = state
+        self.next_at = time.monotonic() + wait
+        self.given_up_because = self.given_up_because or why
 
 
-class Lease:
-    """One place at one host's gate at a time; moves along with redirects."""
+class Link(Protocol):
+    """How a task shares gates with other tasks."""
 
-    def __init__(self, gates: "Gates", gate: Gate) -> None:
-        self._gates = gates
-        self.gate = gate
-        self._held = True
-        # The turn that came with the place has been counted already, at this pace.
-        self._turn_is_free = True
-        self._interval_s = gate.interval_s
+    def want(self, gate: Gate) -> None:
+        """Ask for a gate; `Gates.granted` follows."""
 
-    async def turn(self) -> None:
-        """Wait until the next request to this host may start."""
-        was_free, self._turn_is_free = self._turn_is_free, False
-        if was_free and self._interval_s == self.gate.interval_s:
-            return
-        wait = self.gate.next_at - time.monotonic()
-        self.gate.start(time.monotonic())
-        if wait > 0:
-            await asyncio.sleep(wait)
+    def give_back(self, gate: Gate) -> None:
+        """Let others have a gate, or wait for it no longer."""
 
-    async def move(self, host: str) -> None:
-        """Give the place up for one at another host; waits until there is one."""
-        if host != self.gate.host:
-            self.release()
-            self.gate = await self._gates.enter(host)
-            self._held = True
-            self._turn_is_free = False
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._gates.leave(self.gate)
+    def happened(self, gate: Gate, event: str, value: Any) -> None:
+        """Tell what happened at a gate: who holds it must know, or who will."""
 
 
 class Gates:
-    """The gates of all hosts of a part.
+    """The gates of all hosts and addresses that one event loop meets.
 
-    shares: registrable domains that several parts hold -> how many of them may run at once; each
-    then uses that fraction of the domain's rate.
+    link: to the tasks it shares them with; None: it is alone. on_change: called with a gate that
+    may have opened, or been given up.
     """
 
-    def __init__(self, settings: DownloadSection) -> None:
+    def __init__(self, settings: DownloadSection, link: Link | None = None) -> None:
         self._settings = settings
+        self._link = link
         self._gates: dict[str, Gate] = {}
-        self.on_leave: Callable[[str], None] = lambda host: None
+        self._wanted: set[str] = set()
+        self.on_change: Callable[[Gate], None] = lambda gate: None
+        self.on_address: Callable[[str, Gate], None] = lambda host, gate: None
 
-    def of(self, host: str, share: int = 1) -> Gate:
-        """The gate of a host; `share` counts when it is first asked for."""
-        gate = self._gates.get(host)
+    def host(self, name: str) -> Gate:
+        """The gate of a host."""
+        return self.of(f"host:{name}")
+
+    def address(self, address: str) -> Gate:
+        """The gate of an address: all of a /64 is one, as one customer has it.
+
+        Source: RFC 6177, end sites are given a /64 at least.
+        """
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(parsed, ipaddress.IPv6Address):
+            mapped = parsed.ipv4_mapped
+            network = mapped or ipaddress.ip_network((int(parsed) >> 64 << 64, 64))
+            return self.of(f"addr:{network}")
+        return self.of(f"addr:{parsed}")
+
+    def of(self, key: str) -> Gate:
+        """The gate with a key, made when it is first asked for."""
+        gate = self._gates.get(key)
         if gate is None:
-            gate = self._gates[host] = Gate(
-                host,
-                max(1, self._settings.host_concurrency // share),
-                self._settings.host_interval_s * share,
-                self._settings.host_failures,
+            config = self._settings
+            is_host = key.startswith("host:")
+            gate = self._gates[key] = Gate(
+                key,
+                config.host_concurrency if is_host else config.address_concurrency,
+                config.host_interval_s if is_host else config.address_interval_s,
+                config.host_failures if is_host else 0,
+                config.backoff_s,
+                config.max_backoff_s,
+                is_ours=self._link is None,
+                relay=self._happened,
             )
         return gate
 
-    async def enter(self, host: str) -> Gate:
-        """Take a place at a host's gate, waiting for one in order of arrival."""
-        gate = self.of(host)
-        while gate.active >= gate.limit:
-            waiter = asyncio.get_running_loop().create_future()
-            gate.waiters.append(waiter)
-            await waiter
+    def known(self, key: str) -> Gate | None:
+        """The gate with a key, if there is one."""
+        return self._gates.get(key)
+
+    def forget(self, key: str) -> None:
+        """Drop a gate."""
+        self._gates.pop(key, None)
+
+    def rest(self, gate: Gate) -> None:
+        """Nobody here uses the gate any more: leave it to the other tasks."""
+        if self._link is not None and not gate.mine and not gate.pending:
+            self._gates.pop(gate.key, None)
+            self._wanted.discard(gate.key)
+            self._link.give_back(gate)
+
+    def _happened(self, gate: Gate, event: str, value: Any) -> None:
+        if self._link is not None:
+            self._link.happened(gate, event, value)
+        if gate.is_ours or event == "give_up":
+            gate.apply(event, value)
+        self.changed(gate)
+
+    def changed(self, gate: Gate) -> None:
+        """Let those look again who wait at a gate."""
+        waiters, gate.waiters = gate.waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.on_change(gate)
+
+    def want(self, gate: Gate) -> None:
+        """Ask for a gate that another task holds; once, until it is here."""
+        if self._link is not None and not gate.is_ours and gate.key not in self._wanted:
+            self._wanted.add(gate.key)
+            self._link.want(gate)
+
+    def granted(self, gate: Gate, state: State | None) -> None:
+        """The gate is ours from now on; state: as its last holder left it, None: nobody had it."""
+        self._wanted.discard(gate.key)
+        gate.is_ours = True
+        if state is not None:
+            gate.restore(state)
+        self.changed(gate)
+
+    def take(self, gate: Gate, now: float) -> None:
+        """Take a place and a turn at an open gate."""
         gate.active += 1
-        return gate
+        gate.mine += 1
+        gate.start(now)
 
     def leave(self, gate: Gate) -> None:
-        gate.active -= 1
-        while gate.waiters:
-            waiter = gate.waiters.pop(0)
-            if not waiter.done():
-                waiter.set_result(None)
-                break
-        self.on_leave(gate.host)
+        """Give a place back."""
+        gate.mine -= 1
+        self._happened(gate, "left", None)
+
+    async def turn(self, gate: Gate, *, with_place: bool = False) -> None:
+        """Wait until a request may start, and start it; `with_place`: takes a place as well.
+
+        Raises FetchError when the host is given up.
+        """
+        gate.pending += 1
+        try:
+            while True:
+                if gate.given_up_because is not None:
+                    raise FetchError(Status.HOST_GIVEN_UP, gate.given_up_because)
+                now = time.monotonic()
+                if not gate.is_ours or (with_place and not gate.has_place):
+                    self.want(gate)
+                    waiter = asyncio.get_running_loop().create_future()
+                    gate.waiters.append(waiter)
+                    await waiter
+                elif gate.next_at > now:
+                    await asyncio.sleep(gate.next_at - now)
+                else:
+                    break
+            if with_place:
+                self.take(gate, now)
+            else:
+                gate.start(now)
+        finally:
+            gate.pending -= 1
 
 
-class BodyMemory:
-    """Bounds the memory of large bodies under way: each reserves all it may need at once, so that
-    none ever waits while it holds a part of what another one needs."""
+class Lease:
+    """One place at one host's gate at a time, and at the gate of the address it is reached by;
+    moves along with redirects."""
 
-    def __init__(self, total_bytes: int) -> None:
-        self._free = self._total = total_bytes
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+    def __init__(self, gates: Gates, gate: Gate, address: Gate | None = None) -> None:
+        self._gates = gates
+        self.gate = gate
+        self._address = address
+        self._is_held = True
+        # The turns that came with the places have been counted already, at this pace.
+        self._fresh: set[Gate] = {gate} if address is None else {gate, address}
+        self._interval_s = gate.interval_s
 
-    async def reserve(self, wanted_bytes: int) -> int:
-        """Wait for room; what was reserved, to be given back. More than there is takes it all."""
-        wanted = min(wanted_bytes, self._total)
-        if self._waiters or wanted > self._free:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append((wanted, waiter))
-            await waiter
-        else:
-            self._free -= wanted
-        return wanted
+    async def turn(self) -> None:
+        """Wait until the next request to this host may start.
 
-    def release(self, reserved_bytes: int) -> None:
-        """Give room back and let those in who fit now, in order of arrival."""
-        self._free += reserved_bytes
-        while self._waiters and (self._waiters[0][1].done() or self._waiters[0][0] <= self._free):
-            wanted, waiter = self._waiters.pop(0)
-            if not waiter.done():
-                self._free -= wanted
-                waiter.set_result(None)
+        Raises FetchError when the host is given up.
+        """
+        is_fresh = self.gate in self._fresh and self._interval_s == self.gate.interval_s
+        self._fresh.discard(self.gate)
+        if not is_fresh:
+            await self._gates.turn(self.gate)
+
+    async def reach(self, address: str) -> None:
+        """Take a place and a turn at the address that is about to be connected to."""
+        gate = self._gates.address(address)
+        if gate is self._address:
+            is_fresh = gate in self._fresh
+            self._fresh.discard(gate)
+            if not is_fresh:
+                await self._gates.turn(gate)
+            return
+        self._leave_address()
+        await self._gates.turn(gate, with_place=True)
+        self._address = gate
+        self._gates.on_address(self.gate.host, gate)
+
+    async def move(self, host: str) -> None:
+        """Give the places up for one at another host; waits until there is one.
+
+        Raises FetchError when that host is given up.
+        """
+        if host != self.gate.host:
+            self.release()
+            self.gate = self._gates.host(host)
+            await self._gates.turn(self.gate, with_place=True)
+            self._is_held = True
+            self._fresh = {self.gate}
+            self._interval_s = self.gate.interval_s
+
+    def _leave_address(self) -> None:
+        if self._address is not None:
+            self._gates.leave(self._address)
+            self._address = None
+
+    def release(self) -> None:
+        """Give the places back."""
+        self._leave_address()
+        if self._is_held:
+            self._is_held = False
+            self._gates.leave(self.gate)

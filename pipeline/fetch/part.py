@@ -1,39 +1,24 @@
-"""One part: every candidate asked for, decoded, its bytes appended to the raw tar, one row each."""
+"""One part: its candidates become jobs, what each gave becomes bytes in the raw tar and a row."""
 
-import asyncio
-import resource
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import uvloop
 
 from pipeline.core.accounts import Account
 from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
-from pipeline.fetch.client import Client, Fetched
+from pipeline.fetch.client import Fetched
 from pipeline.fetch.guard import UrlError, parse_target
-from pipeline.fetch.limits import BodyMemory, Gates, Lease, backoff_s
 from pipeline.fetch.picture import Picture
-from pipeline.fetch.pool import DecoderPool, shared_pool
-from pipeline.fetch.schedule import Job, Schedule
+from pipeline.fetch.schedule import Job
 from pipeline.fetch.settings import DownloadSection
 
 Row = dict[str, Any]
 
-# What may go better a moment later. A certificate or a name will not.
-_RETRIED = frozenset(
-    {
-        Status.CONNECT,
-        Status.TIMEOUT,
-        Status.DISCONNECTED,
-        Status.BAD_RESPONSE,
-        Status.HTTP_429,
-        Status.HTTP_5XX,
-    }
-)
 # What only a stored picture has; a placeholder loses them again.
 _STORED = (
     "sha256",
@@ -48,122 +33,70 @@ _STORED = (
 )
 # Columns a part is downloaded by.
 COLUMNS = ["image_id", "url", "domain", "page_optout"]
+# CPU seconds that the decoder notes of a picture.
+_DECODER_STEPS = tuple(
+    name.removesuffix("_s") for name in Picture.__struct_fields__ if name.endswith("_s")
+)
 
 
 @dataclass
 class PartResult:
     """rows: one per candidate, as the columns of `images` but `part`, ordered by image_id.
-    account: of images, kept and dropped by status. cpu_s: decoder seconds by step."""
+    account: of images, kept and dropped by status, with CPU seconds by step."""
 
     rows: list[Row] = field(default_factory=list)
     account: Account = field(default_factory=lambda: Account("images"))
-    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
-def download_part(
-    candidates: Iterable[pa.RecordBatch],
-    settings: DownloadSection,
-    raw_file: BinaryIO,
-    shares: Mapping[str, int] | None = None,
-) -> PartResult:
-    """Download a part's candidates and write the raw tar.
+@dataclass
+class PartFiles:
+    """A part as it is handed to the downloader.
 
-    candidates: batches with at least the columns of `COLUMNS`. Their ids, URLs and rows are held in
-        memory (about 3 KB each), never their bytes.
-    shares: domains that several parts hold -> how many parts may ask them at the same time; each
-        uses that fraction of the domain's rate. Placeholders are counted within the part.
-
-    Raises only for what is wrong with this machine (disk full, no decoder process).
+    candidates: batches with at least the columns of `COLUMNS`. raw_file: its raw tar, open.
+    publish: stores what it gave, whole; called once, in a thread. discard: called in its place when
+    the part is not finished.
     """
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Part(settings, raw_file, shares or {}).run(candidates))
+
+    candidates: Iterable[pa.RecordBatch]
+    raw_file: BinaryIO
+    publish: Callable[[PartResult], None]
+    discard: Callable[[], None]
 
 
-class _Part:
-    def __init__(
-        self, settings: DownloadSection, raw_file: BinaryIO, shares: Mapping[str, int]
-    ) -> None:
+class Part:
+    """A part that is being downloaded. Ids, URLs and rows of its candidates are held in memory
+    (about 3 KB each), never their bytes. open: jobs without a row."""
+
+    def __init__(self, files: PartFiles, settings: DownloadSection) -> None:
+        self.files = files
+        self.open = 0
         self._settings = settings
-        self._shares = shares
-        self._tar = RawTar(raw_file)
+        self._tar = RawTar(files.raw_file)
         self._rows: list[Row] = []
-        self._result = PartResult()
-        self._gates = Gates(settings)
-        self._memory = BodyMemory(settings.body_memory_mb * 2**20)
-        self._decoders: DecoderPool = shared_pool(
-            settings.for_decoding(),
-            settings.decode_workers,
-            settings.decode_timeout_s,
-            settings.decode_memory_mb * 2**20,
-        )
+        self._hosts: dict[bytes, str] = {}
+        self.cpu_s = dict.fromkeys(("fetch", *_DECODER_STEPS, "write"), 0.0)
 
-    async def run(self, candidates: Iterable[pa.RecordBatch]) -> PartResult:
-        jobs = [job for batch in candidates for job in self._jobs(batch)]
-        schedule = Schedule(jobs, self._gates, self._settings.max_part_s)
-        places = asyncio.Semaphore(self._settings.concurrency)
-        async with Client(self._settings, self._gates, self._memory) as client:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    while True:
-                        await places.acquire()
-                        item = await schedule.next()
-                        if item is None:
-                            break
-                        job, lease, why = item
-                        if lease is None:
-                            self._end(job, Fetched(Status.HOST_GIVEN_UP, why), schedule)
-                            places.release()
-                            continue
-                        task = tasks.create_task(self._work(client, schedule, job, lease))
-                        task.add_done_callback(lambda _: places.release())
-            except BaseExceptionGroup as group:
-                # One task's failure (disk full) is the part's; its siblings were cancelled by it.
-                raise group.exceptions[0] from None
-        self._tar.close()
-        _mark_placeholders(self._rows, {j.image_id: j.host for j in jobs}, self._settings)
-        return self._finished()
-
-    def _jobs(self, batch: pa.RecordBatch) -> list[Job]:
+    def jobs(self, batch: pa.RecordBatch) -> Iterator[Job]:
         """Jobs for the candidates that may be asked for; rows at once for those that may not."""
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
-        jobs = []
-        for image_id, url, domain, optout in zip(*columns, strict=True):
+        for image_id, url, _, optout in zip(*columns, strict=True):
             if optout is not None:
                 consent = f"page:{optout}"
                 self._add(image_id, Fetched(Status.OPTED_OUT, optout, consent), None)
                 continue
             try:
-                host = parse_target(url).host
+                target = parse_target(url)
             except UrlError as error:
                 self._add(image_id, Fetched(Status.BAD_URL, str(error)[:200]), None)
                 continue
-            jobs.append(Job(image_id, url, host, self._shares.get(domain, 1)))
-        return jobs
+            self._hosts[image_id] = target.host
+            self.open += 1
+            yield Job(image_id, url, target.origin, self)
 
-    async def _work(self, client: Client, schedule: Schedule, job: Job, lease: Lease) -> None:
-        gate = lease.gate
-        fetched = await client.get(job.url, lease)
-        may_retry = job.attempts < self._settings.retries and not gate.is_given_up
-        if may_retry and fetched.status in _RETRIED:
-            job.attempts += 1
-            delay = backoff_s(self._settings.backoff_s, job.attempts, job.url)
-            # The host's own word, which its gate keeps, comes before ours.
-            schedule.retry(job, 0.0 if fetched.retry_after_s is not None else delay)
-            return
-        picture = None
-        if fetched.body is not None and fetched.status is Status.OK:
-            try:
-                picture = await asyncio.wrap_future(self._decoders.submit(fetched.body))
-            finally:
-                self._memory.release(fetched.reserved_bytes)
-        self._end(job, fetched, schedule, picture)
-
-    def _end(
-        self, job: Job, fetched: Fetched, schedule: Schedule, picture: Picture | None = None
-    ) -> None:
+    def end(self, job: Job, fetched: Fetched, picture: Picture | None = None) -> None:
+        """Store what a job gave."""
         self._add(job.image_id, fetched, picture)
-        schedule.finish()
+        self.open -= 1
 
     def _add(self, image_id: bytes, fetched: Fetched, picture: Picture | None) -> None:
         """Store a picture's bytes and note the candidate's row."""
@@ -186,20 +119,29 @@ class _Part:
             row["status"] = str(Status(picture.status))
             row["status_detail"] = picture.status_detail
             if picture.data is not None:
+                started = time.thread_time()
                 row["raw_offset"] = self._tar.append(image_id, picture.data)
                 row["raw_bytes"] = len(picture.data)
-            for step in ("decode_s", "hash_s", "encode_s"):
-                self._result.cpu_s[step] += getattr(picture, step)
+                self.cpu_s["write"] += time.thread_time() - started
+            for step in _DECODER_STEPS:
+                self.cpu_s[step] += getattr(picture, f"{step}_s")
         self._rows.append(row)
 
-    def _finished(self) -> PartResult:
-        self._result.rows = sorted(self._rows, key=lambda row: bytes(row["image_id"]))
-        for row in self._result.rows:
+    def publish(self) -> float:
+        """Store the whole part; CPU seconds that took. Blocks; raises what storing raises."""
+        started = time.thread_time()
+        self._tar.close()
+        _mark_placeholders(self._rows, self._hosts, self._settings)
+        result = PartResult(sorted(self._rows, key=lambda row: bytes(row["image_id"])))
+        for row in result.rows:
             if row["status"] == Status.OK:
-                self._result.account.keep()
+                result.account.keep()
             else:
-                self._result.account.drop(row["status"])
-        return self._result
+                result.account.drop(row["status"])
+        self.cpu_s["write"] += time.thread_time() - started
+        result.account.cpu_s.update(self.cpu_s)
+        self.files.publish(result)
+        return time.thread_time() - started
 
 
 _PICTURE = (
@@ -237,10 +179,3 @@ def _mark_placeholders(
                 row.update(dict.fromkeys(_STORED))
                 row["status"] = str(Status.PLACEHOLDER)
                 row["status_detail"] = f"sha256 {digest.hex()} behind {len(same)} URLs"
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open connections as the system does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -38,24 +38,37 @@ class DownloadSection(StageSection):
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)
 
-    # One picture: deadline over DNS, connect, TLS, redirects and body; waits for a turn are free.
+    # One attempt at a picture: deadline over DNS, connect, TLS, redirects and body; waits for a
+    # turn or for memory are free.
     timeout_s: float = tuning(20.0, gt=0)
+    # One address of a name: how long it may take to accept a connection.
+    connect_timeout_s: float = tuning(10.0, gt=0)
+    # One picture: from its first attempt to its last, waits between them included.
+    url_timeout_s: float = tuning(120.0, gt=0)
     retries: int = tuning(1, ge=0, le=10)
     backoff_s: float = tuning(1.0, ge=0)
     max_redirects: int = tuning(5, ge=0, le=20)
     max_body_bytes: int = Field(default=50_000_000, gt=0)
 
-    # One host.
+    # One host: what all tasks together may ask of it. Failures in a row, refusals (401, 403, 451)
+    # included, after which it is left alone; each failure makes it wait twice as long as the last.
     host_concurrency: int = tuning(4, ge=1)
     host_interval_s: float = tuning(0.1, ge=0)
     max_crawl_delay_s: float = tuning(30.0, ge=0)
     max_retry_after_s: float = tuning(60.0, ge=0)
     host_failures: int = tuning(10, ge=1)
+    max_backoff_s: float = tuning(60.0, ge=0)
 
-    # One part: fetches at once, memory for bodies over 256 KiB, and how long the slowest host may
-    # keep the part open before its remaining URLs are given up.
+    # One address (IPv4, or /64 of IPv6), whatever the names it serves: the same for all tasks.
+    address_concurrency: int = tuning(16, ge=1)
+    address_interval_s: float = tuning(0.02, ge=0)
+
+    # One task, on one core: fetches at once, memory for bodies over 256 KiB, and parts that are
+    # open at once, so that the slow end of one leaves no place idle.
     concurrency: int = tuning(128, ge=1)
     body_memory_mb: int = tuning(256, ge=1)
+    open_parts: int = tuning(4, ge=1)
+    # How long the slowest host may keep a part open before its remaining URLs are given up.
     max_part_s: float = tuning(3600.0, gt=0)
 
     # What is decoded and stored.
@@ -76,7 +89,8 @@ class DownloadSection(StageSection):
     placeholder_urls: int = Field(default=5, ge=0)
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
-    decode_memory_mb: int = tuning(2048, ge=256)
+    # With bodies and the task itself within 1.5 GB a core.
+    decode_memory_mb: int = tuning(1024, ge=256)
 
     @field_validator("user_agent")
     @classmethod

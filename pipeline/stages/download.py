@@ -1,13 +1,15 @@
 """`download`: ask for every candidate's picture, politely; store bytes in raw tars, facts in rows.
 
 A part's raw tar is published before its rows, which are the commit: a part without rows is done
-again and overwrites its tar. Cost grows with the number of candidates; a part uses one core for
-decoding and fetches while it does.
+again and overwrites its tar. Cost grows with the number of candidates; a task uses one core for
+decoding and fetches while it does, from several parts at once where one leaves places idle. Tasks
+share parts, hosts and addresses through a coordinator in the driver.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -16,9 +18,13 @@ from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
 from pipeline.core.stage import Stage
-from pipeline.core.storage import PartSink, Store
+from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
 from pipeline.fetch.settings import DownloadSection
+
+if TYPE_CHECKING:
+    from pipeline.fetch.coordinator import Address
+    from pipeline.fetch.part import PartFiles
 
 __all__ = ["STAGE", "DownloadSection", "build"]
 
@@ -44,46 +50,61 @@ def check(config: DownloadSection) -> object:
 
 
 def build(ctx: Context[DownloadSection]) -> list[Account]:
-    """Download the parts that are missing, each in a task of its own."""
+    """Download the parts that are missing: one task on each core, which takes part after part."""
+    from pipeline.fetch.coordinator import Coordinator
+
     ctx.store.sweep(raw.FOLDER)
     folders = ctx.store.fs.ls(ctx.store.path(CANDIDATES.name), detail=False)
     prefix = f"{CANDIDATES.partition}="
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
-    at_once = ctx.spark.sparkContext.defaultParallelism
-    shares = {domain: min(held, at_once) for domain, held in _split_domains(ctx).items()}
-    work = partial(_download, ctx.store, ctx.config, shares)
-    return ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+    conf = ctx.spark.sparkContext.getConf()
+    host = conf.get("spark.driver.host") or "127.0.0.1"
+    bind = conf.get("spark.driver.bindAddress")
+
+    @contextmanager
+    def sharing(missing: Sequence[int]) -> Iterator[Callable[[int], None]]:
+        with Coordinator(missing, ctx.config, host, bind) as coordinator:
+            yield partial(_lane, ctx.store, ctx.config, coordinator.address)
+
+    return ctx.run_lanes(IMAGES, sharing, parts)
 
 
-def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
-    """Domains so large that several parts hold them -> how many do."""
-    from pyspark.sql import functions as F
+def _lane(store: Store, config: DownloadSection, coordinator: "Address", lane: int) -> None:
+    """One task: download parts until none is left."""
+    from pipeline.fetch.flow import download_parts
 
-    parts = F.size(F.collect_set("part")).alias("parts")
-    held = ctx.read(CANDIDATES).groupBy("domain").agg(parts).where("parts > 1")
-    return {row["domain"]: row["parts"] for row in held.collect()}
+    download_parts(partial(open_part, store), config, coordinator)
 
 
-def _download(
-    store: Store,
-    config: DownloadSection,
-    shares: Mapping[str, int],
-    part: int,
-    payload: None,
-    sink: PartSink,
-) -> None:
-    """One task: download a part."""
-    from pipeline.fetch.part import COLUMNS, download_part
+def open_part(store: Store, part: int) -> "PartFiles":
+    """A part of a run as the downloader takes it. Its raw tar is published before its rows."""
+    from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
     # Rows that are there point into the tar that is there.
-    with store.publish(raw.path(part), unless=store.part_file(IMAGES, part)) as file:
-        candidates = store.read_part(CANDIDATES, part, COLUMNS)
-        result = download_part(candidates, config, cast(BinaryIO, file), shares)
-    for start in range(0, len(result.rows), _ROWS_PER_BATCH):
-        rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
-        sink.write(pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema))
-    sink.accounts.append(result.account)
+    tar = ExitStack()
+    file = tar.enter_context(store.publish(raw.path(part), unless=store.part_file(IMAGES, part)))
+
+    def publish(result: PartResult) -> None:
+        tar.close()
+        with store.publish_part(IMAGES, part) as sink:
+            for start in range(0, len(result.rows), _ROWS_PER_BATCH):
+                rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
+                sink.write(
+                    pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema)
+                )
+            sink.accounts.append(result.account)
+
+    def discard() -> None:
+        with suppress(_Discarded):
+            tar.__exit__(_Discarded, _Discarded(), None)
+
+    candidates = store.read_part(CANDIDATES, part, COLUMNS)
+    return PartFiles(candidates, cast(BinaryIO, file), publish, discard)
+
+
+class _Discarded(Exception):
+    """The part is not to be published."""
 
 
 STAGE = Stage(

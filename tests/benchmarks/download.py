@@ -23,7 +23,8 @@ from aiohttp import web
 from PIL import Image
 
 from pipeline.core.ids import image_id
-from pipeline.fetch.part import COLUMNS, download_part
+from pipeline.fetch.flow import download_part
+from pipeline.fetch.part import COLUMNS
 from pipeline.fetch.pool import close_pools
 from pipeline.fetch.settings import DownloadSection
 
@@ -122,6 +123,8 @@ def _run(workload: str, scheme: str, scale: float) -> dict[str, Any]:
                 port_map={80: port, 443: port},
                 ca_file=str(folder / "ca.pem"),
                 host_interval_s=0.0,
+                address_concurrency=1000,
+                address_interval_s=0.0,
                 placeholder_urls=0,
             )
             urls = [f"{scheme}://{names[i % _HOSTS]}/{i}.jpg" for i in range(items)]
@@ -151,9 +154,7 @@ def _measure(urls: list[str], config: DownloadSection, folder: Path) -> dict[str
     close_pools()
     decoders = _decoders_cpu_s() - ended_before
     assert result.account.kept == len(urls), result.account.dropped
-    steps = {
-        f"{name.removesuffix('_s')}_ms": s / len(urls) * 1e3 for name, s in result.cpu_s.items()
-    }
+    steps = {f"{name}_ms": s / len(urls) * 1e3 for name, s in result.account.cpu_s.items()}
     return {
         "seconds": seconds,
         # Includes the decoder's own start, about half a second once per task.

@@ -27,6 +27,16 @@ def test_counts_of_units_and_reasons_stand_in_one_column(tmp_path):
     assert "20.0%" in lines[1] and max(map(len, lines)) <= 100
 
 
+def test_cpu_of_each_step_is_told_per_picture(tmp_path: Path) -> None:
+    account = Account("images", cpu_s={"fetch": 0.004, "decode": 0.02})
+    account.keep(4)
+    account.add(Account("images", 1, 1, cpu_s={"decode": 0.005, "write": 0.001}))
+    stage = Stage("download", (), (IMAGES,), StageSection, lambda ctx: [])
+    record = {"seconds": 2.0, "accounts": [account.to_json()]}
+    text = summary(Store(str(tmp_path)), stage, record)
+    assert text.endswith("CPU ms for each of them: fetch 0.80, decode 5.00, write 0.20")
+
+
 def test_a_stage_that_counts_nothing(tmp_path):
     stage = Stage("match", (), (IMAGES,), StageSection, lambda ctx: [])
     text = summary(Store(str(tmp_path)), stage, {"seconds": 0.0, "accounts": []})

@@ -1,6 +1,7 @@
 """A web server on 127.0.0.1 that behaves as badly as the web does, and keeps a log."""
 
 import asyncio
+import itertools
 import ssl
 import threading
 from collections import Counter
@@ -30,6 +31,17 @@ class Request:
         await self.writer.drain()
 
 
+@dataclass
+class Event:
+    """One request as the server saw it. Times of its loop; `ended` when it was answered."""
+
+    host: str
+    path: str
+    address: str
+    began: float
+    ended: float = float("inf")
+
+
 Handler = Callable[[Request], Awaitable[None]]
 
 
@@ -44,6 +56,8 @@ class WebServer:
     active: Counter[str] = field(default_factory=Counter)
     most_active: Counter[str] = field(default_factory=Counter)
     port: int = 0
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    events: list[Event] = field(default_factory=list)
 
     def __enter__(self) -> "WebServer":
         self._loop = asyncio.new_event_loop()
@@ -52,11 +66,17 @@ class WebServer:
         start = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(10)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._others = []
+        for address in self.addresses[1:]:
+            start = asyncio.start_server(self._serve, address, self.port, ssl=self.tls)
+            other = asyncio.run_coroutine_threadsafe(start, self._loop).result(10)
+            self._others.append(other)
         return self
 
     def __exit__(self, *exc: object) -> None:
         async def stop() -> None:
-            self._server.close()
+            for server in (self._server, *self._others):
+                server.close()
             tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
@@ -68,6 +88,11 @@ class WebServer:
 
     def asked(self, host: str) -> list[str]:
         return [path for name, path in self.log if name == host]
+
+    def most_at_once(self, events: list[Event]) -> int:
+        """The most requests that were under way at the same time."""
+        ends = sorted([(e.ended, -1) for e in events] + [(e.began, 1) for e in events])
+        return max(itertools.accumulate(step for _, step in ends))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -83,9 +108,13 @@ class WebServer:
                 self.user_agents.add(headers.get("user-agent", ""))
                 self.active[host] += 1
                 self.most_active[host] = max(self.most_active[host], self.active[host])
+                address = writer.get_extra_info("sockname")[0]
+                event = Event(host, path, address, self._loop.time())
+                self.events.append(event)
                 try:
                     await self._answer(Request(host, path, headers, writer))
                 finally:
+                    event.ended = self._loop.time()
                     self.active[host] -= 1
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
             pass

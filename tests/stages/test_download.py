@@ -72,7 +72,9 @@ def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: 
         before = (root / "images" / "part-00000.parquet").read_bytes()
         server.log.clear()
         (again,) = build(ctx)
-        assert again.to_json() == account.to_json()
+        assert (again.kept, again.dropped) == (account.kept, account.dropped)
+        assert {"fetch", "decode", "hash", "encode", "write"} <= again.cpu_s.keys()
+        assert again.cpu_s["fetch"] > 0 and again.cpu_s["decode"] > 0
         assert {host for host, _ in server.log} == {"c.test", "d.test"}
         assert (root / "images" / "part-00000.parquet").read_bytes() == before
         assert sorted(p.name for p in (root / raw.FOLDER).iterdir()) == [
