@@ -60,7 +60,8 @@ class Status(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     DECODE = "decode"
     TOO_SMALL = "too_small"  # a side under the configured minimum: nothing to train on
-    PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host
+    PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host, or a known one
+    NOT_MODIFIED = "not_modified"  # while rechecking alone: the stored picture is still right
 
     @property
     def is_transient(self) -> bool:

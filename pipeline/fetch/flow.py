@@ -195,7 +195,8 @@ class _Flow:
         now = time.monotonic()
         if not job.attempts:
             job.ends_at = now + self._settings.url_timeout_s
-        fetched = await self._client.get(job.url, lease, max(0.0, job.ends_at - now))
+        left = max(0.0, job.ends_at - now)
+        fetched = await self._client.get(job.url, lease, left, job.known)
         may_retry = job.attempts < self._settings.retries and not gate.is_given_up
         if may_retry and fetched.status in _RETRIED:
             job.attempts += 1

@@ -11,19 +11,22 @@ from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.client import Fetched
+from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Gate, Gates, Lease
 from pipeline.fetch.robots import Origin
 
 
 @dataclass(eq=False)
 class Job:
-    """One candidate to download. part: whatever it belongs to. ends_at: when it must have ended,
-    of `time.monotonic`, known from its first attempt on; last: what that gave."""
+    """One candidate to download. part: whatever it belongs to. known: of earlier downloads.
+    ends_at: when it must have ended, of `time.monotonic`, known from its first attempt on; last:
+    what that gave."""
 
     image_id: bytes
     url: str
     origin: Origin
     part: Any = None
+    known: Known = UNKNOWN
     attempts: int = 0
     ends_at: float = float("inf")
     last: Fetched | None = None
