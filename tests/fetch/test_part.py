@@ -1,6 +1,7 @@
 """A part against a hostile server: every case ends in its own status, and nothing else suffers."""
 
 import asyncio
+import hashlib
 import io
 import itertools
 import json
