@@ -100,6 +100,17 @@ class CaptionKind(StrEnum):
     LINK_TEXT = "link_text"  # the text of the link around the image
 
 
+class Verdict(StrEnum):
+    """Whether a picture is still the one that a list names."""
+
+    EXACT = "exact"  # the same file
+    SAME_LOOKING = "same_looking"  # another file of the same picture, by its 64-bit hash
+    CHANGED = "changed"
+    MISSING = "missing"  # it was not downloaded, or is not in this run
+    UNTOLD = "untold"  # the list does not say what it was, or only in a way that does not tell
+    BAD_URL = "bad_url"
+
+
 class MatchRule(StrEnum):
     """Why two images are held to be the same picture."""
 
