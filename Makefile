@@ -11,7 +11,7 @@ PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOC
 SUBMIT := conf/environment/submit.sh
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -29,6 +29,12 @@ run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob>] [SET="
 
 $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.b=1"] [REDO=1]
 	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
+
+retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
+	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
+
+verify: setup  ## Hold the images against a list: EXPECTED=<Parquet of url and sha256 or phash> CONFIG=
+	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
 
 test: setup  ## All tests
 	@$(PY) -m pytest

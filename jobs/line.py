@@ -7,24 +7,26 @@ the demo's web on loopback; "replay" serves the responses recorded in the archiv
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import filters
+from pipeline.core.accounts import Account
 from pipeline.core.config import Config
-from pipeline.core.run import guarded, load_config, run
+from pipeline.core.run import amend, guarded, load_config, run
+from pipeline.core.stage import Section
 from pipeline.core.storage import Store
 from pipeline.fakeweb.config import DemoSection
-from pipeline.stages import extract
+from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
 from pipeline.stats.funnel import funnel, render_funnel
 
 if TYPE_CHECKING:
     from pipeline.fakeweb.serving import Served
 
-EXTRA = {"demo": DemoSection}
+EXTRA: dict[str, type[Section]] = {"demo": DemoSection, verify.STAGE.name: verify.STAGE.config}
 
 
 def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
@@ -46,6 +48,39 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
             run(names, LINE, config, args.redo)
         if len(names) == len(LINE):
             _tell_end(config)
+
+    return guarded(work)
+
+
+def verify_against(argv: Sequence[str] | None = None) -> int:
+    """Hold a finished download against the command line's list; the exit status."""
+    parser = argparse.ArgumentParser(description="Pairmill: verify")
+    parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--expected", help="Parquet of url and sha256 or perceptual hash")
+    parser.add_argument("--redo", action="store_true", help="do it again")
+    args = parser.parse_args(argv)
+    overrides = list(args.set)
+    if args.expected:
+        overrides.append(f"verify.expected={json.dumps(args.expected)}")
+    line = (*LINE, verify.STAGE)
+    return guarded(
+        lambda: run((verify.STAGE.name,), line, _load(args.config, overrides), args.redo)
+    )
+
+
+def amend_download(build: Callable[[Any], list[Account]], argv: Sequence[str] | None = None) -> int:
+    """Replace some of what the download gave, by the command line's recipe; the exit status."""
+    parser = argparse.ArgumentParser(description=f"Pairmill: {build.__name__}")
+    parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    args = parser.parse_args(argv)
+
+    def work() -> None:
+        config = _load(args.config, args.set)
+        with _web(config, ("download",)) as served:
+            config = _load(args.config, [*args.set, *served])
+            amend(download.STAGE, LINE, config, build)
 
     return guarded(work)
 

@@ -94,6 +94,25 @@ class Context(Generic[C]):
 
         return self._run_missing(table, todo, run)
 
+    def amend_lanes(
+        self,
+        table: Table,
+        sharing: Callable[[Sequence[int]], AbstractContextManager[Callable[[int], None]]],
+        parts: Sequence[int],
+    ) -> None:
+        """As `run_lanes`, for parts that are there: each is replaced by its next round. Raises
+        ContractError likewise."""
+        self.store.sweep(table.name)
+        before = {part: self.store.part_round(table, part) for part in parts}
+        if parts:
+            context = self.spark.sparkContext
+            lanes = min(len(parts), context.defaultParallelism)
+            with watch(self.spark, f"{self.stage}: {table.name}"), sharing(parts) as work:
+                context.parallelize(range(lanes), lanes).foreach(work)
+        left = [p for p in parts if not self.store.has_round(table, p, before[p] + 1)]
+        if left:
+            raise ContractError(f"{self.stage}: parts {left[:5]} were not done")
+
     def _run_missing(
         self, table: Table, todo: Sequence[int], run: Callable[[Sequence[int]], None]
     ) -> list[Account]:

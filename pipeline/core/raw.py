@@ -21,9 +21,10 @@ _MAX_GAP_BYTES = 64 << 10
 _MAX_REQUEST_BYTES = 16 << 20
 
 
-def path(part: int) -> str:
-    """The raw tar of a part, relative to the run."""
-    return f"{FOLDER}/part-{part:05d}.tar"
+def path(part: int, round_: int = 0) -> str:
+    """A raw tar of a part, relative to the run. round_: 0 is the first download; each later one
+    that stored pictures (`retry`, `recheck`) has a tar of its own."""
+    return f"{FOLDER}/part-{part:05d}{f'.r{round_}' if round_ else ''}.tar"
 
 
 def _name(image_id: bytes) -> bytes:
@@ -51,11 +52,17 @@ class RawTar:
         self._file.write(ustar.END)
 
 
+# Columns of a table that make a Place, in its order.
+PLACE = ("image_id", "part", "raw_round", "raw_offset", "raw_bytes")
+
+
 class Place(NamedTuple):
-    """Where a picture lies: `offset` of its first data byte in the part's tar, `size` in bytes."""
+    """Where a picture lies: `offset` of its first data byte in the part's tar of a round, `size` in
+    bytes."""
 
     image_id: bytes
     part: int
+    round: int
     offset: int
     size: int
 
@@ -66,7 +73,7 @@ def read(store: Store, places: Sequence[Place]) -> list[bytes]:
     Memory: twice the sum of the sizes at most, and the gaps between them. Raises InputError when
     a tar is missing or short, or holds something else there.
     """
-    distinct = sorted(set(places), key=lambda p: (p.part, p.offset, p.size, p.image_id))
+    distinct = sorted(set(places), key=lambda p: (p.part, p.round, p.offset, p.size, p.image_id))
     found = dict(zip(distinct, _fetch(store, distinct), strict=True))
     return [found[place] for place in places]
 
@@ -78,15 +85,15 @@ def _checked(member: bytes, place: Place) -> bytes:
         len(data) != place.size
     ):
         raise InputError(
-            f"{path(place.part)} does not hold picture {place.image_id.hex()} of {place.size} "
-            f"bytes at offset {place.offset}; run download again with --redo"
+            f"{path(place.part, place.round)} does not hold picture {place.image_id.hex()} of "
+            f"{place.size} bytes at offset {place.offset}; run download again with --redo"
         )
     return data
 
 
 def _fetch(store: Store, places: list[Place]) -> Iterator[bytes]:
     paths, starts, ends = merge_offset_ranges(
-        [store.path(path(p.part)) for p in places],
+        [store.path(path(p.part, p.round)) for p in places],
         [p.offset - ustar.BLOCK for p in places],
         [p.offset + p.size for p in places],
         max_gap=_MAX_GAP_BYTES,
@@ -99,7 +106,7 @@ def _fetch(store: Store, places: list[Place]) -> Iterator[bytes]:
         raise InputError(f"a raw tar is missing: {error}; run download again with --redo") from None
     at = 0
     for place in places:
-        where, stop = store.path(path(place.part)), place.offset + place.size
+        where, stop = store.path(path(place.part, place.round)), place.offset + place.size
         while paths[at] != where or ends[at] < stop:
             at += 1
         start = place.offset - ustar.BLOCK - starts[at]

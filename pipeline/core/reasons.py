@@ -60,7 +60,8 @@ class Status(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     DECODE = "decode"
     TOO_SMALL = "too_small"  # a side under the configured minimum: nothing to train on
-    PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host
+    PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host, or a known one
+    NOT_MODIFIED = "not_modified"  # while rechecking alone: the stored picture is still right
 
     @property
     def is_transient(self) -> bool:
@@ -97,6 +98,17 @@ class CaptionKind(StrEnum):
     META_ALT = "meta_alt"  # og:image:alt, twitter:image:alt
     JSON_LD = "json_ld"  # caption of an ImageObject
     LINK_TEXT = "link_text"  # the text of the link around the image
+
+
+class Verdict(StrEnum):
+    """Whether a picture is still the one that a list names."""
+
+    EXACT = "exact"  # the same file
+    SAME_LOOKING = "same_looking"  # another file of the same picture, by its 64-bit hash
+    CHANGED = "changed"
+    MISSING = "missing"  # it was not downloaded, or is not in this run
+    UNTOLD = "untold"  # the list does not say what it was, or only in a way that does not tell
+    BAD_URL = "bad_url"
 
 
 class MatchRule(StrEnum):

@@ -84,11 +84,34 @@ def refuse_other_config(store: Store, stage: Stage, identity: dict[str, Any]) ->
 
 def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str, str]) -> str:
     """Record that a stage starts; its id, a digest of its config and its inputs' ids."""
-    new = {"config": identity, "inputs": reads}
+    new: dict[str, Any] = {"config": identity, "inputs": reads}
+    old = load(store, stage.name)
+    if old is not None and (old["config"], old["inputs"]) == (identity, reads):
+        new |= {"revision": old["revision"]} if "revision" in old else {}
     stage_id = digest(new)
     started = {"stage": stage.name, "state": "started", "id": stage_id, **new}
     store.write_json(path(stage.name), started | {"version": pipeline.__version__})
     return stage_id
+
+
+def amend(store: Store, stage: Stage, reads: dict[str, str]) -> str:
+    """Record that what a finished stage wrote is being replaced part by part; its new id.
+
+    The id is another one, so that stages which read it are done again. A stage whose amendment was
+    cut short keeps the id it was given then. Raises ContractError when the stage is not finished on
+    the present inputs.
+    """
+    record = load(store, stage.name)
+    is_done = record is not None and record["state"] == "done"
+    is_cut_short = record is not None and record["state"] == "started" and "revision" in record
+    if record is None or record["inputs"] != reads or not (is_done or is_cut_short):
+        raise ContractError(f"{stage.name} is not finished in {store.root}; run {stage.name} first")
+    if is_done:
+        record["revision"] = record.get("revision", 0) + 1
+        record["state"] = "started"
+        record["id"] = digest({key: record[key] for key in ("config", "inputs", "revision")})
+        store.write_json(path(stage.name), record)
+    return str(record["id"])
 
 
 def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) -> dict[str, Any]:

@@ -86,6 +86,36 @@ def run(
         return done
 
 
+def amend(
+    stage: Stage, line: Line, config: Config, build: Callable[[Any], list[Account]]
+) -> dict[str, Any]:
+    """Replace parts of what a finished stage wrote; its record. The stages behind it are done again
+    by the next run.
+
+    build: as `Stage.build`, for the parts that change; returns the accounts of all.
+    """
+    from pipeline.core.context import Context
+    from pipeline.core.spark import session
+
+    store = Store(config.run.root)
+    records.refuse_other_config(store, stage, _identity(stage, config))
+    _check_disk(store)
+    with open_log(store) as log:
+        stage_id = records.amend(store, stage, records.inputs(store, stage, line))
+        log = log.bind(stage=stage.name, id=stage_id)
+        log.info("amending")
+        started = time.monotonic()
+        spark = session(f"pairmill {stage.name}")
+        section: Any = config.sections[stage.name]
+        accounts = build(
+            Context(stage.name, spark, store, section, config.sections, config.filters)
+        )
+        record = records.finish(store, stage, accounts, time.monotonic() - started)
+        log.info("done", accounts=record["accounts"], seconds=record["seconds"])
+        print(summary(store, stage, record), file=sys.stderr)
+        return record
+
+
 def _identity(stage: Stage, config: Config) -> dict[str, Any]:
     """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
     identity = config.identity(stage)

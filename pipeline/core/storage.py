@@ -10,8 +10,9 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ from pipeline.core.tables import Table
 _PART = re.compile(r"part-(\d{5,})\.parquet$")
 _LEFTOVER = ".writing-"
 _ACCOUNTS_KEY = b"pairmill.accounts"
+_ROUND_KEY = b"pairmill.round"
 
 
 class Superseded(Exception):
@@ -61,10 +63,12 @@ class Store:
         return bool(self.fs.exists(self.path(relative)))
 
     @contextmanager
-    def publish(self, relative: str, unless: str | None = None) -> Iterator[IO[bytes]]:
+    def publish(
+        self, relative: str, unless: Callable[[], bool] | None = None
+    ) -> Iterator[IO[bytes]]:
         """Open a binary file that appears under its name only when the block ends without error.
 
-        Raises Superseded instead when a file `unless` has appeared by then.
+        Raises Superseded instead when `unless` is true by then.
         """
         final = self.path(relative)
         parent = posixpath.dirname(final)
@@ -79,8 +83,8 @@ class Store:
                 if self.is_local:
                     file.flush()
                     os.fsync(file.fileno())
-            if unless is not None and self.exists(unless):
-                raise Superseded(unless)
+            if unless is not None and unless():
+                raise Superseded(relative)
             if self.is_local:
                 Path(temporary).replace(final)
             else:
@@ -143,24 +147,40 @@ class Store:
 
     def part_accounts(self, table: Table, part: int) -> list[Account]:
         """The accounts a committed part stored in its footer."""
+        stored = self._footer(table, part).get(_ACCOUNTS_KEY, b"[]")
+        return [Account.from_json(a) for a in json.loads(stored)]
+
+    def part_round(self, table: Table, part: int) -> int:
+        """How often a committed part has been replaced; -1 when it is not committed."""
+        if not self.exists(self.part_file(table, part)):
+            return -1
+        return int(self._footer(table, part).get(_ROUND_KEY, b"0"))
+
+    def _footer(self, table: Table, part: int) -> dict[bytes, bytes]:
         with self.fs.open(self.path(self.part_file(table, part)), "rb") as file:
-            metadata = pq.read_metadata(file).metadata or {}
-        return [Account.from_json(a) for a in json.loads(metadata.get(_ACCOUNTS_KEY, b"[]"))]
+            return pq.read_metadata(file).metadata or {}
+
+    def has_round(self, table: Table, part: int, round_: int) -> bool:
+        """True when a part is committed, in that round or a later one."""
+        return self.part_round(table, part) >= round_
 
     @contextmanager
-    def publish_part(self, table: Table, part: int) -> Iterator["PartSink"]:
+    def publish_part(self, table: Table, part: int, round_: int = 0) -> Iterator["PartSink"]:
         """Write one part of a part table; it is committed when the block ends without error.
 
-        Raises Superseded when another attempt has committed it by then: the first one stands.
+        round_: 1 and more replace the part of the round before, whole. Raises Superseded when
+        another attempt has committed this round by then: the first one stands.
         """
         name = self.part_file(table, part)
-        with self.publish(name, unless=name) as file:
+        with self.publish(name, unless=partial(self.has_round, table, part, round_)) as file:
             writer = pq.ParquetWriter(file, table.schema, compression="zstd")
             try:
                 sink = PartSink(writer, table)
                 yield sink
                 accounts = json.dumps([a.to_json() for a in sink.accounts])
-                writer.add_key_value_metadata({_ACCOUNTS_KEY.decode(): accounts})
+                writer.add_key_value_metadata(
+                    {_ACCOUNTS_KEY.decode(): accounts, _ROUND_KEY.decode(): str(round_)}
+                )
             finally:
                 writer.close()
 

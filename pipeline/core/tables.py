@@ -156,6 +156,12 @@ IMAGES = Table(
         [
             column("image_id", ID, "of the candidate"),
             column("part", pa.int32(), "bucket; the bytes are in raw/part-<part>.tar"),
+            column(
+                "raw_round",
+                pa.int32(),
+                "0, or K where they are in raw/part-<part>.rK.tar",
+                null="not ok",
+            ),
             column("status", pa.string(), "a Status"),
             column("status_detail", pa.string(), "what exactly happened", null="nothing to add"),
             column(
@@ -167,8 +173,21 @@ IMAGES = Table(
             column("final_url", pa.string(), "after redirects", null="no response"),
             column("content_type", pa.string(), "as the server claims", null="not stated"),
             column("fetch_ms", pa.int32(), "from first connect to last byte", unit="ms"),
+            column("fetched_at", pa.int64(), "when this was found, Unix time", unit="s"),
+            column("downloads", pa.int32(), "how often this was tried: 1, and 1 for each `retry`"),
+            column(
+                "retry_at",
+                pa.int64(),
+                "from when on `retry` asks again, Unix time",
+                unit="s",
+                null="never: it succeeded, or never will",
+            ),
+            column("etag", pa.string(), "of the response, for `recheck`", null="not ok or none"),
+            column(
+                "last_modified", pa.string(), "of the response, likewise", null="not ok or none"
+            ),
             column("body_bytes", pa.int64(), "received", unit="bytes", null="no body"),
-            column("sha256", pa.binary(), "of the received body, 32 bytes", null="not ok"),
+            column("sha256", pa.binary(), "of the received body, 32 bytes", null="no picture"),
             column("format", pa.string(), "JPEG, PNG, WEBP, ...", null="not decoded"),
             column("frames", pa.int32(), "frames; more than 1 is animated", null="not decoded"),
             column("original_width", pa.int32(), "upright", unit="pixels", null="not decoded"),
@@ -274,6 +293,7 @@ PAIR_VIEW = pa.schema(
         column("fingerprint", ID, "equal for pictures that are the same for `match`"),
         column("sha256", pa.binary(), "of the received body"),
         column("part", pa.int32(), "bucket of the image"),
+        column("raw_round", pa.int32(), "of the download that stored the bytes, 0 for the first"),
         column("raw_offset", pa.int64(), "of the stored bytes in the raw tar"),
         column("raw_bytes", pa.int32(), "stored size", unit="bytes"),
         column("clip_similarity", pa.float32(), "cosine of picture and caption"),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +24,7 @@ from pipeline.fetch.guard import (
     parse_address,
     parse_target,
 )
+from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.optout import response_optout
@@ -47,6 +48,8 @@ _MAX_ADDRESSES = 3
 _MAX_HEADER_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 _KEEPALIVE_S = 10.0
+_MAX_VALIDATOR_CHARS = 200
+_NO_HEADERS: Mapping[str, str] = {}
 _ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
 
 
@@ -63,6 +66,8 @@ class Fetched:
     final_url: str | None = None
     content_type: str | None = None
     body: bytes | None = None
+    etag: str | None = None
+    last_modified: str | None = None
     fetch_ms: int = 0
     retry_after_s: float | None = None
     reserved_bytes: int = 0
@@ -167,15 +172,21 @@ class Client:
         return None
 
     async def get(
-        self, url: str, lease: Lease, max_seconds: float = float("inf"), hops: int = 0
+        self,
+        url: str,
+        lease: Lease,
+        max_seconds: float = float("inf"),
+        hops: int = 0,
+        known: Known = UNKNOWN,
     ) -> Fetched:
         """Ask for a picture, for no longer than `timeout_s` and `max_seconds`, waits for turns and
-        memory apart. hops: redirects that led to the URL. Never raises for what the web does;
+        memory apart. hops: redirects that led to the URL. known: a picture that is stored already;
+        NOT_MODIFIED where the host says that it is still right. Never raises for what the web does;
         releases the lease."""
         found = Fetched(hops=hops)
         deadline = Deadline(min(self._settings.timeout_s, max_seconds))
         try:
-            await self._follow(url, lease, deadline, found)
+            await self._follow(url, lease, deadline, found, known)
         except FetchError as error:
             found.status, found.detail = error.status, error.detail
         except Exception as error:  # noqa: BLE001 - whatever one URL provokes costs that URL alone
@@ -191,14 +202,17 @@ class Client:
                 found.reserved_bytes = 0
         return found
 
-    async def _follow(self, url: str, lease: Lease, deadline: Deadline, found: Fetched) -> None:
+    async def _follow(
+        self, url: str, lease: Lease, deadline: Deadline, found: Fetched, known: Known
+    ) -> None:
         """Ask, and follow redirects within the host; every hop has its own turn, robots.txt and
         address check."""
         target = _parse(url, None)
         while True:
             await self._require_robots(target, lease, found)
             await lease.turn()
-            location = await self._ask(target, lease, deadline, found)
+            asked = _conditions(known) if target.href == known.final_url else {}
+            location = await self._ask(target, lease, deadline, found, asked)
             if location is None:
                 return
             found.hops += 1
@@ -233,11 +247,16 @@ class Client:
             raise FetchError(Status.ROBOTS, None)
 
     async def _ask(
-        self, target: Target, lease: Lease, deadline: Deadline, found: Fetched
+        self,
+        target: Target,
+        lease: Lease,
+        deadline: Deadline,
+        found: Fetched,
+        conditions: Mapping[str, str],
     ) -> str | None:
         """One request; the place it redirects to, or None when `found` holds the body."""
         with _blame(lease):
-            response = await self._open(target, lease, deadline)
+            response = await self._open(target, lease, deadline, conditions)
         try:
             _note(response, target, found)
             optout = response_optout(response.headers, self._settings.user_agent)
@@ -253,6 +272,9 @@ class Client:
             with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with deadline.running():
                     await drain(response)
+            if response.status == 304 and conditions:
+                lease.gate.succeed()
+                raise FetchError(Status.NOT_MODIFIED, None)
             return self._judge(response, lease, found)
         finally:
             response.close() if not response.content.at_eof() else response.release()
@@ -284,11 +306,15 @@ class Client:
         raise FetchError(_NAMED.get(code, fallback), f"HTTP {code}")
 
     async def _open(
-        self, target: Target, lease: Lease, deadline: Deadline
+        self,
+        target: Target,
+        lease: Lease,
+        deadline: Deadline,
+        conditions: Mapping[str, str] = _NO_HEADERS,
     ) -> aiohttp.ClientResponse:
         """Send the request and read the head of the answer, once there is a turn at the address."""
         url = yarl.URL(target.href, encoded=True)
-        headers = None
+        headers = dict(conditions)
         address = parse_address(target.host)
         if address is not None:
             if not self._guard.permits(address):
@@ -296,7 +322,7 @@ class Client:
             # Literal addresses do not pass the resolver, which maps the ports of names.
             port = self._resolver.mapped_port(target.host, target.port)
             if port != target.port:
-                headers = {"Host": url.host_port_subcomponent or target.host}
+                headers["Host"] = url.host_port_subcomponent or target.host
                 url = url.with_port(port)
             await lease.reach(str(address))
             async with deadline.running():
@@ -307,7 +333,7 @@ class Client:
             _Chosen.address.set(place)
             try:
                 async with deadline.running():
-                    response = await self._session.get(url, allow_redirects=False)
+                    response = await self._session.get(url, headers=headers, allow_redirects=False)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 self._reached.pop(target.host, None)
                 if place is places[-1]:
@@ -396,11 +422,22 @@ def _parse(url: str, base: str | None) -> Target:
         ) from None
 
 
+def _conditions(known: Known) -> dict[str, str]:
+    """Headers that ask for a picture only if it is another one. Source: RFC 9110, section 13.1."""
+    conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return {name: value for name, value in conditions.items() if value}
+
+
 def _note(response: aiohttp.ClientResponse, target: Target, found: Fetched) -> None:
     found.http_status = response.status
     found.final_url = target.href
     kind = response.headers.get("Content-Type")
     found.content_type = kind[:200] if kind else None
+    # What is cut would match nothing.
+    etag, last_modified = (response.headers.get(name) for name in ("ETag", "Last-Modified"))
+    found.etag = etag if etag and len(etag) <= _MAX_VALIDATOR_CHARS else None
+    is_date = last_modified and len(last_modified) <= _MAX_VALIDATOR_CHARS
+    found.last_modified = last_modified if is_date else None
 
 
 @contextlib.contextmanager

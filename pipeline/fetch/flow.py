@@ -195,7 +195,7 @@ class _Flow:
         now = time.monotonic()
         job.ends_at = min(job.ends_at, now + min(job.left_s, self._settings.url_timeout_s))
         left_s = max(0.0, job.ends_at - now)
-        fetched = await self._client.get(job.url, lease, left_s, job.hops)
+        fetched = await self._client.get(job.url, lease, left_s, job.hops, job.known)
         if fetched.moved_to is not None:
             job.hops = fetched.hops
             self._schedule.move(job, fetched.moved_to.href, fetched.moved_to.origin)

@@ -1,8 +1,7 @@
 """One part: its candidates become jobs, what each gave becomes bytes in the raw tar and a row."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -11,26 +10,24 @@ import pyarrow as pa
 from pipeline.core.accounts import Account
 from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
+from pipeline.fetch import placeholders
 from pipeline.fetch.client import Fetched
 from pipeline.fetch.guard import UrlError, parse_target
+from pipeline.fetch.ledger import (
+    ASKED_AGAIN,
+    UNKNOWN,
+    Known,
+    account_of,
+    known_of,
+    merge_all,
+    retry_at,
+)
 from pipeline.fetch.picture import Picture
 from pipeline.fetch.schedule import Job
 from pipeline.fetch.settings import DownloadSection
 
 Row = dict[str, Any]
 
-# What only a stored picture has; a placeholder loses them again.
-_STORED = (
-    "sha256",
-    "width",
-    "height",
-    "raw_offset",
-    "raw_bytes",
-    "hash64",
-    "hash256",
-    "texture",
-    "fingerprint",
-)
 # Columns a part is downloaded by.
 COLUMNS = ["image_id", "url", "domain", "page_optout"]
 # CPU seconds that the decoder notes of a picture.
@@ -42,10 +39,12 @@ _DECODER_STEPS = tuple(
 @dataclass
 class PartResult:
     """rows: one per candidate, as the columns of `images` but `part`, ordered by image_id.
-    account: of images, kept and dropped by status, with CPU seconds by step."""
+    account: of images, kept and dropped by status, with CPU seconds by step. asked: of those that
+    were asked for again."""
 
     rows: list[Row] = field(default_factory=list)
     account: Account = field(default_factory=lambda: Account("images"))
+    asked: Account = field(default_factory=lambda: Account(ASKED_AGAIN))
 
 
 @dataclass
@@ -54,13 +53,17 @@ class PartFiles:
 
     candidates: batches with at least the columns of `COLUMNS`. raw_file: its raw tar, open.
     publish: stores what it gave, whole; called once, in a thread. discard: called in its place when
-    the part is not finished.
+    the part is not finished. round: of the raw tar. earlier: rows that earlier rounds gave, by
+    image_id; of these candidates only those in `due` are asked for again.
     """
 
     candidates: Iterable[pa.RecordBatch]
     raw_file: BinaryIO
     publish: Callable[[PartResult], None]
     discard: Callable[[], None]
+    round: int = 0
+    earlier: Mapping[bytes, Row] = field(default_factory=dict)
+    due: Collection[bytes] = ()
 
 
 class Part:
@@ -73,13 +76,16 @@ class Part:
         self._settings = settings
         self._tar = RawTar(files.raw_file)
         self._rows: list[Row] = []
-        self._hosts: dict[bytes, str] = {}
+        self._urls: dict[bytes, str] = {}
         self.cpu_s = dict.fromkeys(("fetch", *_DECODER_STEPS, "write"), 0.0)
 
     def jobs(self, batch: pa.RecordBatch) -> Iterator[Job]:
         """Jobs for the candidates that may be asked for; rows at once for those that may not."""
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
         for image_id, url, _, optout in zip(*columns, strict=True):
+            self._urls[image_id] = url
+            if image_id in self.files.earlier and image_id not in self.files.due:
+                continue
             if optout is not None:
                 consent = f"page:{optout}"
                 self._add(image_id, Fetched(Status.OPTED_OUT, optout, consent), None)
@@ -89,9 +95,12 @@ class Part:
             except UrlError as error:
                 self._add(image_id, Fetched(Status.BAD_URL, str(error)[:200]), None)
                 continue
-            self._hosts[image_id] = target.host
             self.open += 1
-            yield Job(image_id, url, target.origin, self)
+            yield Job(image_id, url, target.origin, self, known=self._known(image_id))
+
+    def _known(self, image_id: bytes) -> Known:
+        row = self.files.earlier.get(image_id)
+        return known_of(row) if row is not None else UNKNOWN
 
     def end(self, job: Job, fetched: Fetched, picture: Picture | None = None) -> None:
         """Store what a job gave."""
@@ -100,6 +109,7 @@ class Part:
 
     def _add(self, image_id: bytes, fetched: Fetched, picture: Picture | None) -> None:
         """Store a picture's bytes and note the candidate's row."""
+        known = self._known(image_id)
         row: Row = {
             "image_id": image_id,
             "status": str(fetched.status),
@@ -110,6 +120,11 @@ class Part:
             "content_type": fetched.content_type,
             "fetch_ms": fetched.fetch_ms,
             "body_bytes": len(fetched.body) if fetched.body is not None else None,
+            "fetched_at": int(time.time()),
+            "downloads": known.downloads + 1,
+            "etag": fetched.etag,
+            "last_modified": fetched.last_modified,
+            "raw_round": None,
             "raw_offset": None,
             "raw_bytes": None,
         }
@@ -118,26 +133,40 @@ class Part:
         if picture is not None:
             row["status"] = str(Status(picture.status))
             row["status_detail"] = picture.status_detail
-            if picture.data is not None:
+            if picture.data is not None and picture.sha256 != known.sha256:
                 started = time.thread_time()
                 row["raw_offset"] = self._tar.append(image_id, picture.data)
                 row["raw_bytes"] = len(picture.data)
+                row["raw_round"] = self.files.round
                 self.cpu_s["write"] += time.thread_time() - started
             for step in _DECODER_STEPS:
                 self.cpu_s[step] += getattr(picture, f"{step}_s")
+        row["retry_at"] = retry_at(
+            Status(row["status"]),
+            image_id,
+            row["downloads"],
+            row["fetched_at"],
+            fetched.retry_after_s,
+            self._settings.retry_wait_s,
+            self._settings.max_downloads,
+        )
+        if row["status"] not in (Status.OK, Status.NOT_MODIFIED):
+            row["etag"] = row["last_modified"] = None
         self._rows.append(row)
 
     def publish(self) -> float:
         """Store the whole part; CPU seconds that took. Blocks; raises what storing raises."""
         started = time.thread_time()
         self._tar.close()
-        _mark_placeholders(self._rows, self._hosts, self._settings)
-        result = PartResult(sorted(self._rows, key=lambda row: bytes(row["image_id"])))
-        for row in result.rows:
-            if row["status"] == Status.OK:
-                result.account.keep()
-            else:
-                result.account.drop(row["status"])
+        rows, asked = merge_all(self.files.earlier, self._rows)
+        known = self._settings.placeholder_hashes
+        placeholders.mark(
+            rows,
+            self._urls,
+            self._settings.placeholder_urls,
+            placeholders.read_known(known) if known else frozenset(),
+        )
+        result = PartResult(rows, account_of(rows), asked)
         self.cpu_s["write"] += time.thread_time() - started
         result.account.cpu_s.update(self.cpu_s)
         self.files.publish(result)
@@ -157,25 +186,3 @@ _PICTURE = (
     "texture",
     "fingerprint",
 )
-
-
-def _mark_placeholders(
-    rows: list[Row], hosts: Mapping[bytes, str], settings: DownloadSection
-) -> None:
-    """Give status `placeholder` to pictures whose bytes are behind too many URLs of one host.
-
-    All candidates of a registrable domain are in one part, unless it is a giant one that was split;
-    then the count is of the part alone. The bytes stay in the raw tar, unused.
-    """
-    if not settings.placeholder_urls:
-        return
-    found: dict[tuple[str, bytes], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["status"] == Status.OK:
-            found[hosts[row["image_id"]], row["sha256"]].append(row)
-    for (_, digest), same in found.items():
-        if len(same) > settings.placeholder_urls:
-            for row in same:
-                row.update(dict.fromkeys(_STORED))
-                row["status"] = str(Status.PLACEHOLDER)
-                row["status_detail"] = f"sha256 {digest.hex()} behind {len(same)} URLs"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.client import Fetched
+from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Gate, Gates, Lease
 from pipeline.fetch.robots import Origin
 
@@ -18,15 +19,16 @@ from pipeline.fetch.robots import Origin
 @dataclass(eq=False)
 class Job:
     """One candidate to download. part: whatever it belongs to. url, origin: where it is asked for
-    next, `hops` redirects from the candidate's own. left_s: seconds that its attempts may take from
-    now on; ends_at: when that is, of `time.monotonic`, from its first attempt on; last: what that
-    gave."""
+    next, `hops` redirects from the candidate's own. known: of earlier downloads. left_s: seconds
+    that its attempts may take from now on; ends_at: when that is, of `time.monotonic`, from its
+    first attempt on; last: what that gave."""
 
     image_id: bytes
     url: str
     origin: Origin
     part: Any = None
     hops: int = 0
+    known: Known = UNKNOWN
     attempts: int = 0
     left_s: float = float("inf")
     ends_at: float = float("inf")

@@ -71,6 +71,13 @@ class DownloadSection(StageSection):
     # How long the slowest host may keep a part open before its remaining URLs are given up.
     max_part_s: float = tuning(3600.0, gt=0)
 
+    # `retry`: how long after a failure that may pass a picture is asked for again (doubled with
+    # each download), and how often it is downloaded in all. `recheck`: how long a stored picture is
+    # taken to be as it was.
+    retry_wait_s: float = tuning(3600.0, ge=0)
+    max_downloads: int = tuning(6, ge=1)
+    recheck_after_s: float = tuning(30 * 86_400.0, ge=0)
+
     # What is decoded and stored.
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     # Pillow's own bomb limit: a 24-bit picture of 256 MiB. Source: PIL.Image.MAX_IMAGE_PIXELS.
@@ -85,8 +92,10 @@ class DownloadSection(StageSection):
     keep_original: bool = True
     background: tuple[int, int, int] = (255, 255, 255)
     min_texture: int = Field(default=20, ge=0, le=100)
-    # The same bytes behind more URLs of one host than this are a placeholder; 0: never.
+    # The same bytes behind more URLs of one host than this, or as many URLs redirected to one, are
+    # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.
     placeholder_urls: int = Field(default=5, ge=0)
+    placeholder_hashes: str | None = tuning(None)  # its content is part of the identity
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
     # With bodies and the task itself within 1.5 GB a core.

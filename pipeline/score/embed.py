@@ -24,6 +24,7 @@ INPUTS = Table(
             column("kind", pa.string(), "'image' or 'text'"),
             column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
             column("image_id", ID, "of a candidate with this picture", null="a caption"),
+            column("raw_round", pa.int32(), "which of the part's raw tars", null="a caption"),
             column("raw_offset", pa.int64(), "in the raw tar", unit="bytes", null="a caption"),
             column("raw_bytes", pa.int32(), "stored size", unit="bytes", null="a caption"),
             column("caption", pa.string(), "to embed", null="a picture"),
@@ -39,16 +40,16 @@ def embed_pictures(
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Rows of EMBEDDINGS for the pictures among INPUTS rows, and how many did not decode.
 
-    store: the run, whose raw tar of `part` they lie in. Batches are made in the order of the rows,
+    store: the run, in whose raw tars of `part` they lie. Batches are made in the order of the rows,
     and a vector depends in its last bits on the batch it is in: the order must be one of content,
     never that of the tar, which is the order of arrival. Reading, decoding and the model overlap.
     """
-    names = ("image_id", "raw_offset", "raw_bytes")
+    names = ("image_id", "raw_round", "raw_offset", "raw_bytes")
     places = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
     ids = rows.column("content_id").to_pylist()
     stored = [
-        (content_id, Place(image_id, part, offset, size))
-        for content_id, (image_id, offset, size) in zip(ids, places, strict=True)
+        (content_id, Place(image_id, part, round_, offset, size))
+        for content_id, (image_id, round_, offset, size) in zip(ids, places, strict=True)
     ]
     batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
     for ids, pixels, unreadable in decoded_batches(model, store, batches, decode_threads):

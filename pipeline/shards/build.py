@@ -16,9 +16,6 @@ from pipeline.core.tables import Table
 from pipeline.shards import sample
 from pipeline.shards.writer import ShardWriter
 
-# Columns of a `raw.Place`, in its order.
-_PLACE = ("image_id", "part", "raw_offset", "raw_bytes")
-
 
 @dataclass(frozen=True)
 class Job:
@@ -49,7 +46,7 @@ def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
     with job.store.publish(f"{job.folder}/{name}") as file:
         writer = ShardWriter(file)
         for start, stop in _windows(rows["raw_bytes"].to_numpy(), job.read_ahead_bytes):
-            columns = (rows[name][start:stop].to_pylist() for name in _PLACE)
+            columns = (rows[name][start:stop].to_pylist() for name in raw.PLACE)
             places = [raw.Place(*place) for place in zip(*columns, strict=True)]
             pictures = raw.read(job.store, places)
             for row, jpg in zip(

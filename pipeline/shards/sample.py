@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.raw import PLACE
+
 # Columns of `measures` that the record and the sidecar are made of.
 COLUMNS = (
     "pair_id",
@@ -89,5 +91,5 @@ def metadata_fields(measures: list[pa.Field]) -> list[pa.Field]:
 
     measures: fields of the `measures` table.
     """
-    left_out = {"pair_id", "image_id", "part", "raw_offset", "raw_bytes"}
+    left_out = {"pair_id", *PLACE}
     return [f for f in measures if f.name not in left_out]

@@ -75,7 +75,7 @@ def reduce_part(store: Store, part: int, files: tuple[str, ...], sink: PartSink)
     # Texts are there before the keys that point to them, which are the commit.
     name = f"{ROWS.name}/part-{part:05d}.arrow"
     with (
-        store.publish(name, unless=store.part_file(KEYS, part)) as file,
+        store.publish(name, unless=partial(store.has_round, KEYS, part, 0)) as file,
         pa.ipc.new_file(file, ROWS.schema, options=options) as texts,
     ):
         written = 0

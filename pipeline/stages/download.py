@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from pipeline.core import raw
+from pipeline.core import raw, records
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
@@ -32,8 +32,8 @@ _ROWS_PER_BATCH = 4096
 
 
 def check(config: DownloadSection) -> object:
-    """Refuse a crawl without a contact address, or with files that are not there. These files are
-    no part of what a picture is, so the stage's identity does not hold them."""
+    """Refuse a crawl without a contact address, or with files that are not there. Of these files
+    only known placeholders decide what a picture is, so that the identity holds what they are."""
     config.require_contact()
     if config.hosts_file:
         from pipeline.fetch.resolver import read_hosts
@@ -46,61 +46,94 @@ def check(config: DownloadSection) -> object:
             ssl.create_default_context(cafile=config.ca_file)
         except OSError as error:
             raise InputError(f"download.ca_file {config.ca_file}: {error}") from None
-    return {}
+    if not config.placeholder_hashes:
+        return {}
+    from pipeline.fetch.placeholders import read_known
+
+    known = read_known(config.placeholder_hashes)
+    return {"placeholders": records.digest(sorted(digest.hex() for digest in known))}
 
 
 def build(ctx: Context[DownloadSection]) -> list[Account]:
     """Download the parts that are missing: one task on each core, which takes part after part."""
-    from pipeline.fetch.coordinator import Coordinator
-
     ctx.store.sweep(raw.FOLDER)
     folders = ctx.store.fs.ls(ctx.store.path(CANDIDATES.name), detail=False)
     prefix = f"{CANDIDATES.partition}="
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+    open_ = partial(open_part, ctx.store)
+    accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
+    return [account for account in accounts if account.unit == "images"]
+
+
+@contextmanager
+def sharing(
+    ctx: Context[DownloadSection], open_: "Callable[[int], PartFiles]", parts: Sequence[int]
+) -> "Iterator[Callable[[int], None]]":
+    """What the tasks that download some parts share, while the block runs; the work of one task.
+
+    open_: opens a part by its number; picklable.
+    """
+    from pipeline.fetch.coordinator import Coordinator
+
     conf = ctx.spark.sparkContext.getConf()
     host = conf.get("spark.driver.host") or "127.0.0.1"
     bind = conf.get("spark.driver.bindAddress")
-
-    @contextmanager
-    def sharing(missing: Sequence[int]) -> Iterator[Callable[[int], None]]:
-        with Coordinator(missing, ctx.config, host, bind) as coordinator:
-            yield partial(_lane, ctx.store, ctx.config, coordinator.address)
-
-    return ctx.run_lanes(IMAGES, sharing, parts)
+    with Coordinator(parts, ctx.config, host, bind) as coordinator:
+        yield partial(_lane, open_, ctx.config, coordinator.address)
 
 
-def _lane(store: Store, config: DownloadSection, coordinator: "Address", lane: int) -> None:
+def _lane(
+    open_: "Callable[[int], PartFiles]",
+    config: DownloadSection,
+    coordinator: "Address",
+    lane: int,
+) -> None:
     """One task: download parts until none is left."""
     from pipeline.fetch.flow import download_parts
 
-    download_parts(partial(open_part, store), config, coordinator)
+    download_parts(open_, config, coordinator)
 
 
-def open_part(store: Store, part: int) -> "PartFiles":
-    """A part of a run as the downloader takes it. Its raw tar is published before its rows."""
+def open_part(
+    store: Store, part: int, choose: Callable[[dict[str, Any]], bool] | None = None
+) -> "PartFiles":
+    """A part of a run as the downloader takes it. Its raw tar is published before its rows.
+
+    choose: with it, the part has been downloaded before, and those of its rows are asked for again
+    for which it is true: they get a raw tar of their own and new rows, the part's next round.
+    """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
+    round_ = 0 if choose is None else store.part_round(IMAGES, part) + 1
+    earlier = {}
+    if choose is not None:
+        batches = store.read_part(IMAGES, part)
+        earlier = {row["image_id"]: row for batch in batches for row in batch.to_pylist()}
+    due = [image_id for image_id, row in earlier.items() if choose is not None and choose(row)]
     # Rows that are there point into the tar that is there.
+    is_done = partial(store.has_round, IMAGES, part, round_)
     tar = ExitStack()
-    file = tar.enter_context(store.publish(raw.path(part), unless=store.part_file(IMAGES, part)))
+    file = tar.enter_context(store.publish(raw.path(part, round_), unless=is_done))
 
     def publish(result: PartResult) -> None:
         tar.close()
-        with store.publish_part(IMAGES, part) as sink:
+        with store.publish_part(IMAGES, part, round_) as sink:
             for start in range(0, len(result.rows), _ROWS_PER_BATCH):
                 rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
                 sink.write(
                     pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema)
                 )
-            sink.accounts.append(result.account)
+            sink.accounts += [result.account, result.asked] if earlier else [result.account]
 
     def discard() -> None:
         with suppress(_Discarded):
             tar.__exit__(_Discarded, _Discarded(), None)
 
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
-    return PartFiles(candidates, cast(BinaryIO, file), publish, discard)
+    return PartFiles(
+        candidates, cast(BinaryIO, file), publish, discard, round_, earlier, frozenset(due)
+    )
 
 
 class _Discarded(Exception):

@@ -12,7 +12,7 @@ from pipeline.core.context import Context
 from pipeline.core.filter import Filter
 from pipeline.core.languages import UNDETERMINED
 from pipeline.core.progress import watch
-from pipeline.core.raw import Place
+from pipeline.core.raw import PLACE, Place
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
     CANDIDATES,
@@ -245,7 +245,7 @@ def _examples(
             row["clip_similarity"],
             f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
             tuple(row["reasons"]),
-            album.picture(Place(row["image_id"], row["part"], row["raw_offset"], row["raw_bytes"])),
+            album.picture(Place(*(row[name] for name in PLACE))),
             album.picture(other) if other else None,
             row["duplicate_distance"],
         )
@@ -260,12 +260,9 @@ def _originals(
     if not wanted:
         return {}
     listed = ", ".join(f"X'{image.hex()}'" for image in sorted(wanted))
-    query = (
-        "SELECT DISTINCT image_id, part, raw_offset, raw_bytes FROM {measures} "
-        f"WHERE image_id IN ({listed})"
-    )
+    query = f"SELECT DISTINCT {', '.join(PLACE)} FROM {{measures}} WHERE image_id IN ({listed})"
     rows = ctx.spark.sql(query, measures=measures).collect()
-    places = [Place(bytes(r.image_id), r.part, r.raw_offset, r.raw_bytes) for r in rows]
+    places = [Place(bytes(r.image_id), *r[1:]) for r in rows]
     return {place.image_id: place for place in places}
 
 

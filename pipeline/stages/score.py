@@ -109,6 +109,7 @@ def _frames(ctx: Context[ScoreSection], parts: Sequence[int]) -> _Frames:
             "image_id",
             F.substring("sha256", 1, 16).alias("content_id"),
             "part",
+            "raw_round",
             "raw_offset",
             "raw_bytes",
         )
@@ -146,7 +147,9 @@ def _inputs(frames: _Frames) -> "DataFrame":
     """Rows of INPUTS: every distinct picture at its smallest image_id, every distinct caption."""
     from pyspark.sql import functions as F
 
-    place = F.min(F.struct("image_id", "raw_offset", "raw_bytes", "part")).alias("place")
+    place = F.min(F.struct("image_id", "raw_round", "raw_offset", "raw_bytes", "part")).alias(
+        "place"
+    )
     pictures = (
         frames.images.groupBy("content_id")
         .agg(place)
@@ -154,6 +157,7 @@ def _inputs(frames: _Frames) -> "DataFrame":
             F.lit("image").alias("kind"),
             "content_id",
             "place.image_id",
+            "place.raw_round",
             "place.raw_offset",
             "place.raw_bytes",
             F.lit(None).cast("string").alias("caption"),
@@ -164,6 +168,7 @@ def _inputs(frames: _Frames) -> "DataFrame":
         F.lit("text").alias("kind"),
         F.col("text_id").alias("content_id"),
         F.lit(None).cast("binary").alias("image_id"),
+        F.lit(None).cast("int").alias("raw_round"),
         F.lit(None).cast("long").alias("raw_offset"),
         F.lit(None).cast("int").alias("raw_bytes"),
         "caption",

@@ -79,6 +79,7 @@ def _pair(chance: random.Random, n: int) -> dict[str, Any]:
         "fingerprint": n.to_bytes(16, "big"),
         "sha256": n.to_bytes(32, "big"),
         "part": n % 64,
+        "raw_round": 0,
         "raw_offset": n * 512,
         "raw_bytes": 30_000,
         "clip_similarity": chance.gauss(0.25, 0.05),

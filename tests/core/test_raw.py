@@ -21,7 +21,7 @@ MEMBERS = st.lists(
 def write(store: Store, part: int, members: list[tuple[bytes, bytes]]) -> list[raw.Place]:
     with store.publish(raw.path(part)) as file:
         tar = raw.RawTar(cast(BinaryIO, file))
-        places = [raw.Place(i, part, tar.append(i, data), len(data)) for i, data in members]
+        places = [raw.Place(i, part, 0, tar.append(i, data), len(data)) for i, data in members]
         tar.close()
     return places
 
@@ -30,7 +30,7 @@ def write(store: Store, part: int, members: list[tuple[bytes, bytes]]) -> list[r
 def test_a_raw_tar_is_read_by_tarfile_and_by_offset(members: list[tuple[bytes, bytes]]) -> None:
     file = io.BytesIO()
     tar = raw.RawTar(file)
-    places = [raw.Place(i, 0, tar.append(i, data), len(data)) for i, data in members]
+    places = [raw.Place(i, 0, 0, tar.append(i, data), len(data)) for i, data in members]
     tar.close()
     whole = file.getvalue()
     for (_, data), place in zip(members, places, strict=True):

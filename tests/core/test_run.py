@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
+from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
-from pipeline.core.run import explain, guarded, run
+from pipeline.core.run import amend, explain, guarded, run
 from pipeline.core.spark import read_table
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import PartSink, Store
@@ -182,3 +183,36 @@ def test_stages_without_rows_leave_tables_without_rows(spark: Any, tmp_path: Pat
     for table in (SOURCE, EVEN):
         rows = read_table(spark, store, table)
         assert (rows.columns, rows.count()) == (table.schema.names, 0)
+
+
+def amended(store: Store, made: Config, fail: bool = False) -> None:
+    def build(context: Context[Any]) -> list[Account]:
+        if fail:
+            raise RuntimeError("cut short")
+        return build_source(context)
+
+    amend(LINE[0], LINE, made, build)
+
+
+def test_stages_behind_an_amended_one_are_done_again(spark: object, tmp_path: Path) -> None:
+    made, store = config(tmp_path), Store(str(tmp_path))
+    with pytest.raises(ContractError, match="is not finished"):
+        amended(store, made)
+    ids = [record["id"] for record in run(["source", "even"], LINE, made)]
+    amended(store, made)
+    first, second = run(["source", "even"], LINE, made)
+    assert first["id"] != ids[0] and second["id"] != ids[1]
+    assert second["inputs"] == {first["stage"]: first["id"]}
+
+    # Cut short, and then finished: by the same command, or by the stage itself.
+    for finish in (lambda: amended(store, made), lambda: run(["source"], LINE, made)):
+        before = records.load(store, "source")["id"]
+        with pytest.raises(RuntimeError):
+            amended(store, made, fail=True)
+        begun = records.load(store, "source")
+        assert begun["state"] == "started" and begun["id"] != before
+        with pytest.raises(ContractError, match="has not finished"):
+            run(["even"], LINE, made)
+        finish()
+        assert records.load(store, "source")["id"] == begun["id"]
+        assert run(["source", "even"], LINE, made)[1]["inputs"] == {"source": begun["id"]}

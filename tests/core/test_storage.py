@@ -1,5 +1,6 @@
 """A file under its final name is whole; what a kill left behind is swept; parts hold accounts."""
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,7 +71,10 @@ def test_the_first_commit_of_a_part_stands(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     rows = store.part_file(NUMBERS, 0)
     with pytest.raises(Superseded):
-        with store.publish_part(NUMBERS, 0) as late, store.publish("raw", unless=rows) as file:
+        with (
+            store.publish_part(NUMBERS, 0) as late,
+            store.publish("raw", unless=partial(store.exists, rows)) as file,
+        ):
             file.write(b"late")
             late.write_rows([{"n": 1}])
             with store.publish_part(NUMBERS, 0) as sink:

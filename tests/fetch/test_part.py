@@ -1,6 +1,7 @@
 """A part against a hostile server: every case ends in its own status, and nothing else suffers."""
 
 import asyncio
+import hashlib
 import io
 import itertools
 import json
@@ -386,7 +387,8 @@ def test_placeholders(tmp_path: Path) -> None:
         many = [f"http://a.test/{i}.jpg" for i in range(8)]
         rows, result, _ = download(config, *few, *many, "http://a.test/own.jpg")
         assert {rows[u]["status"] for u in many} == {"placeholder"}
-        assert {rows[u]["sha256"] for u in many} == {None}
+        assert {rows[u]["raw_offset"] for u in many} == {rows[many[0]]["fingerprint"]} == {None}
+        assert {rows[u]["sha256"] for u in many} == {hashlib.sha256(PHOTO).digest()}
         assert {rows[u]["status"] for u in [*few, "http://a.test/own.jpg"]} == {"ok"}
         assert result.account.kept == 6
 

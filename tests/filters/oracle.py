@@ -41,6 +41,7 @@ GOOD: dict[str, Any] = {
     "fingerprint": b"f" * 16,
     "sha256": b"s" * 32,
     "part": 0,
+    "raw_round": 0,
     "raw_offset": 512,
     "raw_bytes": 30_000,
     "clip_similarity": 0.31,

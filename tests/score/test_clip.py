@@ -79,7 +79,7 @@ def test_what_does_not_decode_costs_itself_only(model, tmp_path):
     with store.publish(raw.path(0)) as file:
         tar = raw.RawTar(file)
         for i, body in enumerate(bodies):
-            place = raw.Place(bytes([i]) * 16, 0, tar.append(bytes([i]) * 16, body), len(body))
+            place = raw.Place(bytes([i]) * 16, 0, 0, tar.append(bytes([i]) * 16, body), len(body))
             stored.append((bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
     found = list(decoded_batches(model, store, batches, threads=3))

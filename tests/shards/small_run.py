@@ -93,6 +93,7 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "fingerprint": image_id,
                 "sha256": bytes([i]) * 32,
                 "part": part,
+                "raw_round": 0,
                 "raw_offset": offset,
                 "raw_bytes": len(jpg),
                 "clip_similarity": 0.1 + i / 1000,

@@ -63,11 +63,7 @@ def rows(store: Store) -> list[dict[str, Any]]:
 
 def pictures(store: Store, found: list[dict[str, Any]]) -> list[bytes]:
     """The stored pictures; raises when one is not where its row says."""
-    places = [
-        raw.Place(r["image_id"], r["part"], r["raw_offset"], r["raw_bytes"])
-        for r in found
-        if r["status"] == "ok"
-    ]
+    places = [raw.Place(*(r[name] for name in raw.PLACE)) for r in found if r["status"] == "ok"]
     return raw.read(store, places)
 
 

@@ -38,9 +38,10 @@ def key(number: int, kind: str) -> bytes:
 def image(number: int, status: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(IMAGES.schema.names)
     row |= {"image_id": key(number, "i"), "part": number % PARTS, "status": status}
-    row |= {"consent": "allowed", "fetch_ms": 5}
+    row |= {"consent": "allowed", "fetch_ms": 5, "fetched_at": 0, "downloads": 1}
     if status == "ok":
-        row |= {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50, "raw_offset": 512}
+        row |= {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50}
+        row |= {"raw_round": 0, "raw_offset": 512}
         row |= {"original_width": 640, "original_height": 480 + number, "width": 320, "height": 240}
         row |= {"fingerprint": b"f" * 16, "sha256": b"s" * 32, "raw_bytes": 4000}
     return row

@@ -84,7 +84,7 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
                 if picture.data is not None:
                     info = tarfile.TarInfo(picture.id.hex() + ".jpg")
                     info.size = len(picture.data)
-                    row |= {"status": "ok", "raw_offset": tar.offset + 512}
+                    row |= {"status": "ok", "raw_round": 0, "raw_offset": tar.offset + 512}
                     row |= {"raw_bytes": info.size, "sha256": hashlib.sha256(picture.data).digest()}
                     tar.addfile(info, io.BytesIO(picture.data))
                 rows.append({f.name: value(f, row) for f in IMAGES.schema})

@@ -190,6 +190,7 @@ def _write_raws(root: Path, raws: dict[int, list[tuple[bytes, bytes]]], pairs: l
                 places[image] = (tar.offset + 512, len(data))
                 tar.addfile(info, io.BytesIO(data))
     for pair in pairs:
+        pair["raw_round"] = 0
         pair["raw_offset"], pair["raw_bytes"] = places[pair["image_id"]]
 
 
