@@ -69,7 +69,7 @@ def _compare(workload: str, scheme: str, scale: float) -> dict[str, Any]:
 
         def peer() -> dict[str, Any]:
             figures = call([IMG2DATASET.python(), _SIDE, urls, *_recipe(served), folder])
-            rows["peer"] = {url: tuple(found) for url, *found in figures.pop("rows")}  # type: ignore[misc]
+            rows["peer"] = {url: tuple(found) for url, *found in figures.pop("rows")}
             return figures | {"items": items}
 
         figures = alternate(ours, peer, _PAIRS)

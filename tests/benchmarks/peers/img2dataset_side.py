@@ -16,14 +16,19 @@ import time
 import types
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-# Its logger imports this service's client, which a shard does not use.
-sys.modules["wandb"] = types.ModuleType("wandb")
+# Its package imports these for its command line, its driver and its log, which a shard does not use.
+for name in ("fire", "pandas", "tqdm", "wandb"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["tqdm"].tqdm = None
 
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from img2dataset.downloader import Downloader  # noqa: E402
 from img2dataset.resizer import Resizer  # noqa: E402
 from img2dataset.writer import WebDatasetSampleWriter  # noqa: E402
+
+# Else the Arrow library takes it for the real one.
+del sys.modules["pandas"]
 
 # Threads are its way to wait for servers; as many as ours has requests under way.
 THREADS = 128
