@@ -1,6 +1,7 @@
 # Pairmill. `make` lists the targets.
 #   CONFIG=conf/demo.toml   the recipe of a stage or run
 #   SET="a.b=1 c.d=2"       overrides of it
+#   FROM=urls.parquet       lists of URLs and captions to start from, instead of archives
 #   REDO=1                  do a finished stage (and those after it) again
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -9,6 +10,7 @@ STAGES := extract dedupe download match score measure decide shard report
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
+SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
 .PHONY: help setup demo run retry recheck verify test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
@@ -24,11 +26,11 @@ setup:  ## Virtual environment, locked packages and a JVM, in .venv
 demo: setup  ## Mill the embedded web into a release, with precision and recall
 	@$(SUBMIT) jobs/run.py --config conf/demo.toml $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob>] [SET="a.b=1"]
-	@$(SUBMIT) jobs/run.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
+run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob> | FROM=<lists>] [SET="a.b=1"]
+	@$(SUBMIT) jobs/run.py $(OPTIONS) $(SOURCE)
 
 $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.b=1"] [REDO=1]
-	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(if $(ARCHIVES),--archives '$(ARCHIVES)')
+	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(SOURCE)
 
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')

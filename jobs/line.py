@@ -35,11 +35,24 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--archives", help="archives to read, instead of extract.archives")
+    parser.add_argument(
+        "--from",
+        dest="lists",
+        metavar="PATH",
+        help="a list of URLs and captions (Parquet, CSV, TSV, JSONL; a file, glob or folder) to "
+        "start from, instead of archives",
+    )
     parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
     args = parser.parse_args(argv)
     overrides = list(args.set)
     if args.archives:
         overrides.append(f"extract.archives={json.dumps([args.archives])}")
+
+    if args.lists and args.archives:
+        parser.error("--from and --archives exclude each other")
+    if args.lists:
+        overrides.append(f"extract.lists={json.dumps([args.lists])}")
+        overrides += ["extract.archives=[]", "extract.crawl=''", "extract.index=''"]
 
     def work() -> None:
         config = _load(args.config, overrides)
@@ -103,7 +116,8 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
 
         folder = _demo_folder(config)
         write_web(folder, config.sections["demo"])  # type: ignore[arg-type]
-        overrides = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
+        if not _lists(config):
+            overrides = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
         if "download" in names:
             serve = serving(folder)
     elif config.run.web == "replay" and "download" in names:
@@ -129,6 +143,12 @@ def _ports(config: Config, served: "Served") -> str:
     return ", ".join(f"{port} = {to}" for port, to in ports.items())
 
 
+def _lists(config: Config) -> tuple[str, ...]:
+    section = config.sections["extract"]
+    assert isinstance(section, extract.ExtractSection)
+    return section.lists
+
+
 def _demo_folder(config: Config) -> str:
     demo = config.sections["demo"]
     assert isinstance(demo, DemoSection)
@@ -140,7 +160,7 @@ def _tell_end(config: Config) -> None:
     root = Path(config.run.root)
     out = sys.stdout
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
-    if config.run.web == "embedded":
+    if config.run.web == "embedded" and not _lists(config):
         from pipeline.fakeweb.evaluate import evaluate
         from pipeline.fakeweb.verdict import render
 

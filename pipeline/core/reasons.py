@@ -98,6 +98,7 @@ class CaptionKind(StrEnum):
     META_ALT = "meta_alt"  # og:image:alt, twitter:image:alt
     JSON_LD = "json_ld"  # caption of an ImageObject
     LINK_TEXT = "link_text"  # the text of the link around the image
+    LIST = "list"  # given with the URL in a list, which does not say where it stood
 
 
 class Verdict(StrEnum):

@@ -68,8 +68,8 @@ PAIRS = Table(
                 "0 to 1: the model's probability, or the share of the script that decided",
                 null="no caption",
             ),
-            column("page_url", pa.string(), "URL of the page"),
-            column("page_domain", pa.string(), "registrable domain of the page"),
+            column("page_url", pa.string(), "URL of the page; empty where a list names none"),
+            column("page_domain", pa.string(), "registrable domain of the page, or empty"),
             column("page_lang", pa.string(), "declared language (html lang)", null="undeclared"),
             column(
                 "page_lang_detected",
@@ -95,8 +95,12 @@ PAIRS = Table(
                 "tdm-reservation as 'meta:1' or 'header:0', with ' policy:<url>' where given",
                 null="none",
             ),
-            column("archive", pa.string(), "archive the page was read from"),
-            column("record_offset", pa.int64(), "byte offset of its record in it", unit="bytes"),
+            column("archive", pa.string(), "archive the page was read from, or the file of a list"),
+            column(
+                "record_offset",
+                pa.int64(),
+                "byte offset of its record in it; of a list, the row's number from 0",
+            ),
             column("position", pa.int32(), "index of the link on its page, from 0"),
         ]
     ),

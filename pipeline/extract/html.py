@@ -61,7 +61,7 @@ from pipeline.extract.open_elements import (
 from pipeline.extract.sources import Picks, consider_image, consider_srcset, lazy_attribute
 from pipeline.extract.srcset import is_white
 
-_ALT, _TITLE, _FIGCAPTION, _ARIA_LABEL, _, _, _LINK_TEXT = range(len(CaptionKind))
+_ALT, _TITLE, _FIGCAPTION, _ARIA_LABEL, _, _, _LINK_TEXT, _ = range(len(CaptionKind))
 # A caption of this kind holds ids, which are looked up only on pages that have any.
 LABELLED_BY = 100
 

@@ -1,10 +1,11 @@
-"""`extract`: archives -> pairs. One task per archive, or per group of archives of which an index
-names single pages; grows with the bytes read."""
+"""`extract`: archives, or lists of URLs and captions -> pairs. One task per archive, per group of
+archives of which an index names single pages, or per run of rows of a list; grows with the bytes
+read."""
 
 import posixpath
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +15,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import PAIRS
+
+if TYPE_CHECKING:
+    from pipeline.extract.lists import ListFile, ListPart
 
 # Rows held in memory and written as one row group.
 _BATCH_ROWS = 8192
@@ -48,6 +52,17 @@ class ExtractSection(StageSection):
     # Between two pages, read and dropped rather than asked for around.
     index_max_gap_bytes: int = tuning(1 << 20, ge=0)
 
+    # Instead of all these: lists of URLs and captions as datasets are released. Paths, globs or
+    # folders (any fsspec URL) of .parquet, .csv, .tsv or .jsonl, the text ones gzip or not.
+    lists: tuple[str, ...] = ()
+    # Their columns; empty: the first that is there of url, image_url, img_url, image_link, of text,
+    # caption, alt_text, alt, and of page_url, source_url, page (which may be missing).
+    url_column: str = ""
+    caption_column: str = ""
+    page_url_column: str = ""
+    # Parquet is cut into parts of about so many rows, of whole row groups.
+    list_rows_per_part: int = Field(default=2_000_000, ge=1)
+
     # Common Crawl cuts pages at 5 MiB; WAT records of link farms are larger.
     max_record_bytes: int = Field(default=32 << 20, ge=1024)
     max_links_per_page: int = Field(default=10_000, ge=1)
@@ -65,8 +80,10 @@ class ExtractSection(StageSection):
 
 
 def inputs(section: ExtractSection) -> list[Any]:
-    """The archives of a section, sorted; with an index, its files and their sizes. Raises
+    """The archives of a section, sorted; with an index or lists, their files and sizes. Raises
     InputError when there are none, or the keys contradict each other."""
+    if section.lists:
+        return [[file.path, file.size] for file in _lists(section)]
     if not section.index:
         return archives(section)
     from pipeline.extract.index import index_files
@@ -78,6 +95,17 @@ def inputs(section: ExtractSection) -> list[Any]:
     if not section.index_languages and not section.index_domains:
         raise InputError("extract.index needs extract.index_languages or extract.index_domains")
     return [list(file) for file in index_files(section.index)]
+
+
+def _lists(section: ExtractSection) -> "tuple[ListFile, ...]":
+    from pipeline.extract.lists import Wanted, list_files
+
+    if section.archives or section.crawl or section.index:
+        raise InputError(
+            "extract.lists are read by themselves: take out extract.archives, crawl and index"
+        )
+    wanted = Wanted(section.url_column, section.caption_column, section.page_url_column)
+    return list_files(section.lists, wanted)
 
 
 def archives(section: ExtractSection) -> list[str]:
@@ -95,8 +123,8 @@ def archives(section: ExtractSection) -> list[str]:
         found.update(crawl_archives(*crawl, seed, section.first_file))
     if not found:
         raise InputError(
-            "extract has nothing to read: set extract.archives (paths or globs), extract.crawl "
-            "or extract.index"
+            "extract has nothing to read: set extract.archives (paths or globs), extract.crawl, "
+            "extract.index or extract.lists"
         )
     return sorted(found)
 
@@ -140,10 +168,25 @@ def _read(
             sink.write(batch)
 
 
+def read_list(section: ExtractSection, part: int, rows: "ListPart", sink: PartSink) -> None:
+    """The pairs of one part of a list."""
+    from pipeline.extract.list_rows import ListRows
+
+    found = ListRows(rows, _BATCH_ROWS)
+    for batch in found.read():
+        sink.write(batch)
+    sink.accounts = [found.records, found.links, found.pairs]
+
+
 def build(ctx: Context[ExtractSection]) -> list[Account]:
     """Read what is not read yet."""
     section = ctx.config
     work: Any
+    if section.lists:
+        from pipeline.extract.lists import split
+
+        parts = split(_lists(section), section.list_rows_per_part)
+        return ctx.run_parts(PAIRS, partial(read_list, section), list(enumerate(parts)))
     if not section.index:
         work = partial(read_part, section)
         return ctx.run_parts(PAIRS, work, list(enumerate(archives(section))))

@@ -33,6 +33,7 @@ WORKLOADS = {
     "dedupe-50m": ("dedupe", "run_50m"),
     "download-https": ("download", "run_https"),
     "download-http": ("download", "run_http"),
+    "download-latency": ("download", "run_latency"),
     "match": ("match", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs import line
 from pipeline.core.config import RunSection
 
@@ -35,3 +37,26 @@ def test_stages_after_the_download_of_a_replay_need_no_archives(tmp_path: Path) 
     with line._web(config, ["decide"]) as overrides:
         assert overrides == []
     assert not (tmp_path / "run").exists()
+
+
+def test_lists_take_the_place_of_the_recipes_archives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the recipe reads, --from is all that is read; what it names must be there."""
+
+    def status(source: Path, *more: str) -> int:
+        argv = [
+            "--config",
+            str(ROOT / "conf/default.toml"),
+            "--set",
+            f"run.root={tmp_path / 'run'}",
+        ]
+        return line.run_stages("extract", argv=[*argv, "--from", str(source), *more])
+
+    assert status(tmp_path / "none.parquet") == 2
+    assert f"no list at {tmp_path}/none.parquet" in capsys.readouterr().err
+    (tmp_path / "bad.csv").write_text("link,words\n")
+    assert status(tmp_path) == 2
+    assert "bad.csv has no url column: found 'link', 'words'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        status(tmp_path, "--archives", "x")

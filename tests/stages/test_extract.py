@@ -7,6 +7,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.context import Context
@@ -242,3 +244,31 @@ def test_index_without_a_page_gives_a_table_without_rows(spark, tmp_path: Path) 
     section = ExtractSection(index=str(tmp_path / "i.parquet"), index_languages=("xxx",))
     _, accounts, rows = run(spark, tmp_path / "run", section)
     assert rows == [] and not accounts.get("records")
+
+
+@pytest.mark.spark
+def test_lists_are_read_in_parts_and_a_rerun_does_what_is_missing(spark, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    urls = [f"https://i.example/{i}.jpg" for i in range(10)]
+    table = pa.table({"url": urls, "text": [f"picture {i}" for i in range(10)]})
+    pq.write_table(table, lists / "a.parquet", row_group_size=2)
+    (lists / "b.csv").write_text("URL,caption\nhttps://i.example/x.jpg,one more\nnone,\n")
+    section = ExtractSection(lists=(str(lists),), list_rows_per_part=4)
+    assert inputs(section) == [[str(f), f.stat().st_size] for f in sorted(lists.iterdir())]
+    store, accounts, rows = run(spark, tmp_path / "run", section)
+    assert len(store.committed(PAIRS)) == 4 and len(rows) == 11
+    assert [r.record_offset for r in rows if r.archive.endswith("a.parquet")] == list(range(10))
+    assert accounts["records"].kept == 12 and accounts["links"].dropped == {"bad_url": 1}
+    kept = Path(store.committed(PAIRS)[0])
+    Path(store.committed(PAIRS)[1]).unlink()
+    before = kept.stat().st_mtime_ns
+    _, _, again = run(spark, tmp_path / "run", section)
+    assert again == rows and kept.stat().st_mtime_ns == before
+
+
+def test_lists_and_archives_are_one_or_the_other(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("url,text\n")
+    section = ExtractSection(lists=(f"{tmp_path}/a.csv",), crawl="CC-MAIN-2026-40")
+    with pytest.raises(InputError, match="take out extract.archives, crawl and index"):
+        inputs(section)

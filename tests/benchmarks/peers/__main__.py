@@ -18,6 +18,8 @@ from tests.benchmarks.__main__ import OUT
 COMPARISONS = {
     "extract-wat": ("extract", "run_wat"),
     "extract-wat-generated": ("extract", "run_wat_generated"),
+    "download-https": ("download", "run_https"),
+    "download-http": ("download", "run_http"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
@@ -27,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the comparisons; 1 when one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers")
     parser.add_argument("workload", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
+    parser.add_argument(
+        "--scale", type=float, help="of the input of the download workloads, for a quicker look"
+    )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - COMPARISONS.keys())
     if unknown:
@@ -37,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, function = COMPARISONS[workload]
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
-            figures = compare() | {"machine": machine.describe()}
+            scale = {"scale": args.scale} if args.scale and workload.startswith("download") else {}
+            figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:
             print(f"{workload}: {error}", file=sys.stderr)
             failed.append(workload)
