@@ -16,7 +16,7 @@ from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_t
 from pipeline.fetch.limits import BodyMemory, Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
-from pipeline.fetch.resolver import Resolver, read_hosts
+from pipeline.fetch.resolver import Resolver
 from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
 from pipeline.fetch.settings import DownloadSection
 
@@ -69,8 +69,7 @@ class Client:
         self._gates = gates
         self._memory = memory
         self._guard = Guard.of(settings.allowed_networks)
-        hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
-        self._resolver = Resolver(self._guard, hosts, settings.port_map)
+        self._resolver = Resolver.of(settings, self._guard)
         self._robots = RobotsAsker(settings, self._open)
 
     async def __aenter__(self) -> "Client":
