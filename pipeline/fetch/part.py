@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -65,6 +65,7 @@ def download_part(
     settings: DownloadSection,
     raw_file: BinaryIO,
     shares: Mapping[str, int] | None = None,
+    ended: Callable[[str], None] = lambda status: None,
 ) -> PartResult:
     """Download a part's candidates and write the raw tar.
 
@@ -72,20 +73,26 @@ def download_part(
         memory (about 3 KB each), never their bytes.
     shares: domains that several parts hold -> how many parts may ask them at the same time; each
         uses that fraction of the domain's rate. Placeholders are counted within the part.
+    ended: told the status of each candidate as soon as it has one.
 
     Raises only for what is wrong with this machine (disk full, no decoder process).
     """
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Part(settings, raw_file, shares or {}).run(candidates))
+        return runner.run(_Part(settings, raw_file, shares or {}, ended).run(candidates))
 
 
 class _Part:
     def __init__(
-        self, settings: DownloadSection, raw_file: BinaryIO, shares: Mapping[str, int]
+        self,
+        settings: DownloadSection,
+        raw_file: BinaryIO,
+        shares: Mapping[str, int],
+        ended: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._shares = shares
+        self._ended = ended
         self._tar = RawTar(raw_file)
         self._rows: list[Row] = []
         self._result = PartResult()
@@ -191,6 +198,7 @@ class _Part:
             for step in ("decode_s", "hash_s", "encode_s"):
                 self._result.cpu_s[step] += getattr(picture, step)
         self._rows.append(row)
+        self._ended(row["status"])
 
     def _finished(self) -> PartResult:
         self._result.rows = sorted(self._rows, key=lambda row: bytes(row["image_id"]))

@@ -5,16 +5,19 @@ again and overwrites its tar. Cost grows with the number of candidates; a part u
 decoding and fetches while it does.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
+import structlog
 
 from pipeline.core import raw
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import CANDIDATES, IMAGES
@@ -52,8 +55,59 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
     at_once = ctx.spark.sparkContext.defaultParallelism
     shares = {domain: min(held, at_once) for domain, held in _split_domains(ctx).items()}
+    done = ctx.store.committed(IMAGES)
+    _check_names(ctx, [part for part in parts if part not in done])
     work = partial(_download, ctx.store, ctx.config, shares)
-    return ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+    with _alarmed(ctx):
+        return ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+
+
+def _check_names(ctx: Context[DownloadSection], missing: Sequence[int]) -> None:
+    """Try some of the names that are about to be asked for. With a hosts file there is no DNS to be
+    broken, and addresses need none."""
+    if ctx.config.hosts_file or not ctx.config.check_dns:
+        return
+    from pipeline.fetch.check_names import NAMES, check_names, host_names
+    from pipeline.fetch.resolver import name_servers
+
+    hosts: dict[str, None] = {}
+    chosen = missing[:NAMES]
+    for part in chosen:
+        first = next(iter(ctx.store.read_part(CANDIDATES, part, ["url"])), None)
+        urls = first.column("url").to_pylist() if first is not None else []
+        hosts |= dict.fromkeys(host_names(urls, -(-NAMES // len(chosen))))
+    check_names(name_servers(ctx.config), list(hosts))
+
+
+@contextmanager
+def _alarmed(ctx: Context[DownloadSection]) -> Iterator[None]:
+    """Tell the user when too little succeeds, and with `alarm = "stop"` end the stage: finished
+    parts are kept. Raises PairmillError then."""
+    if ctx.config.alarm == "off":
+        yield
+        return
+    from pipeline.fetch.alarm import watching
+
+    rung: list[str] = []
+
+    def ring(line: str) -> None:
+        rung.append(line)
+        structlog.get_logger().warning("alarm", stage=ctx.stage, text=line)
+        if ctx.config.alarm == "stop":
+            ctx.spark.sparkContext.cancelAllJobs()
+        else:
+            print(f"{ctx.stage}: warning: {line}", file=sys.stderr, flush=True)
+
+    try:
+        with watching(ctx.store, ctx.config, ring):
+            yield
+    except Exception as error:
+        if ctx.config.alarm == "stop" and rung:
+            raise PairmillError(
+                f'{ctx.stage}: stopped by download.alarm = "stop": {rung[0]}; the same command '
+                "again goes on where it stopped"
+            ) from error
+        raise
 
 
 def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
@@ -74,12 +128,16 @@ def _download(
     sink: PartSink,
 ) -> None:
     """One task: download a part."""
+    from pipeline.fetch.alarm import tally
     from pipeline.fetch.part import COLUMNS, download_part
 
     # Rows that are there point into the tar that is there.
-    with store.publish(raw.path(part), unless=store.part_file(IMAGES, part)) as file:
+    with (
+        store.publish(raw.path(part), unless=store.part_file(IMAGES, part)) as file,
+        tally(store, part) as ended,
+    ):
         candidates = store.read_part(CANDIDATES, part, COLUMNS)
-        result = download_part(candidates, config, cast(BinaryIO, file), shares)
+        result = download_part(candidates, config, cast(BinaryIO, file), shares, ended)
     for start in range(0, len(result.rows), _ROWS_PER_BATCH):
         rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
         sink.write(pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema))
