@@ -49,7 +49,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # nobody would say: another try may do better
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """addresses: IPv4 before IPv6, empty unless FOUND. detail: for a person. ttl_s: seconds that
     the answer may be used for, as the zone says."""

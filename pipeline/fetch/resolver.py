@@ -41,7 +41,7 @@ class AnswerCache:
 
     def __init__(
         self,
-        names: int = 200_000,
+        names: int = 100_000,
         min_ttl_s: float = 60.0,
         max_ttl_s: float = 3600.0,
         clock: Callable[[], float] = time.monotonic,

@@ -45,7 +45,7 @@ class DownloadSection(StageSection):
     # Answers, also that there is none, are kept as long as the zone says, within these bounds.
     dns_min_ttl_s: float = tuning(60.0, ge=0)
     dns_max_ttl_s: float = tuning(3600.0, ge=0)
-    dns_cache_names: int = tuning(200_000, ge=1)
+    dns_cache_names: int = tuning(100_000, ge=1)
     # Whether IPv6 addresses are asked for; "auto": when this machine has a route to them.
     ipv6: Literal["auto", "on", "off"] = tuning("auto")
     # Whether names are tried before the first picture is asked for.
