@@ -39,7 +39,8 @@ class Status(StrEnum):
     ROBOTS_UNAVAILABLE = "robots_unavailable"  # robots.txt answered 5xx or not at all
     BAD_URL = "bad_url"
     PRIVATE_ADDRESS = "private_address"
-    DNS = "dns"
+    DNS = "dns"  # the name does not exist, or has no address
+    DNS_UNAVAILABLE = "dns_unavailable"  # no name server gave an answer
     CONNECT = "connect"
     TLS = "tls"
     TIMEOUT = "timeout"
@@ -72,7 +73,7 @@ class Status(StrEnum):
 _TRANSIENT = frozenset(
     {
         Status.ROBOTS_UNAVAILABLE,
-        Status.DNS,
+        Status.DNS_UNAVAILABLE,
         Status.CONNECT,
         Status.TLS,
         Status.TIMEOUT,

@@ -14,6 +14,14 @@ from pipeline.fetch.response import REDIRECTS, decompressed, drain, read_up_to
 from pipeline.fetch.robots import MAX_BYTES, MAX_REDIRECTS, RobotsCache, Rules, answered
 from pipeline.fetch.settings import DownloadSection
 
+_SAME_FOR_THE_PICTURE = (
+    Status.DNS,
+    Status.DNS_UNAVAILABLE,
+    Status.TLS,
+    Status.PRIVATE_ADDRESS,
+    Status.BAD_URL,
+)
+
 
 class RobotsAsker:
     """The rules of every origin that one event loop meets.
@@ -55,7 +63,7 @@ class RobotsAsker:
                 return rules
             status, detail = rules.failure
             # The picture would fail in the same way: its status says so, more exactly.
-            if status in (Status.DNS, Status.TLS, Status.PRIVATE_ADDRESS, Status.BAD_URL):
+            if status in _SAME_FOR_THE_PICTURE:
                 return rules
             if status is not Status.CONNECT:
                 rules = Rules(failure=(Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"))

@@ -18,7 +18,6 @@ from pipeline.fetch.ask_robots import RobotsAsker
 from pipeline.fetch.errors import FetchError, classify
 from pipeline.fetch.guard import (
     Guard,
-    PrivateAddressError,
     Target,
     UrlError,
     parse_address,
@@ -29,7 +28,7 @@ from pipeline.fetch.limits import Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
-from pipeline.fetch.resolver import Resolver, read_hosts
+from pipeline.fetch.resolver import Resolver
 from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
 from pipeline.fetch.robots import Origin, Rules
 from pipeline.fetch.settings import DownloadSection
@@ -112,8 +111,7 @@ class Client:
         self._reached: dict[str, str] = {}
         self.on_rules: Callable[[Origin], None] = lambda origin: None
         self._guard = Guard.of(settings.allowed_networks)
-        hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
-        self._resolver = Resolver(self._guard, hosts, settings.port_map)
+        self._resolver = Resolver.of(settings, self._guard)
         self._robots = RobotsAsker(settings, self._open)
 
     async def __aenter__(self) -> "Client":
@@ -348,12 +346,8 @@ class Client:
         try:
             async with deadline.running():
                 places = await self._resolver.resolve(target.host, target.port)
-        except PrivateAddressError as error:
-            raise FetchError(Status.PRIVATE_ADDRESS, str(error)[:200]) from None
-        except TimeoutError:
-            raise
         except OSError as error:
-            raise FetchError(Status.DNS, f"{type(error).__name__}: {error}"[:200]) from None
+            raise FetchError(*classify(error)) from None
         last = self._reached.get(target.host)
         return sorted(places, key=lambda place: place["host"] != last)[:_MAX_ADDRESSES]
 

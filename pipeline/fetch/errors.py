@@ -6,8 +6,15 @@ import aiohttp
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.guard import PrivateAddressError
+from pipeline.fetch.resolver import NameServerError, NoSuchNameError
 
 _DETAIL_CHARS = 200
+# What our own parts of the connection said; the client's words for it leave that out.
+_BY_CAUSE = (
+    (PrivateAddressError, Status.PRIVATE_ADDRESS),
+    (NoSuchNameError, Status.DNS),
+    (NameServerError, Status.DNS_UNAVAILABLE),
+)
 
 
 class FetchError(Exception):
@@ -25,7 +32,11 @@ def classify(error: BaseException) -> tuple[Status, str]:
     text = f"{type(error).__name__}: {error}"[:_DETAIL_CHARS]
     if isinstance(error, FetchError):
         return error.status, error.detail or ""
-    if _has_cause(error, PrivateAddressError) or "refused address" in text:
+    for kind, status in _BY_CAUSE:
+        cause = _cause(error, kind)
+        if cause is not None:
+            return status, str(cause)[:_DETAIL_CHARS]
+    if "refused address" in text:
         return Status.PRIVATE_ADDRESS, text
     if isinstance(error, TimeoutError):
         return Status.TIMEOUT, "deadline"
@@ -46,12 +57,16 @@ def classify(error: BaseException) -> tuple[Status, str]:
     return Status.BAD_RESPONSE, text
 
 
-def _has_cause(error: BaseException, kind: type[BaseException]) -> bool:
+def _cause(error: BaseException, kind: type[OSError]) -> OSError | None:
+    """The exception of that kind behind another one, if there is one."""
     seen: BaseException | None = error
     for _ in range(8):
         if seen is None:
-            return False
-        if isinstance(seen, kind) or isinstance(getattr(seen, "os_error", None), kind):
-            return True
+            return None
+        if isinstance(seen, kind):
+            return seen
+        wrapped = getattr(seen, "os_error", None)
+        if isinstance(wrapped, kind):
+            return wrapped
         seen = seen.__cause__ or seen.__context__
-    return False
+    return None

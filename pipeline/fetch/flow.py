@@ -38,14 +38,23 @@ _RETRIED = frozenset(
 _STEP = 512
 
 NextPart = Callable[[], Awaitable[PartFiles | None]]
+Ended = Callable[[str], None]
+
+
+def _tell_nobody(status: str) -> None:
+    pass
 
 
 def download_parts(
-    open_part: Callable[[int], PartFiles], settings: DownloadSection, coordinator: Address
+    open_part: Callable[[int], PartFiles],
+    settings: DownloadSection,
+    coordinator: Address,
+    ended: Ended = _tell_nobody,
 ) -> None:
     """Download parts until the coordinator has none left: one task's work.
 
-    open_part: opens the part with a number; called in a thread. Raises only for what is wrong with
+    open_part: opens the part with a number; called in a thread. ended: told the status of each
+    candidate as soon as it has one. Raises only for what is wrong with
     this machine (disk full, no decoder process) or when the coordinator is lost; parts that are not
     published by then are discarded.
     """
@@ -69,7 +78,7 @@ def download_parts(
             return files
 
         loop = asyncio.get_running_loop()
-        await _Flow(settings, link).run(next_part)
+        await _Flow(settings, link, ended).run(next_part)
 
     _run(run())
 
@@ -87,7 +96,7 @@ def download_part(
     async def next_part() -> PartFiles | None:
         return parts.pop() if parts else None
 
-    _run(_Flow(settings, None).run(next_part))
+    _run(_Flow(settings, None, _tell_nobody).run(next_part))
     return results[0]
 
 
@@ -103,8 +112,9 @@ def _run(work: Awaitable[None]) -> None:
 class _Flow:
     """The pool of fetches of one event loop, over the parts that are open."""
 
-    def __init__(self, settings: DownloadSection, link: TaskLink | None) -> None:
+    def __init__(self, settings: DownloadSection, link: TaskLink | None, ended: Ended) -> None:
         self._settings = settings
+        self._ended = ended
         self._link = link
         self._gates = Gates(settings, link)
         self._memory = BodyMemory(settings.body_memory_mb * 2**20)
@@ -172,7 +182,7 @@ class _Flow:
         if files is None:
             self._is_last_open = True
         else:
-            part = Part(files, self._settings)
+            part = Part(files, self._settings, self._ended)
             loop = asyncio.get_running_loop()
             self._parts[part] = loop.call_later(
                 self._settings.max_part_s,

@@ -68,10 +68,14 @@ class PartFiles:
 
 class Part:
     """A part that is being downloaded. Ids, URLs and rows of its candidates are held in memory
-    (about 3 KB each), never their bytes. open: jobs without a row."""
+    (about 3 KB each), never their bytes. open: jobs without a row. ended: told the status of each
+    candidate as soon as it has one."""
 
-    def __init__(self, files: PartFiles, settings: DownloadSection) -> None:
+    def __init__(
+        self, files: PartFiles, settings: DownloadSection, ended: Callable[[str], None]
+    ) -> None:
         self.files = files
+        self._ended = ended
         self.open = 0
         self._settings = settings
         self._tar = RawTar(files.raw_file)
@@ -153,6 +157,7 @@ class Part:
         if row["status"] not in (Status.OK, Status.NOT_MODIFIED):
             row["etag"] = row["last_modified"] = None
         self._rows.append(row)
+        self._ended(row["status"])
 
     def publish(self) -> float:
         """Store the whole part; CPU seconds that took. Blocks; raises what storing raises."""

@@ -15,6 +15,8 @@ _EMAIL = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.[^\s@<>()]+")
 _WEB = re.compile(r"https?://[^\s<>()]+\.[^\s<>()]+")
 _PRODUCT = re.compile(r"[A-Za-z_-]+")
 
+DNS_PORT = 53
+
 
 class DownloadSection(StageSection):
     """How images are asked for, what is accepted, and what is stored of them.
@@ -33,6 +35,27 @@ class DownloadSection(StageSection):
     # JSON file {name: address or [addresses]}; "*" stands for every other name. When given, no
     # DNS is asked at all.
     hosts_file: str | None = tuning(None)
+    # Name servers asked for everything that is not in a hosts file: "address" or "address:port";
+    # none: those of /etc/resolv.conf. A crawl should have its own (unbound, knot) on each machine.
+    dns_servers: tuple[str, ...] = tuning(())
+    # One query to one server, queries for one name, and queries one server is sent at a time.
+    dns_timeout_s: float = tuning(3.0, gt=0)
+    dns_attempts: int = tuning(3, ge=1, le=10)
+    dns_concurrency: int = tuning(64, ge=1)
+    # Answers, also that there is none, are kept as long as the zone says, within these bounds.
+    dns_min_ttl_s: float = tuning(60.0, ge=0)
+    dns_max_ttl_s: float = tuning(3600.0, ge=0)
+    dns_cache_names: int = tuning(100_000, ge=1)
+    # Whether IPv6 addresses are asked for; "auto": when this machine has a route to them.
+    ipv6: Literal["auto", "on", "off"] = tuning("auto")
+    # Whether names are tried before the first picture is asked for.
+    check_dns: bool = tuning(True)
+    # Over the last `alarm_images` pictures, as parts of the stage end: the least share that must
+    # succeed, and the largest that may fail for their host's name. "stop" ends the stage.
+    alarm: Literal["warn", "stop", "off"] = tuning("warn")
+    alarm_images: int = tuning(2000, ge=1)
+    alarm_min_ok_share: float = tuning(0.2, ge=0, le=1)
+    alarm_max_dns_share: float = tuning(0.3, ge=0, le=1)
     # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
     port_map: dict[int, int] = tuning({})
     # PEM file of certificate authorities trusted beside the system's.
@@ -115,6 +138,13 @@ class DownloadSection(StageSection):
             ipaddress.ip_network(network)
         return value
 
+    @field_validator("dns_servers")
+    @classmethod
+    def _are_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            parse_server(server)
+        return value
+
     @field_validator("formats")
     @classmethod
     def _are_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -168,3 +198,21 @@ class DownloadSection(StageSection):
             background=self.background,
             min_texture=self.min_texture,
         )
+
+
+def parse_server(text: str) -> tuple[str, int]:
+    """Address and port of a server: "9.9.9.9", "127.0.0.1:5353", "[::1]:5353", "::1".
+
+    Raises ValueError.
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    address = str(ipaddress.ip_address(host))
+    number = int(port) if port else DNS_PORT
+    if not 0 < number < 65536:
+        raise ValueError(f"{text!r}: port {number}")
+    return address, number

@@ -6,17 +6,19 @@ decoding and fetches while it does, from several parts at once where one leaves 
 share parts, hosts and addresses through a coordinator in the driver.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
+import structlog
 
 from pipeline.core import raw, records
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
@@ -72,27 +74,80 @@ def sharing(
 ) -> "Iterator[Callable[[int], None]]":
     """What the tasks that download some parts share, while the block runs; the work of one task.
 
-    open_: opens a part by its number; picklable.
+    open_: opens a part by its number; picklable. Raises InputError when names cannot be resolved,
+    PairmillError when the alarm ends the stage.
     """
     from pipeline.fetch.coordinator import Coordinator
 
     conf = ctx.spark.sparkContext.getConf()
     host = conf.get("spark.driver.host") or "127.0.0.1"
     bind = conf.get("spark.driver.bindAddress")
-    with Coordinator(parts, ctx.config, host, bind) as coordinator:
-        yield partial(_lane, open_, ctx.config, coordinator.address)
+    _check_names(ctx, parts)
+    with _alarmed(ctx), Coordinator(parts, ctx.config, host, bind) as coordinator:
+        yield partial(_lane, ctx.store, open_, ctx.config, coordinator.address)
+
+
+def _check_names(ctx: Context[DownloadSection], missing: Sequence[int]) -> None:
+    """Try some of the names that are about to be asked for. With a hosts file there is no DNS to be
+    broken, and addresses need none."""
+    if ctx.config.hosts_file or not ctx.config.check_dns:
+        return
+    from pipeline.fetch.check_names import NAMES, check_names, host_names
+    from pipeline.fetch.resolver import name_servers
+
+    hosts: dict[str, None] = {}
+    chosen = missing[:NAMES]
+    for part in chosen:
+        first = next(iter(ctx.store.read_part(CANDIDATES, part, ["url"])), None)
+        urls = first.column("url").to_pylist() if first is not None else []
+        hosts |= dict.fromkeys(host_names(urls, -(-NAMES // len(chosen))))
+    check_names(name_servers(ctx.config), list(hosts))
+
+
+@contextmanager
+def _alarmed(ctx: Context[DownloadSection]) -> Iterator[None]:
+    """Tell the user when too little succeeds, and with `alarm = "stop"` end the stage: finished
+    parts are kept. Raises PairmillError then."""
+    if ctx.config.alarm == "off":
+        yield
+        return
+    from pipeline.fetch.alarm import watching
+
+    rung: list[str] = []
+
+    def ring(line: str) -> None:
+        rung.append(line)
+        structlog.get_logger().warning("alarm", stage=ctx.stage, text=line)
+        if ctx.config.alarm == "stop":
+            ctx.spark.sparkContext.cancelAllJobs()
+        else:
+            print(f"{ctx.stage}: warning: {line}", file=sys.stderr, flush=True)
+
+    try:
+        with watching(ctx.store, ctx.config, ring):
+            yield
+    except Exception as error:
+        if ctx.config.alarm == "stop" and rung:
+            raise PairmillError(
+                f'{ctx.stage}: stopped by download.alarm = "stop": {rung[0]}; the same command '
+                "again goes on where it stopped"
+            ) from error
+        raise
 
 
 def _lane(
+    store: Store,
     open_: "Callable[[int], PartFiles]",
     config: DownloadSection,
     coordinator: "Address",
     lane: int,
 ) -> None:
     """One task: download parts until none is left."""
+    from pipeline.fetch.alarm import tally
     from pipeline.fetch.flow import download_parts
 
-    download_parts(open_, config, coordinator)
+    with tally(store, lane) as ended:
+        download_parts(open_, config, coordinator, ended)
 
 
 def open_part(

@@ -28,6 +28,7 @@ FIXED: Mapping[str, str] = {
     Status.ROBOTS_UNAVAILABLE: "robots.txt cannot be had, so it counts as forbidden",
     Status.PRIVATE_ADDRESS: "leads to an address that is not public",
     Status.DNS: "the host's name has no address",
+    Status.DNS_UNAVAILABLE: "no name server would say where the host is",
     Status.CONNECT: "the host takes no connection",
     Status.TLS: "no secure connection could be made",
     Status.TIMEOUT: "took too long",

@@ -1,5 +1,7 @@
 """The stage: parts of the candidates become raw tars and rows, and only missing ones again."""
 
+import asyncio
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core import raw
+from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.errors import ConfigError, InputError, PairmillError
 from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fakeweb.dnsd import DnsServer, Reply
+from pipeline.fetch import alarm
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages.download import STAGE, build, check
-from tests.fetch.server import WebServer
-from tests.fetch.test_part import serving, settings
+from tests.fetch.server import Handler, Request, WebServer
+from tests.fetch.test_part import PHOTO, serving, settings
+
+
+def waiting(seconds: float) -> Handler:
+    async def handler(request: Request) -> None:
+        await asyncio.sleep(seconds)
+        await request.send(PHOTO)
+
+    return handler
 
 
 def candidate(url: str, part: int) -> dict[str, Any]:
@@ -97,3 +110,66 @@ def test_ports_and_rates_are_no_part_of_the_identity() -> None:
     assert first.identity() == DownloadSection().identity()
     assert DownloadSection(jpeg_quality=80).identity() != DownloadSection().identity()
     assert STAGE.folders == (raw.FOLDER,)
+
+
+@pytest.mark.spark
+def test_broken_names_stop_the_stage_before_anything_is_asked(spark: Any, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    hosts = [f"h{n}.test" for n in range(8)]
+    write_candidates(root, {0: [f"http://{h}/x.jpg" for h in hosts[:4]],
+                            1: [f"http://{h}/x.jpg" for h in hosts[4:]]})  # fmt: skip
+    store = Store(str(root))
+    with (
+        WebServer({"/x.jpg": serving()}) as web,
+        DnsServer({"*": Reply(rcode="REFUSED")}) as broken,
+        DnsServer({h: Reply(("127.0.0.1",)) for h in hosts}) as good,
+    ):
+
+        def built(**changes: Any) -> list[Account]:
+            config = settings(tmp_path, web, **{"hosts_file": None, "ipv6": "off", **changes})
+            ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+            return build(ctx)
+
+        with pytest.raises(InputError, match=r"8 of 8 names had no answer .*download\.dns_servers"):
+            built(dns_servers=(broken.address,))
+        assert not web.log and not store.committed(IMAGES)
+        (account,) = built(dns_servers=(good.address,))
+        assert (account.kept, account.dropped) == (8, {})
+        # A finished stage needs no names.
+        broken.log.clear()
+        assert built(dns_servers=(broken.address,))[0].kept == 8
+        assert not broken.log
+        # Skipped when told so: then every picture says what is wrong.
+        shutil.rmtree(root / "images")
+        (skipped,) = built(dns_servers=(broken.address,), check_dns=False)
+        assert skipped.dropped == {"dns_unavailable": 8}
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("mode", ["warn", "stop"])
+def test_the_alarm_warns_or_stops(
+    spark: Any,
+    tmp_path: Path,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alarm, "_READ_EVERY_S", 0.2)
+    root = tmp_path / "run"
+    slow = "http://slow.test/x.jpg"
+    write_candidates(root, {0: [f"http://h{n}.test/none.jpg" for n in range(40)] + [slow]})
+    store = Store(str(root))
+    # Holds the part open until after a tally has been written, every 5 s.
+    web_routes = {"/x.jpg": waiting(12.0)}
+    with WebServer(web_routes) as web:
+        config = settings(tmp_path, web, alarm=mode, alarm_images=30, timeout_s=30.0)
+        ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+        if mode == "stop":
+            with pytest.raises(PairmillError, match=r"stopped by download\.alarm.*only 0% of"):
+                build(ctx)
+            assert not store.committed(IMAGES)
+        else:
+            (account,) = build(ctx)
+            assert account.dropped == {"http_404": 40} and account.kept == 1
+            (line,) = [x for x in capsys.readouterr().err.splitlines() if "warning" in x]
+            assert "only 0% of the last 40 images succeeded" in line and "http_404" in line
