@@ -1,4 +1,9 @@
-"""One body to one picture: judged by its header, decoded once, upright sRGB, stored as JPEG."""
+"""One body to one picture: judged by its header, decoded once, upright sRGB, stored as JPEG.
+
+A body that ends before its picture does is refused (`decode`): nothing is painted in for what is
+missing, of a progressive file no coarse version is taken, and a JPEG without its end marker is one
+that ended early, whatever it may have shown.
+"""
 
 import io
 import time
@@ -9,6 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.core.reasons import Status
 from pipeline.fetch import pixels
+from pipeline.fetch.frames import count_frames
 from pipeline.fetch.hashes import fingerprint, hashes
 from pipeline.fetch.picture import DecodeSettings, Picture
 
@@ -53,7 +59,7 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
         raise _Refused(Status.EMPTY, "no bytes")
     started = time.thread_time()
     with Image.open(io.BytesIO(body), formats=settings.formats) as image:
-        turned = _judge_header(image, settings, found)
+        turned = _judge_header(image, body, settings, found)
         size = image.size
         is_plain = _is_plain_jpeg(image, turned)
         wanted = pixels.target_size(size, settings.resize_mode, settings.image_size_px)
@@ -87,21 +93,23 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     found.encode_s = time.thread_time() - hashed
 
 
-def _judge_header(image: Image.Image, settings: DecodeSettings, found: Picture) -> int:
+def _judge_header(image: Image.Image, body: bytes, settings: DecodeSettings, found: Picture) -> int:
     """Note what the header says and refuse by it, before any pixel; the EXIF orientation."""
     width, height = image.size
-    # A JPEG with several pictures (MPO) is one picture and its previews, not an animation.
-    is_mpo = image.format == "MPO"
     if width * height > settings.max_pixels:
         raise _Refused(Status.TOO_MANY_PIXELS, f"{width}x{height}")
     orientation = _orientation(image)
     if orientation in pixels.SIDEWAYS:
         width, height = height, width
-    found.format = "JPEG" if is_mpo else image.format
+    # What other pictures a JPEG holds (MPO) are previews of the first.
+    found.format = "JPEG" if image.format == "MPO" else image.format
     found.original_width, found.original_height = width, height
+    frames = count_frames(image, body, settings.max_frames)
+    if frames > settings.max_frames:
+        raise _Refused(Status.TOO_MANY_FRAMES, f"more than {settings.max_frames}")
+    found.frames = frames
     if min(width, height) < settings.min_side_px:
         raise _Refused(Status.TOO_SMALL, f"{width}x{height}")
-    found.frames = 1 if is_mpo else int(getattr(image, "n_frames", 1))
     return orientation
 
 

@@ -31,6 +31,7 @@ class DecodeSettings(msgspec.Struct, frozen=True):
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     max_pixels: int = 2**30 // 4 // 3
+    max_frames: int = 1000
     min_side_px: int = 1
     image_size_px: int = 384
     resize_mode: str = "keep_ratio"

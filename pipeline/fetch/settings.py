@@ -62,6 +62,8 @@ class DownloadSection(StageSection):
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     # Pillow's own bomb limit: a 24-bit picture of 256 MiB. Source: PIL.Image.MAX_IMAGE_PIXELS.
     max_pixels: int = Field(default=2**30 // 4 // 3, gt=0)
+    # Longer animations are refused; 1,000 frames are 40 s at 25 a second.
+    max_frames: int = Field(default=1000, ge=1)
     min_side_px: int = Field(default=1, ge=1)
     # 384, keep_ratio, only downwards. Source: the COYO-700M download recipe.
     image_size_px: int = Field(default=384, ge=16)
@@ -76,7 +78,9 @@ class DownloadSection(StageSection):
     placeholder_urls: int = Field(default=5, ge=0)
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
-    decode_memory_mb: int = tuning(2048, ge=256)
+    # Address space of one decoder; half of what a core is promised, so that the fetcher has the
+    # other. A picture that needs more costs itself.
+    decode_memory_mb: int = tuning(768, ge=384)
 
     @field_validator("user_agent")
     @classmethod
@@ -137,6 +141,7 @@ class DownloadSection(StageSection):
         return DecodeSettings(
             formats=self.formats,
             max_pixels=self.max_pixels,
+            max_frames=self.max_frames,
             min_side_px=self.min_side_px,
             image_size_px=self.image_size_px,
             resize_mode=self.resize_mode,
