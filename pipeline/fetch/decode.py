@@ -67,6 +67,8 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
         if image.format == "JPEG" and ratio >= _MIN_DRAFT_RATIO:
             image.draft(None, wanted)
         image.load()
+        if not _is_jpeg(image):
+            turned = _note_orientation(image, found)
         stored = pixels.to_rgb(image, wanted, settings.background)
         stored = pixels.upright(stored, turned)
         stored = pixels.frame(
@@ -98,18 +100,29 @@ def _judge_header(image: Image.Image, body: bytes, settings: DecodeSettings, fou
     width, height = image.size
     if width * height > settings.max_pixels:
         raise _Refused(Status.TOO_MANY_PIXELS, f"{width}x{height}")
-    orientation = _orientation(image)
-    if orientation in pixels.SIDEWAYS:
-        width, height = height, width
-    # What other pictures a JPEG holds (MPO) are previews of the first.
-    found.format = "JPEG" if image.format == "MPO" else image.format
+    found.format = "JPEG" if _is_jpeg(image) else image.format
     found.original_width, found.original_height = width, height
+    # A PNG may say how it lies behind its pixels only, and Pillow turns a TIFF while loading it.
+    orientation = _note_orientation(image, found) if _is_jpeg(image) else 1
     frames = count_frames(image, body, settings.max_frames)
     if frames > settings.max_frames:
         raise _Refused(Status.TOO_MANY_FRAMES, f"more than {settings.max_frames}")
     found.frames = frames
     if min(width, height) < settings.min_side_px:
         raise _Refused(Status.TOO_SMALL, f"{width}x{height}")
+    return orientation
+
+
+def _is_jpeg(image: Image.Image) -> bool:
+    # What other pictures a JPEG holds (MPO) are previews of the first.
+    return image.format in ("JPEG", "MPO")
+
+
+def _note_orientation(image: Image.Image, found: Picture) -> int:
+    """The EXIF orientation; the noted size becomes that of the upright picture."""
+    orientation = _orientation(image)
+    if orientation in pixels.SIDEWAYS:
+        found.original_width, found.original_height = found.original_height, found.original_width
     return orientation
 
 
