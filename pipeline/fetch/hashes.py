@@ -23,8 +23,9 @@ from pipeline.core.ids import ID_BYTES
 from pipeline.fetch import pdq
 
 Floats = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
 # What some neighbouring samples take: of pixels first to last (exclusive), [pixels, samples].
-Block = tuple[int, int, npt.NDArray[Any]]
+Block = tuple[int, int, Plane]
 
 # Steps of the shape in a fingerprint: one is a tenth of the natural logarithm of width/height,
 # about 10% of the ratio.
@@ -38,6 +39,7 @@ _MAX_SIDE_PX = 2048
 # Lanczos weights as whole numbers. Source: Pillow's Resample.c, whose 8-bit results these equal.
 _LANCZOS_ONE = 2.0**22
 _LANCZOS_LOBES = 3.0
+_LOW_PART = 2.0**8
 # PDQ's: 255 times this is under 2^24, up to which float32 holds every whole number.
 _PDQ_ONE = 2.0**15
 
@@ -56,40 +58,48 @@ def hashes(picture: Image.Image) -> Hashes:
     """Hashes and texture of an upright picture in mode L or RGB.
 
     hash64 is imagehash's of the same picture bit for bit; hash256 is within 10 bits of PDQ's
-    reference, whose own reduction to 512 differs. With a side over 2048, hash64 is within 2 bits.
+    reference, whose own reduction to 512 differs. With a side over 2048, hash64 is nearly so.
     """
-    luminance = picture.convert("L")
-    if max(luminance.size) > _MAX_SIDE_PX:
-        luminance = luminance.reduce(math.ceil(max(luminance.size) / _MAX_SIDE_PX))
-    plane = np.asarray(luminance)
-    small, wide = _lanczos_samples(plane), _pdq_samples(plane)
+    return hashes_of(np.asarray(picture.convert("L")))
+
+
+def hashes_of(plane: npt.NDArray[np.uint8]) -> Hashes:
+    """`hashes` of a picture's luminance [height, width]."""
+    side = min(plane.shape)
+    if max(plane.shape) > _MAX_SIDE_PX:
+        factor = math.ceil(max(plane.shape) / _MAX_SIDE_PX)
+        plane = np.asarray(Image.fromarray(plane).reduce(factor))
+    levels = plane.astype(np.float32)
+    small, wide = _lanczos_samples(levels), _pdq_samples(levels)
     return Hashes(
         int.from_bytes(_low_frequencies(small, 8), "big", signed=True),
         pdq.pdq(wide),
-        pdq.quality(wide) if min(picture.size) >= _SAMPLE_SIDE else 0,
+        pdq.quality(wide) if side >= _SAMPLE_SIDE else 0,
     )
 
 
-def _lanczos_samples(plane: npt.NDArray[np.uint8]) -> Floats:
+def _lanczos_samples(levels: Plane) -> Plane:
     """32x32 luminances, whole numbers, as Pillow's resize gives them.
 
     Rounding between the two passes makes their order count: rows first, but for high pictures.
     """
-    height, width = plane.shape
+    height, width = levels.shape
     if height > _SAMPLE_SIDE and height - _SAMPLE_SIDE > 2 * (width - _SAMPLE_SIDE):
-        return _two_passes(plane.T).T
-    return _two_passes(plane)
+        return _lanczos_pass(_lanczos_pass(levels.T).T)
+    return _lanczos_pass(_lanczos_pass(levels).T).T
 
 
-def _two_passes(plane: npt.NDArray[np.uint8]) -> Floats:
-    first = _whole(_sampled(plane.astype(np.float64), _lanczos_blocks(plane.shape[1])))
-    return _whole(_sampled(first.T, _lanczos_blocks(plane.shape[0]))).T
+def _lanczos_pass(levels: Plane) -> Plane:
+    """32 samples along the last axis, rounded to whole luminances."""
+    sums = _sampled(levels, _lanczos_blocks(levels.shape[1])).astype(np.float64)
+    sums = sums[:, 0::2] * _LOW_PART + sums[:, 1::2]
+    return np.clip(np.floor(sums / _LANCZOS_ONE + 0.5), 0.0, 255.0).astype(np.float32)
 
 
-def _pdq_samples(plane: npt.NDArray[np.uint8]) -> Floats:
+def _pdq_samples(levels: Plane) -> Floats:
     """64x64 luminances of the blurred picture."""
-    rows = _sampled(plane.astype(np.float32), _pdq_blocks(plane.shape[1]))
-    both = _sampled(rows.T.astype(np.float64), _pdq_blocks(plane.shape[0])).T
+    rows = _sampled(levels, _pdq_blocks(levels.shape[1]))
+    both = _sampled(rows.T.astype(np.float64), _pdq_blocks(levels.shape[0])).T
     return both / (_PDQ_ONE * _PDQ_ONE)
 
 
@@ -100,22 +110,27 @@ def _sampled(plane: npt.NDArray[Any], blocks: tuple[Block, ...]) -> npt.NDArray[
 
 @lru_cache(maxsize=64)
 def _lanczos_blocks(length: int) -> tuple[Block, ...]:
-    return _blocks(_lanczos(length) * _LANCZOS_ONE, 2, np.float64)
+    """Each sample twice: by the high part of its weights, in units of _LOW_PART, and by the rest.
+    So either's sum is under 2^24 for sides up to _MAX_SIDE_PX."""
+    weights = np.round(_lanczos(length) * _LANCZOS_ONE)
+    high = np.round(weights / _LOW_PART)
+    parts = np.stack([high, weights - high * _LOW_PART], axis=1)
+    return _blocks(parts.reshape(2 * _SAMPLE_SIDE, length), 2)
 
 
 @lru_cache(maxsize=64)
 def _pdq_blocks(length: int) -> tuple[Block, ...]:
-    return _blocks(pdq.sampling(length) * _PDQ_ONE, 4, np.float32)
+    return _blocks(np.round(pdq.sampling(length) * _PDQ_ONE), 4)
 
 
-def _blocks(weights: Floats, count: int, kind: type[np.floating[Any]]) -> tuple[Block, ...]:
-    """Rounded weights [samples, pixels] in blocks of samples, without the pixels that none takes:
+def _blocks(weights: Floats, count: int) -> tuple[Block, ...]:
+    """Weights [samples, pixels] in blocks of samples, without the pixels that none of them takes:
     most of a dense product would be with zeros."""
     found = []
-    for some in np.split(np.round(weights), count):
+    for some in np.split(weights, count):
         taken = np.flatnonzero(some.any(axis=0))
         first, last = int(taken[0]), int(taken[-1]) + 1
-        found.append((first, last, np.ascontiguousarray(some[:, first:last].T.astype(kind))))
+        found.append((first, last, np.ascontiguousarray(some[:, first:last].T, np.float32)))
     return tuple(found)
 
 
@@ -136,16 +151,11 @@ def _lanczos(length: int) -> Floats:
     return normal
 
 
-def _whole(sums: Floats) -> Floats:
-    """Sums of weighted pixels as whole luminances of 0 to 255."""
-    return np.clip(np.floor(sums / _LANCZOS_ONE + 0.5), 0.0, 255.0)
-
-
-def _low_frequencies(pixels: Floats, side: int) -> bytes:
+def _low_frequencies(pixels: Plane, side: int) -> bytes:
     """Which of the side x side lowest DCT coefficients are over their median, packed row by row."""
     # The same transform as imagehash's, so that even rounding in flat pictures agrees.
-    spectrum = dct(dct(pixels, axis=0), axis=1)[:side, :side]
-    return np.packbits(spectrum > np.median(spectrum)).tobytes()
+    spectrum = dct(dct(pixels.astype(np.float64), axis=0), axis=1)[:side, :side]
+    return np.packbits(spectrum > pdq.median(spectrum)).tobytes()
 
 
 def fingerprint(found: Hashes, sha256: bytes, width: int, height: int, min_texture: int) -> bytes:

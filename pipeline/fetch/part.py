@@ -188,7 +188,7 @@ class _Part:
             if picture.data is not None:
                 row["raw_offset"] = self._tar.append(image_id, picture.data)
                 row["raw_bytes"] = len(picture.data)
-            for step in ("decode_s", "hash_s", "encode_s"):
+            for step in ("decode_s", "resize_s", "hash_s", "encode_s"):
                 self._result.cpu_s[step] += getattr(picture, step)
         self._rows.append(row)
 

@@ -16,8 +16,6 @@ SIDE = 64
 _LOW = 16
 # A window of the box filters is this part of a side, rounded up: half the distance of two samples.
 _WINDOW_DIVISOR = 2 * SIDE
-# Pictures under this side have no hash in the reference; here they have no texture.
-MIN_SIDE_PX = 5
 _FREQUENCIES = np.arange(1, _LOW + 1)[:, None] * (2 * np.arange(SIDE)[None, :] + 1)
 _DCT: Floats = np.sqrt(2 / SIDE) * np.cos(np.pi / (2 * SIDE) * _FREQUENCIES)
 
@@ -42,8 +40,16 @@ def pdq(luminance: Floats) -> bytes:
     """The hash of 64x64 sampled luminances: 32 bytes, the highest frequency's bit first, as the
     reference writes them in hexadecimal."""
     spectrum = _DCT @ luminance @ _DCT.T
-    bits = spectrum > np.median(spectrum)
+    bits = spectrum > median(spectrum)
     return np.packbits(bits.ravel()[::-1]).tobytes()
+
+
+def median(values: Floats) -> float:
+    """The mean of the two middle ones of an even number of values; NumPy's own takes ten times as
+    long for so few."""
+    ordered = np.sort(values, axis=None)
+    middle = ordered.size // 2
+    return float(ordered[middle - 1] + ordered[middle]) / 2
 
 
 def quality(luminance: Floats) -> int:

@@ -1,5 +1,6 @@
 """The `[download]` section: every limit of the fetcher, with its unit."""
 
+import importlib.util
 import ipaddress
 import re
 from typing import Literal
@@ -76,6 +77,9 @@ class DownloadSection(StageSection):
     min_texture: int = Field(default=20, ge=0, le=100)
     # The same bytes behind more URLs of one host than this are a placeholder; 0: never.
     placeholder_urls: int = Field(default=5, ge=0)
+    # "simplejpeg" reads and writes plain JPEGs a third faster; pixels differ by one level at most
+    # before they are stored. All else is Pillow's in any case.
+    jpeg_codec: Literal["pillow", "simplejpeg"] = "pillow"
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
     # Address space of one decoder; half of what a core is promised, so that the fetcher has the
@@ -109,6 +113,13 @@ class DownloadSection(StageSection):
     def _is_colour(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
         if not all(0 <= level <= 255 for level in value):
             raise ValueError("red, green and blue are 0 to 255 each")
+        return value
+
+    @field_validator("jpeg_codec")
+    @classmethod
+    def _is_installed(cls, value: str) -> str:
+        if value != "pillow" and importlib.util.find_spec(value) is None:
+            raise ValueError(f"needs the Python package {value}; allowed without it: pillow")
         return value
 
     @property
@@ -149,4 +160,5 @@ class DownloadSection(StageSection):
             keep_original=self.keep_original,
             background=self.background,
             min_texture=self.min_texture,
+            jpeg_codec=self.jpeg_codec,
         )
