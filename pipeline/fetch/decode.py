@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -113,13 +114,7 @@ def _reduced(image: Image.Image, turned: int, settings: DecodeSettings, found: P
     stored = pixels.upright(stored, turned)
     stored = pixels.frame(stored, settings.resize_mode, settings.image_size_px, settings.background)
     found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
-
-    def jpeg(quality: int) -> bytes:
-        buffer = io.BytesIO()
-        stored.save(buffer, "JPEG", quality=quality)
-        return buffer.getvalue()
-
-    return _Reduced(stored.size, np.asarray(stored.convert("L")), jpeg)
+    return _Reduced(stored.size, np.asarray(stored.convert("L")), partial(_jpeg, stored))
 
 
 def _reduced_fast(
@@ -138,9 +133,14 @@ def _reduced_fast(
     loaded = time.thread_time()
     stored = accelerate.resized(samples, wanted)
     found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
-    return _Reduced(
-        wanted, accelerate.luminance(stored), lambda quality: accelerate.written(stored, quality)
-    )
+    return _Reduced(wanted, accelerate.luminance(stored), partial(_jpeg, Image.fromarray(stored)))
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    # Else Pillow would write the comment of the file it came from.
+    image.save(buffer, "JPEG", quality=quality, comment=b"")
+    return buffer.getvalue()
 
 
 def _codec_scale(size: pixels.Size, wanted: pixels.Size) -> int:

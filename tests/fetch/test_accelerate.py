@@ -12,21 +12,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from pydantic import ValidationError
 
-from pipeline.core.reasons import Status
 from pipeline.fetch import accelerate
 from pipeline.fetch.decode import decode
 from pipeline.fetch.picture import DecodeSettings
 from pipeline.fetch.pool import DecoderPool
 from pipeline.fetch.settings import DownloadSection
-from tests.fetch.pictures import encoded, opened, photo
-from tests.fetch.test_hashes import distance
+from tests.fetch.pictures import encoded, photo
 
 PILLOW = DecodeSettings(jpeg_quality=95)
 FAST = DecodeSettings(jpeg_quality=95, jpeg_codec="simplejpeg")
-
-
-def levels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"), dtype=int)
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
@@ -40,7 +34,7 @@ def test_reads_what_pillow_reads(subsampling: int, scale: int) -> None:
     assert np.array_equal(read, np.asarray(image))
 
 
-@hypothesis_settings(max_examples=80)
+@hypothesis_settings(max_examples=200)
 @given(
     st.integers(5, 400),
     st.integers(5, 400),
@@ -52,12 +46,8 @@ def test_resizes_as_pillow_does(width: int, height: int, x: float, y: float, see
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     size = (max(-(-width // 2), int(width / x)), max(-(-height // 2), int(height / y)))
     assert accelerate.can_reduce(noise, size)
-    ours = accelerate.resized(noise, size).astype(int)
-    theirs = levels(Image.fromarray(noise).resize(size, Image.Resampling.HAMMING))
-    assert np.abs(ours - theirs).max() <= 1
-    # Pillow goes through high pictures columns first, where rounding falls otherwise.
-    if height - size[1] <= 2 * (width - size[0]):
-        assert (ours != theirs).mean() < 0.002
+    theirs = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.HAMMING))
+    assert np.array_equal(accelerate.resized(noise, size), theirs)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
@@ -78,20 +68,9 @@ def test_what_it_does_not_take_is_left_alone() -> None:
 
 def same(body: bytes) -> None:
     slow, fast = decode(body, PILLOW), decode(body, FAST)
-    assert (slow.status, slow.original_width, slow.width) == (
-        fast.status,
-        fast.original_width,
-        fast.width,
-    )
-    assert slow.sha256 == fast.sha256
-    if slow.status != Status.OK:
-        assert slow.status_detail == fast.status_detail and fast.data is None
-        return
-    difference = np.abs(levels(opened(slow.data)) - levels(opened(fast.data)))
-    assert difference.mean() < 1 and difference.max() < 40
-    assert slow.hash64 is not None and fast.hash64 is not None
-    assert distance(slow.hash64, fast.hash64) <= 2
-    assert distance(slow.hash256 or b"", fast.hash256 or b"") <= 6
+    for name in slow.__struct_fields__:
+        if not name.endswith("_s"):
+            assert getattr(slow, name) == getattr(fast, name)
 
 
 def test_stores_the_pictures_pillow_stores() -> None:
