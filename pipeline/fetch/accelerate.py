@@ -2,8 +2,9 @@
 arrays, and a compiled resize.
 
 The same codec at the same scale as Pillow's, and the same filter in the same whole numbers: the
-pixels are Pillow's. Anything that is not wholly in order is left to Pillow, which says why; and so
-is encoding, where simplejpeg has only the less exact of the codec's transforms.
+pixels are Pillow's, but for a sample that differs by one level now and then. Anything that is not
+wholly in order is left to Pillow, which says why; and so is encoding, where simplejpeg has only the
+less exact of the codec's transforms.
 """
 
 from functools import lru_cache

@@ -77,9 +77,9 @@ class DownloadSection(StageSection):
     min_texture: int = Field(default=20, ge=0, le=100)
     # The same bytes behind more URLs of one host than this are a placeholder; 0: never.
     placeholder_urls: int = Field(default=5, ge=0)
-    # "simplejpeg" takes plain JPEGs through to the same bytes for two thirds of the CPU; all else
-    # is done by Pillow in any case.
-    jpeg_codec: Literal["pillow", "simplejpeg"] = tuning("pillow")
+    # "simplejpeg" takes plain JPEGs through for two thirds of the CPU; in few pictures a sample
+    # differs by one level. All else is done by Pillow in any case.
+    jpeg_codec: Literal["pillow", "simplejpeg"] = "pillow"
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
     # Address space of one decoder; half of what a core is promised, so that the fetcher has the
