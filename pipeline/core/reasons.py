@@ -57,6 +57,7 @@ class Status(StrEnum):
     HOST_GIVEN_UP = "host_given_up"  # the host failed too often; this URL was not asked for
     TOO_LARGE = "too_large"  # bytes
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
     EMPTY = "empty"
     NOT_AN_IMAGE = "not_an_image"
     DECODE = "decode"

@@ -201,7 +201,7 @@ IMAGES = Table(
             column("raw_offset", pa.int64(), "of the bytes in the raw tar", null="not ok"),
             column("raw_bytes", pa.int32(), "stored size", unit="bytes", null="not ok"),
             column("hash64", pa.int64(), "DCT hash, 64 bits as signed", null="not ok"),
-            column("hash256", pa.binary(), "wider DCT hash, 32 bytes", null="not ok"),
+            column("hash256", pa.binary(), "PDQ, 256 bits as 32 bytes", null="not ok"),
             column(
                 "texture",
                 pa.int32(),

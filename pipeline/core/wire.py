@@ -5,6 +5,7 @@ import struct
 
 _LENGTH = struct.Struct("<I")
 _MAX_FRAME_BYTES = 2**31
+_PIECE_BYTES = 2**20
 
 
 def write_frame(connection: socket.socket, data: bytes) -> None:
@@ -25,16 +26,16 @@ def read_frame(connection: socket.socket) -> bytes | None:
     data = _read(connection, length)
     if data is None:
         raise EOFError("closed inside a frame")
-    return bytes(data)
-
-
-def _read(connection: socket.socket, length: int) -> bytearray | None:
-    data = bytearray(length)
-    view = memoryview(data)
-    at = 0
-    while at < length:
-        got = connection.recv_into(view[at:])
-        if not got:
-            return None
-        at += got
     return data
+
+
+def _read(connection: socket.socket, length: int) -> bytes | None:
+    """So many bytes: in one call and without a copy where the socket blocks."""
+    data = connection.recv(length, socket.MSG_WAITALL)
+    if len(data) == length:
+        return data
+    pieces = bytearray(data)
+    while data and len(pieces) < length:
+        data = connection.recv(min(length - len(pieces), _PIECE_BYTES))
+        pieces += data
+    return bytes(pieces) if len(pieces) == length else None

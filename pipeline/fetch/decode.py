@@ -1,20 +1,31 @@
-"""One body to one picture: judged by its header, decoded once, upright sRGB, stored as JPEG."""
+"""One body to one picture: judged by its header, decoded once, upright sRGB, stored as JPEG.
+
+A body that ends before its picture does is refused (`decode`): nothing is painted in for what is
+missing, of a progressive file no coarse version is taken, and a JPEG without its end marker is one
+that ended early, whatever it may have shown.
+"""
 
 import io
 import time
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.core.reasons import Status
 from pipeline.fetch import pixels
-from pipeline.fetch.hashes import fingerprint, hashes
+from pipeline.fetch.frames import count_frames
+from pipeline.fetch.hashes import fingerprint, hashes_of
 from pipeline.fetch.picture import DecodeSettings, Picture
 
 _ORIENTATION = 0x0112
-# The largest DCT-domain reduction of the JPEG decoder is 8; under 2 it saves nothing.
-_MIN_DRAFT_RATIO = 2.0
+# Reductions of a JPEG decoder. Source: Pillow's documentation of Image.draft.
+_CODEC_SCALES = (1, 2, 4, 8)
 
 # The header is judged here, with the configured cap; Pillow's own warning would only be noise.
 Image.MAX_IMAGE_PIXELS = None
@@ -48,60 +59,125 @@ def decode(body: bytes, settings: DecodeSettings) -> Picture:
     return found
 
 
+@dataclass(frozen=True)
+class _Reduced:
+    """The picture to store: (width, height), luminance [height, width], and what makes a JPEG of
+    it at a quality."""
+
+    size: pixels.Size
+    luminance: npt.NDArray[np.uint8]
+    jpeg: Callable[[int], bytes]
+
+
 def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     if not body:
         raise _Refused(Status.EMPTY, "no bytes")
-    started = time.thread_time()
     with Image.open(io.BytesIO(body), formats=settings.formats) as image:
-        turned = _judge_header(image, settings, found)
+        turned = _judge_header(image, body, settings, found)
         size = image.size
         is_plain = _is_plain_jpeg(image, turned)
-        wanted = pixels.target_size(size, settings.resize_mode, settings.image_size_px)
-        ratio = min(size[0] / wanted[0], size[1] / wanted[1])
-        if image.format == "JPEG" and ratio >= _MIN_DRAFT_RATIO:
-            image.draft(None, wanted)
-        image.load()
-        stored = pixels.to_rgb(image, wanted, settings.background)
-        stored = pixels.upright(stored, turned)
-        stored = pixels.frame(
-            stored, settings.resize_mode, settings.image_size_px, settings.background
-        )
-    decoded = time.thread_time()
-    looks = hashes(stored)
+        may_be_kept = is_plain and not image.info.get("progressive")
+        reduced = None
+        if is_plain and settings.jpeg_codec == "simplejpeg":
+            reduced = _reduced_fast(body, size, settings, found)
+        if reduced is None:
+            reduced = _reduced(image, turned, settings, found)
+    started = time.thread_time()
+    looks = hashes_of(reduced.luminance)
     digest = sha256(body).digest()
     hashed = time.thread_time()
-    if settings.keep_original and is_plain and stored.size == size:
+    if settings.keep_original and may_be_kept and reduced.size == size:
         found.data = body
     else:
-        buffer = io.BytesIO()
-        stored.save(buffer, "JPEG", quality=settings.jpeg_quality)
-        found.data = buffer.getvalue()
-    found.width, found.height = stored.size
+        found.data = reduced.jpeg(settings.jpeg_quality)
+    found.width, found.height = reduced.size
     found.sha256 = digest
     found.hash64, found.hash256, found.texture = looks.hash64, looks.hash256, looks.texture
     assert found.original_width is not None and found.original_height is not None
     found.fingerprint = fingerprint(
         looks, digest, found.original_width, found.original_height, settings.min_texture
     )
-    found.decode_s, found.hash_s = decoded - started, hashed - decoded
-    found.encode_s = time.thread_time() - hashed
+    found.hash_s, found.encode_s = hashed - started, time.thread_time() - hashed
 
 
-def _judge_header(image: Image.Image, settings: DecodeSettings, found: Picture) -> int:
+def _reduced(image: Image.Image, turned: int, settings: DecodeSettings, found: Picture) -> _Reduced:
+    """By Pillow, which takes everything."""
+    started = time.thread_time()
+    wanted = pixels.target_size(image.size, settings.resize_mode, settings.image_size_px)
+    if image.format == "JPEG" and _codec_scale(image.size, wanted) > 1:
+        image.draft(None, wanted)
+    image.load()
+    if not _is_jpeg(image):
+        turned = _note_orientation(image, found)
+    loaded = time.thread_time()
+    stored = pixels.to_rgb(image, wanted, settings.background)
+    stored = pixels.upright(stored, turned)
+    stored = pixels.frame(stored, settings.resize_mode, settings.image_size_px, settings.background)
+    found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
+    return _Reduced(stored.size, np.asarray(stored.convert("L")), partial(_jpeg, stored))
+
+
+def _reduced_fast(
+    body: bytes, size: pixels.Size, settings: DecodeSettings, found: Picture
+) -> _Reduced | None:
+    """A plain JPEG by the optional codec; None for what it does not take, or finds fault with."""
+    from pipeline.fetch import accelerate
+
+    started = time.thread_time()
+    wanted = pixels.target_size(size, settings.resize_mode, settings.image_size_px)
+    if settings.resize_mode in ("center_crop", "border"):
+        return None
+    samples = accelerate.read(body, _codec_scale(size, wanted))
+    if samples is None or not accelerate.can_reduce(samples, wanted):
+        return None
+    loaded = time.thread_time()
+    stored = accelerate.resized(samples, wanted)
+    found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
+    return _Reduced(wanted, accelerate.luminance(stored), partial(_jpeg, Image.fromarray(stored)))
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    # Else Pillow would write the comment of the file it came from.
+    image.save(buffer, "JPEG", quality=quality, comment=b"")
+    return buffer.getvalue()
+
+
+def _codec_scale(size: pixels.Size, wanted: pixels.Size) -> int:
+    """By what a JPEG decoder is to reduce, 1 for not at all: as far as the result is not smaller
+    than wanted. It reduces while it transforms, for less than no cost."""
+    ratio = min(a // b for a, b in zip(size, wanted, strict=True))
+    return max(scale for scale in _CODEC_SCALES if scale <= max(1, ratio))
+
+
+def _judge_header(image: Image.Image, body: bytes, settings: DecodeSettings, found: Picture) -> int:
     """Note what the header says and refuse by it, before any pixel; the EXIF orientation."""
     width, height = image.size
-    # A JPEG with several pictures (MPO) is one picture and its previews, not an animation.
-    is_mpo = image.format == "MPO"
     if width * height > settings.max_pixels:
         raise _Refused(Status.TOO_MANY_PIXELS, f"{width}x{height}")
-    orientation = _orientation(image)
-    if orientation in pixels.SIDEWAYS:
-        width, height = height, width
-    found.format = "JPEG" if is_mpo else image.format
+    found.format = "JPEG" if _is_jpeg(image) else image.format
     found.original_width, found.original_height = width, height
+    # A PNG may say how it lies behind its pixels only, and Pillow turns a TIFF while loading it.
+    orientation = _note_orientation(image, found) if _is_jpeg(image) else 1
+    frames = count_frames(image, body, settings.max_frames)
+    if frames > settings.max_frames:
+        raise _Refused(Status.TOO_MANY_FRAMES, f"more than {settings.max_frames}")
+    found.frames = frames
     if min(width, height) < settings.min_side_px:
         raise _Refused(Status.TOO_SMALL, f"{width}x{height}")
-    found.frames = 1 if is_mpo else int(getattr(image, "n_frames", 1))
+    return orientation
+
+
+def _is_jpeg(image: Image.Image) -> bool:
+    # What other pictures a JPEG holds (MPO) are previews of the first.
+    return image.format in ("JPEG", "MPO")
+
+
+def _note_orientation(image: Image.Image, found: Picture) -> int:
+    """The EXIF orientation; the noted size becomes that of the upright picture."""
+    orientation = _orientation(image)
+    if orientation in pixels.SIDEWAYS:
+        found.original_width, found.original_height = found.original_height, found.original_width
     return orientation
 
 
@@ -114,12 +190,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_plain_jpeg(image: Image.Image, orientation: int) -> bool:
-    """True for a baseline three-channel JPEG whose stored samples are the upright sRGB picture."""
+    """True for a three-channel JPEG whose stored samples are the upright sRGB picture."""
     return (
         image.format == "JPEG"
         and image.mode == "RGB"
         and orientation == 1
-        and not image.info.get("progressive")
         and pixels.is_srgb(image.info.get("icc_profile"))
     )
 

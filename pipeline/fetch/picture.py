@@ -31,6 +31,7 @@ class DecodeSettings(msgspec.Struct, frozen=True):
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     max_pixels: int = 2**30 // 4 // 3
+    max_frames: int = 1000
     min_side_px: int = 1
     image_size_px: int = 384
     resize_mode: str = "keep_ratio"
@@ -38,14 +39,15 @@ class DecodeSettings(msgspec.Struct, frozen=True):
     keep_original: bool = True
     background: tuple[int, int, int] = (255, 255, 255)
     min_texture: int = 20
+    jpeg_codec: str = "pillow"
 
 
 class Picture(msgspec.Struct):
     """What one body gave. `status` is a Status; on anything but "ok" only `status_detail` and what
     the header said are set.
 
-    data: the JPEG to store. sha256: of the body. hash64: signed. decode_s, hash_s, encode_s: CPU
-    seconds of the decoder.
+    data: the JPEG to store. sha256: of the body. hash64: signed. decode_s, resize_s (colours too),
+    hash_s, encode_s: CPU seconds of the decoder.
     """
 
     status: str
@@ -63,5 +65,6 @@ class Picture(msgspec.Struct):
     fingerprint: bytes | None = None
     data: bytes | None = None
     decode_s: float = 0.0
+    resize_s: float = 0.0
     hash_s: float = 0.0
     encode_s: float = 0.0

@@ -5,13 +5,17 @@ and differs by less than the JPEG encoding that follows.
 """
 
 import io
+import math
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms
 
 Size = tuple[int, int]
 Colour = tuple[int, int, int]
+Range = tuple[float, float]
+Floats = npt.NDArray[np.float64]
 
 # EXIF orientations: what undoes each. Source: Exif 2.32 (CIPA DC-008), tag 0x0112.
 _UPRIGHT = {
@@ -30,6 +34,11 @@ _FILTER = Image.Resampling.HAMMING
 # Large reductions average whole blocks first, down to this multiple of the target.
 _REDUCING_GAP = 2.0
 _MAX_PROFILE_BYTES = 2**20
+# Larger pictures are converted in pieces of so many pixels.
+_PIECE_PIXELS = 2**20
+# Colours are averaged by their opacity, lest what is invisible shine through at edges.
+_PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
+_PLAIN = {"La": "LA", "RGBa": "RGBA"}
 
 
 def target_size(size: Size, mode: str, side: int) -> Size:
@@ -71,38 +80,102 @@ def to_rgb(image: Image.Image, size: Size, background: Colour) -> Image.Image:
     """The first frame as 8-bit sRGB of `size`: deep samples scaled, palette resolved, transparency
     laid over `background`, CMYK and profiles converted."""
     profile = image.info.get("icc_profile")
-    if image.mode.startswith(("I", "F")):
-        image = _to_eight_bits(image)
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
-        has_alpha = image.mode != "P" or "transparency" in image.info
-        image = image.convert("RGBA" if has_alpha else "RGB")
+    image = _resized(image, size)
+    if image.mode not in ("LA", "RGBA"):
+        return _to_srgb(image, profile)
+    colours = image.getchannel("L") if image.mode == "LA" else image.convert("RGB")
+    flat = Image.new("RGB", image.size, background)
+    flat.paste(_to_srgb(colours, profile), mask=image.getchannel("A"))
+    return flat
+
+
+def _resized(image: Image.Image, size: Size) -> Image.Image:
+    """The picture at `size` in a mode of 8-bit samples. Large ones go through their conversions in
+    pieces and are reduced by whole factors at once: a second copy at full size would not fit."""
+    width, height = image.size
+    factors = tuple(
+        max(1, int(a / b / _REDUCING_GAP)) for a, b in zip(image.size, size, strict=True)
+    )
+    deep = _deep_range(image) if image.mode.startswith(("I", "F")) else None
+    if width * height <= _PIECE_PIXELS:
+        reduced = _reduced(image, deep, factors)
+    else:
+        reduced = _assembled(image, deep, factors)
     if image.size != size:
-        image = image.resize(size, _FILTER, reducing_gap=_REDUCING_GAP)
-    if image.mode == "RGBA":
-        alpha = image.getchannel("A")
-        flat = Image.new("RGB", image.size, background)
-        flat.paste(_to_srgb(image.convert("RGB"), profile), mask=alpha)
-        return flat
-    return _to_srgb(image, profile)
+        box = (0.0, 0.0, width / factors[0], height / factors[1])
+        reduced = reduced.resize(size, _FILTER, box=box)
+    return reduced.convert(_PLAIN[reduced.mode]) if reduced.mode in _PLAIN else reduced
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Samples of 16 or 32 bits, or floating point, as 8-bit luminance.
+def _assembled(image: Image.Image, deep: Range | None, factors: tuple[int, ...]) -> Image.Image:
+    width, height = image.size
+    rows = factors[1] * max(1, _PIECE_PIXELS // (width * factors[1]))
+    whole: Image.Image | None = None
+    for top in range(0, height, rows):
+        piece = image.crop((0, top, width, min(height, top + rows)))
+        part = _reduced(piece, deep, factors)
+        if whole is None:
+            whole = Image.new(part.mode, (part.width, -(-height // factors[1])))
+        whole.paste(part, (0, top // factors[1]))
+    assert whole is not None
+    return whole
+
+
+def _reduced(image: Image.Image, deep: Range | None, factors: tuple[int, ...]) -> Image.Image:
+    """In a mode whose samples may be averaged, by whole blocks of `factors`."""
+    image = _to_eight_bits(image, deep) if deep is not None else _resolved(image)
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
+    return image.reduce((factors[0], factors[1])) if max(factors) > 1 else image
+
+
+def _resolved(image: Image.Image) -> Image.Image:
+    """Palettes, single bits and transparent colours as samples."""
+    is_transparent = "transparency" in image.info
+    match image.mode:
+        case "1" | "L":
+            mode = "LA" if is_transparent else "L"
+        case "P" | "RGB":
+            mode = "RGBA" if is_transparent else "RGB"
+        case "PA":
+            mode = "RGBA"
+        case _:
+            mode = image.mode
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _deep_range(image: Image.Image) -> Range:
+    """What becomes 0 and what 255 of samples of 16 or 32 bits, or floating point.
 
     16 bits map 0..65535 to 0..255; floats in 0..1 likewise; any other range is stretched.
     """
-    samples = np.asarray(image, dtype=np.float64)
-    samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(samples.min()), float(samples.max())
-    if image.mode.startswith("F"):
-        top = 1.0 if low >= 0 and high <= 1 else 255.0 if low >= 0 and high <= 255 else None
-    else:
-        top = 65535.0 if low >= 0 and high <= 65535 else None
-    if top is None:
-        samples, top = samples - low, (high - low) or 1.0
-    return Image.fromarray(np.round(samples * (255.0 / top)).astype(np.uint8))
+    width, height = image.size
+    rows = max(1, _PIECE_PIXELS // width)
+    low, high = math.inf, -math.inf
+    for top in range(0, height, rows):
+        samples = _samples(image.crop((0, top, width, min(height, top + rows))))
+        low, high = min(low, float(samples.min())), max(high, float(samples.max()))
+    usual = (1.0, 255.0) if image.mode.startswith("F") else (65535.0,)
+    for top_level in usual:
+        if low >= 0 and high <= top_level:
+            return 0.0, top_level
+    return low, high if high > low else low + 1.0
+
+
+def _to_eight_bits(image: Image.Image, deep: Range) -> Image.Image:
+    """Deep samples as 8-bit luminance. One level may be declared transparent, as PNG does."""
+    samples = _samples(image)
+    levels = np.round((samples - deep[0]) * (255.0 / (deep[1] - deep[0]))).astype(np.uint8)
+    eight = Image.fromarray(levels)
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return eight
+    opaque = np.where(samples == clear, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (eight, Image.fromarray(opaque)))
+
+
+def _samples(image: Image.Image) -> Floats:
+    return np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def is_srgb(profile: bytes | None) -> bool:

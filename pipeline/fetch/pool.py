@@ -24,12 +24,22 @@ _GRACE_S = 5.0
 _KEPT_BYTES = str(32 * 2**20)
 
 
+# Room for a whole picture in the socket, so that it crosses in one call.
+_SOCKET_BYTES = 2**20
+
+
+class Untouched(Exception):
+    """A decoder ended before it had taken the picture: the picture is not to blame."""
+
+
 class DecoderProcess:
     """One decoder process. Not for use by two threads at once."""
 
     def __init__(self, start: Start) -> None:
         self._timeout_s = start.timeout_s + _GRACE_S
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
         # One thread per process: the parts of a job already use every core.
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
@@ -62,10 +72,14 @@ class DecoderProcess:
         ours.settimeout(self._timeout_s)
 
     def decode(self, body: bytes) -> Picture:
-        """Decode one body. Raises OSError, EOFError or msgspec.DecodeError when the process is of
-        no more use."""
-        write_frame(self._socket, body)
-        answer = read_frame(self._socket)
+        """Decode one body. Raises Untouched when the process ended before it had taken the body;
+        OSError, EOFError or msgspec.MsgspecError when it ended, or hung, with it."""
+        try:
+            write_frame(self._socket, body)
+            answer = read_frame(self._socket)
+        # The kernel says "reset", not "end of file", of a peer that left bytes unread.
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise Untouched from error
         if answer is None:
             raise EOFError("the decoder died")
         return msgspec.msgpack.decode(answer, type=Picture)
@@ -81,7 +95,8 @@ class DecoderProcess:
 
 class DecoderPool:
     """A few decoder processes, each behind a thread. They start when first needed and are replaced
-    when they die or hang: the picture that did it gets status `decode`."""
+    when they die or hang: the picture that did it gets status `decode`. One that died while idle
+    (the system was out of memory) costs no picture."""
 
     def __init__(
         self, settings: DecodeSettings, workers: int, timeout_s: float, memory_bytes: int
@@ -99,15 +114,35 @@ class DecoderPool:
         try:
             process = self._idle.get_nowait()
         except queue.Empty:
-            process = DecoderProcess(self._start)
-            self._all.append(process)
+            process = self._started()
+        try:
+            picture = self._decoded_by(process, body)
+        except Untouched:
+            try:
+                picture = self._decoded_by(self._started(), body)
+            except Untouched:  # a fresh one too: then it may be the picture after all
+                picture = Picture(Status.DECODE, "the decoder died twice")
+        return picture
+
+    def _started(self) -> DecoderProcess:
+        process = DecoderProcess(self._start)
+        self._all.append(process)
+        return process
+
+    def _decoded_by(self, process: DecoderProcess, body: bytes) -> Picture:
         try:
             picture = process.decode(body)
+        except Untouched:
+            self._end(process)
+            raise
         except (OSError, EOFError, msgspec.MsgspecError):
-            self._all.remove(process)
-            return Picture(Status.DECODE, f"the decoder died: {process.close()}")
+            return Picture(Status.DECODE, f"the decoder died: {self._end(process)}")
         self._idle.put(process)
         return picture
+
+    def _end(self, process: DecoderProcess) -> str:
+        self._all.remove(process)
+        return process.close()
 
     def close(self) -> None:
         """End all processes; those that are decoding too."""

@@ -1,5 +1,6 @@
 """The `[download]` section: every limit of the fetcher, with its unit."""
 
+import importlib.util
 import ipaddress
 import re
 from typing import Literal
@@ -105,6 +106,8 @@ class DownloadSection(StageSection):
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     # Pillow's own bomb limit: a 24-bit picture of 256 MiB. Source: PIL.Image.MAX_IMAGE_PIXELS.
     max_pixels: int = Field(default=2**30 // 4 // 3, gt=0)
+    # Longer animations are refused; 1,000 frames are 40 s at 25 a second.
+    max_frames: int = Field(default=1000, ge=1)
     min_side_px: int = Field(default=1, ge=1)
     # 384, keep_ratio, only downwards. Source: the COYO-700M download recipe.
     image_size_px: int = Field(default=384, ge=16)
@@ -119,10 +122,14 @@ class DownloadSection(StageSection):
     # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.
     placeholder_urls: int = Field(default=5, ge=0)
     placeholder_hashes: str | None = tuning(None)  # its content is part of the identity
+    # "simplejpeg" takes plain JPEGs through for two thirds of the CPU; in few pictures a sample
+    # differs by one level. All else is done by Pillow in any case.
+    jpeg_codec: Literal["pillow", "simplejpeg"] = "pillow"
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)
-    # With bodies and the task itself within 1.5 GB a core.
-    decode_memory_mb: int = tuning(1024, ge=256)
+    # What one decoder may write to: half of what a core is promised, so that the fetcher has the
+    # other. A picture that needs more costs itself.
+    decode_memory_mb: int = tuning(768, ge=384)
 
     @field_validator("user_agent")
     @classmethod
@@ -160,6 +167,13 @@ class DownloadSection(StageSection):
             raise ValueError("red, green and blue are 0 to 255 each")
         return value
 
+    @field_validator("jpeg_codec")
+    @classmethod
+    def _is_installed(cls, value: str) -> str:
+        if value != "pillow" and importlib.util.find_spec(value) is None:
+            raise ValueError(f"needs the Python package {value}; allowed without it: pillow")
+        return value
+
     @property
     def user_agent_header(self) -> str:
         """What goes out as User-Agent, e.g. 'Pairmill/0.1 (+https://example.org/crawl)'."""
@@ -190,6 +204,7 @@ class DownloadSection(StageSection):
         return DecodeSettings(
             formats=self.formats,
             max_pixels=self.max_pixels,
+            max_frames=self.max_frames,
             min_side_px=self.min_side_px,
             image_size_px=self.image_size_px,
             resize_mode=self.resize_mode,
@@ -197,6 +212,7 @@ class DownloadSection(StageSection):
             keep_original=self.keep_original,
             background=self.background,
             min_texture=self.min_texture,
+            jpeg_codec=self.jpeg_codec,
         )
 
 

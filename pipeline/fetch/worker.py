@@ -4,6 +4,7 @@ Run as `python -m pipeline.fetch.worker`. Decoding hostile bytes may crash or ha
 here that costs this process and one picture. Memory and time are limited by the kernel.
 """
 
+import ctypes
 import resource
 import signal
 import socket
@@ -13,9 +14,12 @@ import msgspec
 from pipeline.core.wire import read_frame, write_frame
 from pipeline.fetch.picture import DecodeSettings
 
+_LARGE_PIXELS = 2**23
+
 
 class Start(msgspec.Struct, frozen=True):
-    """The first frame: settings, the limit on address space, and seconds per picture."""
+    """The first frame: settings, the limit on data (heap and private mappings), and seconds per
+    picture."""
 
     settings: DecodeSettings
     memory_bytes: int
@@ -30,16 +34,26 @@ def serve(connection: socket.socket) -> None:
     start = msgspec.msgpack.decode(first, type=Start)
     from pipeline.fetch.decode import decode
 
+    if start.settings.jpeg_codec != "pillow":
+        from pipeline.fetch import accelerate
+
+        accelerate.warm_up()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (start.memory_bytes, start.memory_bytes))
+    # What it may write to; the libraries that are merely mapped count for nothing.
+    resource.setrlimit(resource.RLIMIT_DATA, (start.memory_bytes, start.memory_bytes))
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
     encoder = msgspec.msgpack.Encoder()
     write_frame(connection, b"ready")
     while (body := read_frame(connection)) is not None:
         # The default action of SIGALRM ends the process, whatever code it is in.
         signal.setitimer(signal.ITIMER_REAL, start.timeout_s)
-        answer = encoder.encode(decode(body, start.settings))
+        picture = decode(body, start.settings)
+        answer = encoder.encode(picture)
         signal.setitimer(signal.ITIMER_REAL, 0)
         write_frame(connection, answer)
+        pixels = (picture.original_width or 0) * (picture.original_height or 0)
+        if trim is not None and pixels > _LARGE_PIXELS:
+            trim(0)  # what a large picture took is not kept from the fetcher
 
 
 if __name__ == "__main__":

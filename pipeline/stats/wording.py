@@ -44,6 +44,7 @@ FIXED: Mapping[str, str] = {
     Status.HTTP_5XX: "the server failed (5xx)",
     Status.HOST_GIVEN_UP: "not asked for: its host failed too often",
     Status.TOO_MANY_PIXELS: "more pixels than the limit",
+    Status.TOO_MANY_FRAMES: "more frames than the limit",
     Status.EMPTY: "an empty answer",
     Status.NOT_AN_IMAGE: "not an image, whatever its header says",
     Status.DECODE: "the image is broken",

@@ -1,13 +1,7 @@
 """Bodies in, pictures or statuses out."""
 
 import hashlib
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import imagehash
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,10 +11,8 @@ from PIL import Image, ImageCms
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.decode import decode
-from pipeline.fetch.hashes import fingerprint, hashes, texture
 from pipeline.fetch.picture import DecodeSettings, Picture
 from pipeline.fetch.pixels import target_size
-from pipeline.fetch.pool import DecoderPool
 from tests.fetch.pictures import encoded, opened, photo
 from tests.fetch.test_part import png_bomb
 
@@ -112,20 +104,6 @@ def test_first_frame_of_animations(kind: str) -> None:
     assert isinstance(pixel, tuple) and pixel[0] > 240 and pixel[2] < 30
 
 
-def test_profile_is_converted_to_srgb() -> None:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    data = encoded(photo(), quality=90)
-    for profile in (lab, other, srgb, b"garbage"):
-        tagged = encoded(photo(), quality=90, icc_profile=profile)
-        assert decode(tagged, DEFAULT).status == Status.OK
-    assert (
-        decode(encoded(photo(), quality=90, icc_profile=srgb), DEFAULT).hash64
-        == decode(data, DEFAULT).hash64
-    )
-
-
 def test_small_plain_jpeg_is_kept_as_it_is_and_others_are_not() -> None:
     plain = encoded(photo(), quality=80)
     assert decode(plain, DEFAULT).data == plain
@@ -201,107 +179,6 @@ def test_any_damage_ends_in_a_status(noise: bytes, at: int, kind: str) -> None:
     picture = decode(bytes(data), DEFAULT)
     assert Status(picture.status)
     assert (picture.data is not None) == (picture.status == Status.OK)
-
-
-def test_hash_is_imagehash_bit_for_bit() -> None:
-    images = [photo(200 + 7 * i, 150 + 11 * i, seed=i) for i in range(25)]
-    images += [Image.new("RGB", (50, 50), (9, 9, 9)), photo(40, 300).convert("L")]
-    for image in images:
-        ours = hashes(image)
-        assert f"{ours.hash64 % 2**64:016x}" == str(imagehash.phash(image))
-        assert ours.hash256.hex() == str(imagehash.phash(image, hash_size=16))
-
-
-def test_hash_is_imagehash_on_real_photos(real_data: Path) -> None:
-    files = sorted((real_data / "photos-captions").rglob("*.jpg"))[:60]
-    assert files
-    for file in files:
-        image = Image.open(file).convert("RGB")
-        assert f"{hashes(image).hash64 % 2**64:016x}" == str(imagehash.phash(image))
-
-
-def test_texture_tells_photos_from_flat_pictures() -> None:
-    assert texture(np.full((64, 64), 77, np.uint8)) == 0
-    checks = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    assert texture(checks) == 100
-    assert hashes(photo()).texture >= 20
-
-
-def test_fingerprint_merges_copies_and_nothing_flat() -> None:
-    image = photo(384, 288)
-    copies = [decode(encoded(image, quality=q, comment=b"x" * q), DEFAULT) for q in (95, 94)]
-    same = {(c.hash64, c.hash256) for c in copies}
-    assert len({c.fingerprint for c in copies}) == len(same)
-    found = hashes(image)
-    assert fingerprint(found, b"a", 384, 288, 20) == fingerprint(found, b"b", 385, 288, 20)
-    assert fingerprint(found, b"a", 384, 288, 20) != fingerprint(found, b"a", 500, 288, 20)
-    flat = [decode(encoded(Image.new("RGB", (64, 64), (n, 0, 0)), "PNG"), DEFAULT) for n in (1, 2)]
-    assert flat[0].texture == 0 and flat[0].fingerprint != flat[1].fingerprint
-
-
-def test_a_dying_or_hanging_decoder_costs_one_picture() -> None:
-    # 90 megapixels within a tight address space: the process runs out of memory, or of time.
-    pool = DecoderPool(DecodeSettings(max_pixels=10**9), 1, 2.0, 600 * 2**20)
-    try:
-        good = encoded(photo())
-        assert pool.submit(good).result(60).status == Status.OK
-        bomb = pool.submit(png_bomb(30000)).result(60)
-        assert bomb.status == Status.DECODE and bomb.status_detail
-        process = pool._all[0]._process if pool._all else None
-        if process is not None:
-            process.kill()
-            assert pool.submit(good).result(60).status == Status.DECODE
-        assert pool.submit(good).result(60).status == Status.OK
-    finally:
-        pool.close()
-
-
-def test_decoders_end_with_a_killed_fetcher() -> None:
-    code = """
-import os, signal
-from pipeline.fetch.picture import DecodeSettings
-from pipeline.fetch.pool import DecoderPool
-pool = DecoderPool(DecodeSettings(), 1, 5.0, 2 * 2**30)
-pool.submit(b"x").result(60)
-print(pool._all[0]._process.pid, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", code]
-    killed = subprocess.run(command, env=environment, capture_output=True, timeout=60)
-    assert killed.returncode == -9, killed.stderr
-    decoder = Path("/proc") / killed.stdout.decode().strip() / "stat"
-    for _ in range(100):
-        # Gone, or a zombie that only waits for its new parent.
-        if not decoder.exists() or decoder.read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.1)
-    pytest.fail("the decoder outlives its fetcher")
-
-
-def test_a_slow_picture_is_stopped() -> None:
-    pool = DecoderPool(DecodeSettings(max_pixels=10**9), 1, 0.2, 4 * 2**30)
-    try:
-        picture = pool.submit(png_bomb(24000)).result(60)
-        assert picture.status == Status.DECODE and "over its time" in (picture.status_detail or "")
-    finally:
-        pool.close()
-
-
-def test_odd_and_broken_pictures(real_data: Path) -> None:
-    pool = DecoderPool(DEFAULT, 1, 20.0, 2 * 2**30)
-    seen: dict[str, int] = {}
-    try:
-        for file in sorted((real_data / "corrupt").rglob("*"))[::3]:
-            if file.is_file():
-                picture = pool.submit(file.read_bytes()).result(60)
-                seen[picture.status] = seen.get(picture.status, 0) + 1
-                if picture.status == Status.OK:
-                    stored(picture)
-                    assert picture.hash64 is not None and len(picture.fingerprint or b"") == 16
-    finally:
-        pool.close()
-    assert seen.keys() <= {str(s) for s in Status} and seen["ok"] > 100
 
 
 def test_body_is_hashed_as_received() -> None:

@@ -62,10 +62,10 @@ def test_edges_and_reasons_of_hand_made_pictures(spark: Any, tmp_path: Path) -> 
     rows = [
         picture("a", a, wide[0]),
         picture("a again", a, wide[0], fingerprint=picture("a", a, wide[0])["fingerprint"]),
-        picture("a near", flip(a, (0, 21, 42, 63)), flip256(wide[0], 40)),
+        picture("a near", flip(a, (0, 21, 42, 63)), flip256(wide[0], 48)),
         picture("a far", flip(a, (0, 1, 21, 42, 63)), wide[0]),  # 5 bits from a, 1 from "a near"
         picture("b", b, wide[1]),
-        picture("b other256", flip(b, (5, 9)), flip256(wide[1], 41)),
+        picture("b other256", flip(b, (5, 9)), flip256(wide[1], 49)),
         picture("c", c, wide[2]),
         picture("c wide", flip(c, (5, 9)), wide[2], original_width=700),
         picture("c wider", flip(c, (5,)), wide[2], original_width=760),
@@ -82,8 +82,8 @@ def test_edges_and_reasons_of_hand_made_pictures(spark: Any, tmp_path: Path) -> 
         return frozenset(fingerprints[image_id(name)] for name in names)
 
     assert edges == {
-        edge("a", "a near"): (4, 40),
-        edge("a near", "a far"): (1, 40),
+        edge("a", "a near"): (4, 48),
+        edge("a near", "a far"): (1, 48),
         edge("c", "c wide"): (2, 0),
         edge("c wide", "c wider"): (1, 0),
         edge("e", "e same hash64"): (0, 2),

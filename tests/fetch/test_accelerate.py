@@ -1,0 +1,129 @@
+"""The optional codec gives the pixels that Pillow gives, and leaves it what it does not take."""
+
+import importlib.util
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from pydantic import ValidationError
+
+from pipeline.fetch import accelerate
+from pipeline.fetch.decode import decode
+from pipeline.fetch.picture import DecodeSettings
+from pipeline.fetch.pool import DecoderPool
+from pipeline.fetch.settings import DownloadSection
+from tests.fetch.pictures import encoded, photo
+
+PILLOW = DecodeSettings(jpeg_quality=95)
+FAST = DecodeSettings(jpeg_quality=95, jpeg_codec="simplejpeg")
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_reads_what_pillow_reads(subsampling: int, scale: int) -> None:
+    body = encoded(photo(403, 301), quality=85, subsampling=subsampling)
+    read = accelerate.read(body, scale)
+    assert read is not None
+    image = Image.open(io.BytesIO(body))
+    image.draft(None, (403 // scale, 301 // scale))
+    assert np.array_equal(read, np.asarray(image))
+
+
+@hypothesis_settings(max_examples=200)
+@given(
+    st.integers(5, 400),
+    st.integers(5, 400),
+    st.floats(1, 2),
+    st.floats(1, 2),
+    st.integers(0, 99),
+)
+def test_resizes_as_pillow_does(width: int, height: int, x: float, y: float, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    size = (max(-(-width // 2), int(width / x)), max(-(-height // 2), int(height / y)))
+    assert accelerate.can_reduce(noise, size)
+    theirs = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.HAMMING))
+    differing = np.abs(accelerate.resized(noise, size).astype(int) - theirs.astype(int))
+    # A weight may round the other way where the two libraries' sines differ in their last bit.
+    assert differing.max() <= 1 and differing.sum() <= 2 + differing.size * 1e-3
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
+def test_luminance_is_pillows(width: int, height: int, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(noise).convert("L"))
+    assert np.array_equal(accelerate.luminance(noise), expected)
+
+
+def test_what_it_does_not_take_is_left_alone() -> None:
+    tiny = np.zeros((4, 4, 3), np.uint8)
+    assert not accelerate.can_reduce(tiny, (3, 3))
+    wide = np.zeros((100, 100, 3), np.uint8)
+    assert not accelerate.can_reduce(wide, (49, 100))
+    assert not accelerate.can_reduce(wide, (101, 100))
+    assert accelerate.read(b"no picture", 1) is None
+
+
+def same(body: bytes) -> None:
+    slow, fast = decode(body, PILLOW), decode(body, FAST)
+    for name in slow.__struct_fields__:
+        if not name.endswith("_s"):
+            assert getattr(slow, name) == getattr(fast, name)
+
+
+def test_stores_the_pictures_pillow_stores() -> None:
+    for width, height in ((1200, 900), (900, 2000), (500, 400), (390, 384), (3100, 2000), (80, 60)):
+        for options in ({}, {"progressive": True}, {"subsampling": 0}):
+            same(encoded(photo(width, height), quality=85, **options))
+
+
+def test_stores_the_pictures_pillow_stores_of_real_files(real_data: Path) -> None:
+    files = sorted((real_data / "photos-captions").rglob("*.jpg"))[::25]
+    files += sorted((real_data / "photos/clothing-cc0").rglob("*.jpg"))[::25]
+    files += sorted((real_data / "corrupt").rglob("*.jp*g"))
+    assert len(files) > 150
+    for file in files:
+        same(file.read_bytes())
+
+
+def test_the_rest_is_pillows_to_the_byte() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    picture = photo(900, 700)
+    for body in (
+        encoded(picture, "PNG"),
+        encoded(picture.convert("L")),
+        encoded(picture.convert("CMYK")),
+        encoded(picture, exif=exif),
+        encoded(picture)[:9000],
+        encoded(photo(100, 80)),  # kept as it is
+    ):
+        assert decode(body, PILLOW).data == decode(body, FAST).data
+    framed = {"resize_mode": "border", "image_size_px": 256}
+    body = encoded(picture, icc_profile=lab)
+    slow, fast = DecodeSettings(**framed), DecodeSettings(**framed, jpeg_codec="simplejpeg")
+    assert decode(body, slow).data == decode(body, fast).data
+
+
+def test_a_decoder_process_uses_it_within_its_memory() -> None:
+    pool = DecoderPool(FAST, 1, 20.0, DownloadSection().decode_memory_mb * 2**20)
+    try:
+        body = encoded(photo(1200, 900))
+        assert pool.submit(body).result(120).data == decode(body, FAST).data
+    finally:
+        pool.close()
+
+
+def test_a_missing_package_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert DownloadSection(jpeg_codec="simplejpeg").for_decoding().jpeg_codec == "simplejpeg"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert DownloadSection().jpeg_codec == "pillow"
+    with pytest.raises(ValidationError, match="needs the Python package simplejpeg"):
+        DownloadSection(jpeg_codec="simplejpeg")
