@@ -9,10 +9,12 @@ from functools import lru_cache
 import aiohttp
 import yarl
 
+from pipeline.core import optout_lists
 from pipeline.core.reasons import Status
 from pipeline.fetch.ask_robots import RobotsAsker
 from pipeline.fetch.errors import FetchError, classify
 from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.limits import BodyMemory, Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
@@ -61,17 +63,26 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 class Client:
     """Asks for pictures inside one event loop. Use as an async context manager.
 
-    gates: turns per host. memory: bound on large bodies under way.
+    gates: turns per host. memory: bound on large bodies under way. known: what robots.txt files
+    said before; by default nothing, and nothing is kept.
     """
 
-    def __init__(self, settings: DownloadSection, gates: Gates, memory: BodyMemory) -> None:
+    def __init__(
+        self,
+        settings: DownloadSection,
+        gates: Gates,
+        memory: BodyMemory,
+        known: KnownHosts | None = None,
+    ) -> None:
         self._settings = settings
         self._gates = gates
         self._memory = memory
         self._guard = Guard.of(settings.allowed_networks)
         hosts = read_hosts(settings.hosts_file) if settings.hosts_file else None
         self._resolver = Resolver(self._guard, hosts, settings.port_map)
-        self._robots = RobotsAsker(settings, self._open)
+        self._optouts = optout_lists.load(settings.optout_lists)
+        known = known or KnownHosts(None, settings.user_agent, settings.robots_max_age_s)
+        self._robots = RobotsAsker(settings, known, self._open, self._optouts.find_one)
 
     async def __aenter__(self) -> "Client":
         connector = aiohttp.TCPConnector(
@@ -136,18 +147,21 @@ class Client:
         raise FetchError(Status.TOO_MANY_REDIRECTS, f"over {self._settings.max_redirects}")
 
     async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
+        """Raise FetchError unless lists and robots.txt allow to ask for a URL."""
+        listed = self._optouts.find_one(target.href)
+        if listed is not None:
+            found.consent = f"list:{listed}"
+            raise FetchError(Status.OPTED_OUT, found.consent)
         rules = await self._robots.rules(target, lease)
         if rules.failure is not None:
             status, detail = rules.failure
-            if status is Status.ROBOTS_UNAVAILABLE:
+            if status in (Status.ROBOTS, Status.ROBOTS_UNAVAILABLE):
                 found.consent = "robots.txt"
             raise FetchError(status, detail)
-        agent = self._settings.user_agent
-        if not rules.allows(target.href, agent):
+        if not rules.allows(target.href):
             found.consent = "robots.txt"
             raise FetchError(Status.ROBOTS, None)
-        delay = min(rules.crawl_delay_s(agent), self._settings.max_crawl_delay_s)
-        lease.gate.slow_down(delay)
+        lease.gate.slow_down(rules.crawl_delay_s)
         found.consent = "allowed"
 
     async def _ask(
@@ -159,7 +173,9 @@ class Client:
                 response = await self._open(target)
         try:
             _note(response, target, found)
-            optout = response_optout(response.headers, self._settings.user_agent)
+            # What an error page or a redirect says of itself says nothing about a picture.
+            is_answer = 200 <= response.status < 300
+            optout = is_answer and response_optout(response.headers, self._settings.user_agent)
             if optout:
                 lease.gate.succeed()
                 found.consent = optout

@@ -10,11 +10,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import uvloop
 
+from pipeline.core import optout_lists
 from pipeline.core.accounts import Account
 from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
 from pipeline.fetch.client import Client, Fetched
 from pipeline.fetch.guard import UrlError, parse_target
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.limits import BodyMemory, Gates, Lease, backoff_s
 from pipeline.fetch.picture import Picture
 from pipeline.fetch.pool import DecoderPool, shared_pool
@@ -65,6 +67,7 @@ def download_part(
     settings: DownloadSection,
     raw_file: BinaryIO,
     shares: Mapping[str, int] | None = None,
+    known: KnownHosts | None = None,
 ) -> PartResult:
     """Download a part's candidates and write the raw tar.
 
@@ -72,20 +75,27 @@ def download_part(
         memory (about 3 KB each), never their bytes.
     shares: domains that several parts hold -> how many parts may ask them at the same time; each
         uses that fraction of the domain's rate. Placeholders are counted within the part.
+    known: what robots.txt files said before; what is learnt is published there at the end.
 
     Raises only for what is wrong with this machine (disk full, no decoder process).
     """
     _raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Part(settings, raw_file, shares or {}).run(candidates))
+        return runner.run(_Part(settings, raw_file, shares or {}, known).run(candidates))
 
 
 class _Part:
     def __init__(
-        self, settings: DownloadSection, raw_file: BinaryIO, shares: Mapping[str, int]
+        self,
+        settings: DownloadSection,
+        raw_file: BinaryIO,
+        shares: Mapping[str, int],
+        known: KnownHosts | None,
     ) -> None:
         self._settings = settings
         self._shares = shares
+        self._known = known
+        self._optouts = optout_lists.load(settings.optout_lists)
         self._tar = RawTar(raw_file)
         self._rows: list[Row] = []
         self._result = PartResult()
@@ -100,9 +110,11 @@ class _Part:
 
     async def run(self, candidates: Iterable[pa.RecordBatch]) -> PartResult:
         jobs = [job for batch in candidates for job in self._jobs(batch)]
+        if self._known is not None:
+            self._known.load(job.host for job in jobs)
         schedule = Schedule(jobs, self._gates, self._settings.max_part_s)
         places = asyncio.Semaphore(self._settings.concurrency)
-        async with Client(self._settings, self._gates, self._memory) as client:
+        async with Client(self._settings, self._gates, self._memory, self._known) as client:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     while True:
@@ -121,6 +133,8 @@ class _Part:
                 # One task's failure (disk full) is the part's; its siblings were cancelled by it.
                 raise group.exceptions[0] from None
         self._tar.close()
+        if self._known is not None:
+            self._known.publish()
         _mark_placeholders(self._rows, {j.image_id: j.host for j in jobs}, self._settings)
         return self._finished()
 
@@ -128,10 +142,12 @@ class _Part:
         """Jobs for the candidates that may be asked for; rows at once for those that may not."""
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
         jobs = []
-        for image_id, url, domain, optout in zip(*columns, strict=True):
-            if optout is not None:
-                consent = f"page:{optout}"
-                self._add(image_id, Fetched(Status.OPTED_OUT, optout, consent), None)
+        listed = self._optouts.find(batch.column("url")).to_pylist()
+        for image_id, url, domain, optout, entry in zip(*columns, listed, strict=True):
+            if optout is not None or entry is not None:
+                consent = f"page:{optout}" if optout is not None else f"list:{entry}"
+                detail = optout if optout is not None else consent
+                self._add(image_id, Fetched(Status.OPTED_OUT, detail, consent), None)
                 continue
             try:
                 host = parse_target(url).host

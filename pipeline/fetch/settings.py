@@ -35,6 +35,14 @@ class DownloadSection(StageSection):
     hosts_file: str | None = tuning(None)
     # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
     port_map: dict[int, int] = tuning({})
+    # Opt-out lists (see `core.optout_lists`): no listed URL is asked for, nor anything of a listed
+    # host or domain. Their contents are part of the run's identity, their paths are not.
+    optout_lists: tuple[str, ...] = tuning(())
+    # Where the `hosts` table is kept: what robots.txt files said, for as long as it holds. None: in
+    # the run; a folder that several runs name is shared by them.
+    hosts_root: str | None = tuning(None)
+    # A day at most. Source: RFC 9309 section 2.4.
+    robots_max_age_s: float = tuning(86_400.0, ge=600, le=86_400)
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)
 
@@ -48,6 +56,7 @@ class DownloadSection(StageSection):
     # One host.
     host_concurrency: int = tuning(4, ge=1)
     host_interval_s: float = tuning(0.1, ge=0)
+    # A host that asks for a longer Crawl-delay is not asked for pictures at all.
     max_crawl_delay_s: float = tuning(30.0, ge=0)
     max_retry_after_s: float = tuning(60.0, ge=0)
     host_failures: int = tuning(10, ge=1)

@@ -11,13 +11,14 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from pipeline.core import raw
+from pipeline.core import optout_lists, raw
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fetch.known_hosts import KnownHosts, fold
 from pipeline.fetch.settings import DownloadSection
 
 __all__ = ["STAGE", "DownloadSection", "build"]
@@ -26,9 +27,14 @@ _ROWS_PER_BATCH = 4096
 
 
 def check(config: DownloadSection) -> object:
-    """Refuse a crawl without a contact address, or with files that are not there. These files are
-    no part of what a picture is, so the stage's identity does not hold them."""
+    """Refuse a crawl without a contact address, or with files that are not there. Of these files
+    opt-out lists alone decide what is stored: their contents are part of the stage's identity."""
     config.require_contact()
+    outside: dict[str, object] = {}
+    if config.optout_lists:
+        # Compiled as well, so that a bad line is told before anything is asked for.
+        optout_lists.load(config.optout_lists)
+        outside["optouts_sha256"] = optout_lists.identity(config.optout_lists)
     if config.hosts_file:
         from pipeline.fetch.resolver import read_hosts
 
@@ -40,7 +46,7 @@ def check(config: DownloadSection) -> object:
             ssl.create_default_context(cafile=config.ca_file)
         except OSError as error:
             raise InputError(f"download.ca_file {config.ca_file}: {error}") from None
-    return {}
+    return outside
 
 
 def build(ctx: Context[DownloadSection]) -> list[Account]:
@@ -52,8 +58,12 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
     at_once = ctx.spark.sparkContext.defaultParallelism
     shares = {domain: min(held, at_once) for domain, held in _split_domains(ctx).items()}
-    work = partial(_download, ctx.store, ctx.config, shares)
-    return ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+    hosts = Store(ctx.config.hosts_root) if ctx.config.hosts_root else ctx.store
+    fold(hosts)
+    work = partial(_download, ctx.store, hosts, ctx.config, shares)
+    accounts = ctx.run_parts(IMAGES, work, [(part, None) for part in parts])
+    fold(hosts)
+    return accounts
 
 
 def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
@@ -67,6 +77,7 @@ def _split_domains(ctx: Context[DownloadSection]) -> dict[str, int]:
 
 def _download(
     store: Store,
+    hosts: Store,
     config: DownloadSection,
     shares: Mapping[str, int],
     part: int,
@@ -79,7 +90,8 @@ def _download(
     # Rows that are there point into the tar that is there.
     with store.publish(raw.path(part), unless=store.part_file(IMAGES, part)) as file:
         candidates = store.read_part(CANDIDATES, part, COLUMNS)
-        result = download_part(candidates, config, cast(BinaryIO, file), shares)
+        known = KnownHosts(hosts, config.user_agent, config.robots_max_age_s)
+        result = download_part(candidates, config, cast(BinaryIO, file), shares, known)
     for start in range(0, len(result.rows), _ROWS_PER_BATCH):
         rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
         sink.write(pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema))
