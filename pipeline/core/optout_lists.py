@@ -262,7 +262,9 @@ def _entry(line: str) -> str:
             raise ValueError(line)
         return f"{kind}:{host}"
     address = line if "://" in line else f"https://{line}"
-    if not _HTTP.match(address) or any(c.isspace() for c in address):
+    # Without a scheme, "a@b" is an e-mail address.
+    is_mail = "://" not in line and "@" in line
+    if is_mail or not _HTTP.match(address) or any(c.isspace() for c in address):
         raise ValueError(line)
     url = ada_url.URL(address)
     host, rest = url.hostname.strip("."), url.pathname + url.search
