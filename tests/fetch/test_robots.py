@@ -186,7 +186,16 @@ def test_only_what_is_within_the_limit_counts() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("2", 2), ("0.5", 0.5), ("1,5", 1.5), ("10s", 10), ("-3", 0), ("soon", 0), ("", 0), (".5", 0.5)],
+    [
+        ("2", 2),
+        ("0.5", 0.5),
+        ("1,5", 1.5),
+        ("10s", 10),
+        ("-3", 0),
+        ("soon", 0),
+        ("", 0),
+        (".5", 0.5),
+    ],
 )
 def test_crawl_delay(value: str, seconds: float) -> None:
     rules = parse(f"User-agent: *\nCrawl-delay: {value}\n".encode(), "Pairmill")
