@@ -77,8 +77,8 @@ class RobotsAsker:
                 del self._asking[target.origin]
                 asking.set_result(None)
             await lease.move(target.host)
-            return self._judged(known.rules)
-        return self._judged(known.rules)
+            return self._judged(self._known.rules(known))
+        return self._judged(self._known.rules(known))
 
     def _judged(self, rules: Rules) -> Rules:
         """The rules, or that they cannot be kept to: never is a site asked faster than it says."""

@@ -52,7 +52,7 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One Allow or Disallow line. pattern: normalised, at least one byte. The path must hold
     `pieces` in this order, the first at its start and, when anchored, the last at its end."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
 from pipeline.core.tables import HOSTS
+from pipeline.fetch import known_hosts
 from pipeline.fetch.known_hosts import DAY_S, KnownHosts, Origin, fold
 from pipeline.fetch.pool import close_pools
 from pipeline.fetch.robots import Rules, parse
@@ -301,8 +302,30 @@ def test_what_is_learnt_is_known_to_the_next_and_the_newest_counts(
         known = KnownHosts(store, agent, clock=lambda: 100.0)
         known.load(hosts)
         found = {origin: known.get(origin) for origin in last}
-        assert {o: k.rules for o, k in found.items() if k is not None} == expected
+        assert {o: known.rules(k) for o, k in found.items() if k is not None} == expected
     fold(store, lambda: 0.0)
+
+
+def test_what_is_forgotten_is_found_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_hosts, "_KNOWN_BYTES", 20_000)
+    monkeypatch.setattr(known_hosts, "_PARSED_BYTES", 5_000)
+    store = Store(str(tmp_path))
+    known = KnownHosts(store, "Pairmill", clock=lambda: 0.0)
+    sites = [("http", f"h{i}.test", 80) for i in range(200)]
+    said = [parse(f"User-agent: *\nDisallow: /{i}/\n".encode(), "x") for i in range(200)]
+    for site, rules in zip(sites, said, strict=True):
+        known.learn(site, rules)
+    # What nobody has been told yet is not forgotten.
+    assert all(known.get(site) is not None for site in sites)
+    known.publish()
+    assert sum(known.get(site) is not None for site in sites) < 40
+    fold(store, lambda: 0.0)
+    for site, rules in zip(sites, said, strict=True):
+        known.load([site[1]])
+        found = known.get(site)
+        assert found is not None and known.rules(found) == rules
 
 
 def test_old_rows_and_leftovers_go(tmp_path: Path) -> None:
