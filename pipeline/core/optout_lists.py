@@ -12,7 +12,6 @@ skipped. Lists may have many millions of entries: they become sorted 16-byte dig
 this machine's cache, which all processes map into memory, so that an entry takes 16 bytes once.
 """
 
-import codecs
 import hashlib
 import os
 import re
@@ -22,35 +21,22 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-import ada_url
 import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core import ids
+from pipeline.core import ids, optout_entries
 from pipeline.core.errors import InputError
+from pipeline.core.optout_entries import Digests, ascii_host, blocks, digests
 
-Digests = npt.NDArray[np.uint64]
-
-_BLOCK_BYTES = 16 * 2**20
 _LAYOUT = 1  # of the cached file
 # Kinds of entries, the most specific first: of several the first is told.
 KINDS = ("url", "host", "domain")
 # Scheme, user, port and fragment are left aside.
 _PARTS = (
     r"(?i)^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)(?::\d*)?(?P<rest>[^#]*)"
-)
-_HTTP = re.compile(r"(?i)https?://[^/]")
-_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
-# Entries that are in canonical form and need no parsing: kind, pattern, what comes off in front.
-_NAME = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z-]*[a-z]"
-_PATH = r"/[A-Za-z0-9_~/-]+(?:\.[A-Za-z0-9_~-]+)?"
-_PLAIN = (
-    ("domain", rf"^(?:domain:)?{_NAME}$", "^domain:"),
-    ("host", rf"^host:{_NAME}$", "^host:"),
-    ("url", rf"^https?://{_NAME}{_PATH}$", "^https?://"),
 )
 
 
@@ -76,7 +62,7 @@ class OptoutList:
             return pa.nulls(len(urls), pa.string())
         parts = pc.extract_regex(pc.fill_null(urls, ""), _PARTS)
         hosts = pc.fill_null(pc.struct_field(parts, "host"), "").dictionary_encode()
-        names = [_ascii(host) for host in hosts.dictionary.to_pylist()]
+        names = [ascii_host(host) for host in hosts.dictionary.to_pylist()]
         rests = pc.fill_null(pc.struct_field(parts, "rest"), "")
         bare = pc.binary_join_element_wise(
             pa.array(names, pa.string()).take(hosts.indices), rests, ""
@@ -94,7 +80,7 @@ class OptoutList:
             return None
         bare = url.partition("#")[0].partition("://")[2]
         authority = re.split(r"[/?]", bare, maxsplit=1)[0]
-        name, rest = _ascii(_host(authority)), bare[len(authority) :]
+        name, rest = ascii_host(_host(authority)), bare[len(authority) :]
         if self._has_one("url", name + rest):
             return "url"
         if self._has_one("host", name):
@@ -110,7 +96,7 @@ class OptoutList:
 
     def _has(self, kind: str, texts: pa.Array) -> npt.NDArray[np.bool_]:
         """Which texts are entries of a kind."""
-        wanted = _digests(kind, texts)
+        wanted = digests(kind, texts)
         at = np.searchsorted(self._first, wanted[0])
         found = np.zeros(len(texts), bool)
         alive = np.arange(len(texts))
@@ -149,7 +135,7 @@ def identity(paths: Sequence[str]) -> list[str]:
     found = []
     for path in paths:
         digest = hashlib.sha256()
-        for block in _blocks(path):
+        for block in blocks(path):
             digest.update(block)
         found.append(digest.hexdigest())
     return found
@@ -162,7 +148,7 @@ def _load(paths: tuple[str, ...], versions: tuple[object, ...]) -> OptoutList:
     kept = folder / "pairmill" / f"optouts-{_LAYOUT}-{contents}.npy"
     with suppress(OSError, ValueError, EOFError):
         return OptoutList(np.load(kept, mmap_mode="r"))
-    digests = _compiled(paths)
+    digests = optout_entries.compiled(paths)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
@@ -181,112 +167,6 @@ def _version(path: str) -> object:
         raise InputError(f"opt-out list {path} cannot be read: {error}") from None
     known = ("mtime", "ETag", "LastModified", "last_modified", "updated")
     return info.get("size"), *(str(info.get(name)) for name in known)
-
-
-def _compiled(paths: Sequence[str]) -> Digests:
-    """Digests of all entries, sorted, each once. Takes 50 bytes an entry meanwhile."""
-    found = [np.empty((2, 0), np.uint64)]
-    for path in paths:
-        first_line = 1
-        for block in _blocks(path):
-            lines = _lines(block, path, is_first=first_line == 1)
-            found += _entries(lines, path, first_line)
-            first_line += len(lines)
-    digests = np.concatenate(found, axis=1)
-    digests = digests[:, np.argsort(digests[0], kind="stable")]
-    is_new = np.ones(digests.shape[1], bool)
-    is_new[1:] = (digests[:, 1:] != digests[:, :-1]).any(axis=0)
-    return np.ascontiguousarray(digests[:, is_new])
-
-
-def _blocks(path: str) -> Iterator[bytes]:
-    """The content in blocks of whole lines. Raises InputError when it cannot be read."""
-    try:
-        with fsspec.open(path, "rb") as file:
-            rest = b""
-            while block := file.read(_BLOCK_BYTES):
-                head, newline, tail = (rest + block).rpartition(b"\n")
-                if newline:
-                    yield head + newline
-                rest = tail
-            if rest:
-                yield rest
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"opt-out list {path} cannot be read: {error}") from None
-
-
-def _lines(block: bytes, path: str, *, is_first: bool) -> pa.Array:
-    """The lines of a block without the blanks around them, as pa.string()."""
-    if is_first:
-        block = block.removeprefix(codecs.BOM_UTF8)
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"opt-out list {path} is not UTF-8: {error}") from None
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    last = [] if block.endswith(b"\n") or not block else [len(block)]
-    ends = np.concatenate([[0], ends, last]).astype(np.int32)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(block)]
-    lines = pa.Array.from_buffers(pa.string(), len(ends) - 1, buffers)
-    return pc.utf8_trim_whitespace(lines)
-
-
-def _entries(lines: pa.Array, path: str, first_line: int) -> Iterator[Digests]:
-    """Digests of the entries in some lines: those in canonical form by the column, others one by
-    one."""
-    done = pc.or_(pc.equal(lines, ""), pc.starts_with(lines, "#"))
-    for kind, pattern, prefix in _PLAIN:
-        is_plain = pc.and_not(pc.match_substring_regex(lines, pattern), done)
-        texts = pc.replace_substring_regex(lines.filter(is_plain), prefix, "", max_replacements=1)
-        yield _digests(kind, texts)
-        done = pc.or_(done, is_plain)
-    numbers = np.flatnonzero(~done.to_numpy(zero_copy_only=False))
-    for number, line in zip(
-        numbers.tolist(), lines.take(pa.array(numbers)).to_pylist(), strict=True
-    ):
-        try:
-            entry = _entry(line)
-        except ValueError:
-            raise InputError(
-                f"{path}, line {first_line + number}: {line[:200]!r} is neither a domain nor a URL"
-            ) from None
-        yield np.frombuffer(ids.text_id(entry), np.uint64).reshape(2, 1)
-
-
-def _entry(line: str) -> str:
-    """Kind and text of one entry. Raises ValueError when it is none."""
-    kind, colon, name = line.partition(":")
-    if colon and kind in ("host", "domain"):
-        host = _ascii(name.strip())
-        if not host or not _HOST.fullmatch(host):
-            raise ValueError(line)
-        return f"{kind}:{host}"
-    address = line if "://" in line else f"https://{line}"
-    # Without a scheme, "a@b" is an e-mail address.
-    is_mail = "://" not in line and "@" in line
-    if is_mail or not _HTTP.match(address) or any(c.isspace() for c in address):
-        raise ValueError(line)
-    url = ada_url.URL(address)
-    host, rest = url.hostname.strip("."), url.pathname + url.search
-    if not host:
-        raise ValueError(line)
-    return f"domain:{host}" if rest == "/" else f"url:{host}{rest}"
-
-
-def _digests(kind: str, texts: pa.Array) -> Digests:
-    """uint64 [2, texts], contiguous by row."""
-    texts = pc.binary_join_element_wise(pa.scalar(f"{kind}:"), texts, "")
-    return np.ascontiguousarray(ids.digests(texts).view(np.uint64).T)
-
-
-def _ascii(host: str) -> str:
-    """The host in lower case, its Unicode labels as punycode; "" when it cannot be one."""
-    if host.isascii():
-        return host.strip(".").lower()
-    try:
-        return str(ada_url.URL(f"https://{host}").hostname).strip(".")
-    except ValueError:
-        return ""
 
 
 def _host(netloc: str) -> str:

@@ -18,7 +18,8 @@ from pipeline.core.errors import InputError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import CANDIDATES, IMAGES
-from pipeline.fetch.known_hosts import KnownHosts, fold
+from pipeline.fetch.hosts_table import fold
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
 
 __all__ = ["STAGE", "DownloadSection", "build"]

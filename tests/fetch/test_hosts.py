@@ -16,7 +16,8 @@ from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
 from pipeline.core.tables import HOSTS
 from pipeline.fetch import known_hosts
-from pipeline.fetch.known_hosts import DAY_S, KnownHosts, Origin, fold
+from pipeline.fetch.hosts_table import fold
+from pipeline.fetch.known_hosts import DAY_S, KnownHosts, Origin
 from pipeline.fetch.pool import close_pools
 from pipeline.fetch.robots import Rules, parse
 from tests.fetch.server import Handler, Request, WebServer
