@@ -35,8 +35,9 @@ class DownloadSection(StageSection):
     hosts_file: str | None = tuning(None)
     # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
     port_map: dict[int, int] = tuning({})
-    # Opt-out lists (see `core.optout_lists`): no listed URL is asked for, nor anything of a listed
-    # host or domain. Their contents are part of the run's identity, their paths are not.
+    # Opt-out lists (see `core.optout_lists`), where every task reaches them: no listed URL is asked
+    # for, nor anything of a listed host or domain. Their contents are part of the run's identity,
+    # their paths are not.
     optout_lists: tuple[str, ...] = tuning(())
     # Where the `hosts` table is kept: what robots.txt files said, for as long as it holds. None: in
     # the run; a folder that several runs name is shared by them.
