@@ -131,6 +131,8 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
                 f"download.hosts_file={json.dumps(served.hosts_file)}",
                 f"download.ca_file={json.dumps(served.ca_file)}",
                 f"download.port_map={{{_ports(config, served)}}}",
+                # What its sites say goes with it: another web may have the same names.
+                f"download.hosts_root={json.dumps(str(Path(served.log_path).parent))}",
             ]
         yield overrides
 

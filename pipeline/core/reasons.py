@@ -34,8 +34,8 @@ class Status(StrEnum):
     """How the download of one candidate ended. Everything but OK is a reason to drop."""
 
     OK = "ok"
-    OPTED_OUT = "opted_out"  # by the page, or by a header of the response
-    ROBOTS = "robots"  # robots.txt disallows it
+    OPTED_OUT = "opted_out"  # by the page, a header of the response, or a list
+    ROBOTS = "robots"  # robots.txt disallows it, or wants more time between requests than we have
     ROBOTS_UNAVAILABLE = "robots_unavailable"  # robots.txt answered 5xx or not at all
     BAD_URL = "bad_url"
     PRIVATE_ADDRESS = "private_address"

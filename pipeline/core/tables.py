@@ -152,6 +152,32 @@ CANDIDATES = Table(
     partition="part",
 )
 
+HOSTS = Table(
+    "hosts",
+    "One row per site and product token: what its robots.txt said when it was last asked for, or "
+    "why it could not be had. Kept beside the run, or wherever runs share it.",
+    ("scheme", "host", "port", "agent"),
+    pa.schema(
+        [
+            column("scheme", pa.string(), "http or https"),
+            column("host", pa.string(), "lower case, punycode"),
+            column("port", pa.int32(), "as in the URL"),
+            column("agent", pa.string(), "product token that the rules are for"),
+            column(
+                "robots",
+                pa.string(),
+                "the rules for the agent, as a robots.txt of one group; empty: all is allowed",
+                null="not to be had",
+            ),
+            column("failure", pa.string(), "the Status of its URLs meanwhile", null="had"),
+            column("detail", pa.string(), "what that came from", null="had"),
+            column("failures", pa.int32(), "in a row"),
+            column("fetched_at", pa.int64(), "Unix time of the answer", unit="seconds"),
+            column("expires_at", pa.int64(), "Unix time to ask again", unit="seconds"),
+        ]
+    ),
+)
+
 IMAGES = Table(
     "images",
     "One row per candidate: what its download gave.",

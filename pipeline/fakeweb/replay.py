@@ -6,6 +6,7 @@ whose robots.txt was not recorded therefore allows everything.
 
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,8 @@ def replaying(archives: Sequence[str], folder: str) -> Iterator[Served]:
         raise InputError(f"no archive at {missing[0]}")
     root = Path(folder).absolute()
     root.mkdir(parents=True, exist_ok=True)
+    # Other recordings of the same sites say other things.
+    shutil.rmtree(root / "hosts", ignore_errors=True)
     (root / "hosts.json").write_text(json.dumps({"*": "127.0.0.1"}) + "\n")
     with tempfile.TemporaryDirectory(prefix="pairmill-replay-") as state:
         # In a file, as a command line has a limited length.

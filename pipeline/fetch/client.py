@@ -13,16 +13,12 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from pipeline.core import optout_lists
 from pipeline.core.reasons import Status
 from pipeline.fetch.ask_robots import RobotsAsker
 from pipeline.fetch.errors import FetchError, classify
-from pipeline.fetch.guard import (
-    Guard,
-    Target,
-    UrlError,
-    parse_address,
-    parse_target,
-)
+from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
+from pipeline.fetch.known_hosts import KnownHosts, Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.memory import BodyMemory
@@ -30,7 +26,7 @@ from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
 from pipeline.fetch.resolver import Resolver
 from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
-from pipeline.fetch.robots import Origin, Rules
+from pipeline.fetch.robots import Rules
 from pipeline.fetch.settings import DownloadSection
 
 _NAMED = {403: Status.HTTP_403, 404: Status.HTTP_404, 410: Status.HTTP_410, 429: Status.HTTP_429}
@@ -100,19 +96,27 @@ class _Chosen(AbstractResolver):
 class Client:
     """Asks for pictures inside one event loop. Use as an async context manager.
 
-    gates: turns per host and address. memory: bound on bodies under way.
+    gates: turns per host and address. memory: bound on bodies under way. hosts: what robots.txt
+    files said before; by default nothing, and nothing is kept.
     """
 
-    def __init__(self, settings: DownloadSection, gates: Gates, memory: BodyMemory) -> None:
+    def __init__(
+        self,
+        settings: DownloadSection,
+        gates: Gates,
+        memory: BodyMemory,
+        hosts: KnownHosts | None = None,
+    ) -> None:
         self._settings = settings
         self._gates = gates
         self._memory = memory
-        self._known: dict[Origin, Rules] = {}
         self._reached: dict[str, str] = {}
         self.on_rules: Callable[[Origin], None] = lambda origin: None
         self._guard = Guard.of(settings.allowed_networks)
         self._resolver = Resolver.of(settings, self._guard)
-        self._robots = RobotsAsker(settings, self._open)
+        self._optouts = optout_lists.load(settings.optout_lists)
+        hosts = hosts or KnownHosts(None, settings.user_agent, settings.robots_max_age_s)
+        self._robots = RobotsAsker(settings, hosts, self._open, self._optouts.find_one)
 
     async def __aenter__(self) -> "Client":
         connector = aiohttp.TCPConnector(
@@ -149,16 +153,12 @@ class Client:
 
     def knows(self, origin: Origin) -> bool:
         """True when the rules of an origin are known, or that they cannot be had."""
-        return origin in self._known
-
-    def forget(self, origin: Origin) -> None:
-        """Nothing of this origin is left to be asked for."""
-        self._known.pop(origin, None)
+        return self._robots.known(origin) is not None
 
     def verdict(self, url: str, origin: Origin) -> Fetched | None:
         """What a URL ends in without being asked for, by rules that are known; None when it may be
         asked for, or when nothing is known yet."""
-        rules = self._known.get(origin)
+        rules = self._robots.known(origin)
         if rules is None:
             return None
         found = Fetched()
@@ -222,25 +222,28 @@ class Client:
                 return
 
     async def _require_robots(self, target: Target, lease: Lease, found: Fetched) -> None:
+        """Raise FetchError unless lists and robots.txt allow to ask for a URL."""
+        # Of candidates themselves it is known, whole batches at once.
+        listed = self._optouts.find_one(target.href) if found.hops else None
+        if listed is not None:
+            found.consent = f"list:{listed}"
+            raise FetchError(Status.OPTED_OUT, found.consent)
+        is_new = not self.knows(target.origin)
         rules = await self._robots.rules(target, lease)
-        if target.origin not in self._known:
-            self._known[target.origin] = rules
+        if is_new:
             self.on_rules(target.origin)
         self._obey(rules, target, found)
-        delay = min(
-            rules.crawl_delay_s(self._settings.user_agent), self._settings.max_crawl_delay_s
-        )
-        lease.gate.slow_down(delay)
+        lease.gate.slow_down(rules.crawl_delay_s)
         found.consent = "allowed"
 
     def _obey(self, rules: Rules, target: Target, found: Fetched) -> None:
         """Raise FetchError unless a URL may be asked for."""
         if rules.failure is not None:
             status, detail = rules.failure
-            if status is Status.ROBOTS_UNAVAILABLE:
+            if status in (Status.ROBOTS, Status.ROBOTS_UNAVAILABLE):
                 found.consent = "robots.txt"
             raise FetchError(status, detail)
-        if not rules.allows(target.href, self._settings.user_agent):
+        if not rules.allows(target.href):
             found.consent = "robots.txt"
             raise FetchError(Status.ROBOTS, None)
 
@@ -257,7 +260,9 @@ class Client:
             response = await self._open(target, lease, deadline, conditions)
         try:
             _note(response, target, found)
-            optout = response_optout(response.headers, self._settings.user_agent)
+            # What an error page or a redirect says of itself says nothing about a picture.
+            is_answer = 200 <= response.status < 300
+            optout = is_answer and response_optout(response.headers, self._settings.user_agent)
             if optout:
                 lease.gate.succeed()
                 found.consent = optout

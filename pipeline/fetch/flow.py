@@ -15,6 +15,7 @@ from pipeline.core.reasons import Status
 from pipeline.core.storage import Superseded
 from pipeline.fetch.client import Client, Fetched
 from pipeline.fetch.coordinator import Address, TaskLink
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.limits import Gates, Lease, backoff_s
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.part import Part, PartFiles, PartResult
@@ -49,12 +50,14 @@ def download_parts(
     open_part: Callable[[int], PartFiles],
     settings: DownloadSection,
     coordinator: Address,
+    hosts: KnownHosts | None = None,
     ended: Ended = _tell_nobody,
 ) -> None:
     """Download parts until the coordinator has none left: one task's work.
 
-    open_part: opens the part with a number; called in a thread. ended: told the status of each
-    candidate as soon as it has one. Raises only for what is wrong with
+    open_part: opens the part with a number; called in a thread. hosts: what robots.txt
+    files said before; what is learnt is published there. ended: told the status of each candidate
+    as soon as it has one. Raises only for what is wrong with
     this machine (disk full, no decoder process) or when the coordinator is lost; parts that are not
     published by then are discarded.
     """
@@ -78,13 +81,16 @@ def download_parts(
             return files
 
         loop = asyncio.get_running_loop()
-        await _Flow(settings, link, ended).run(next_part)
+        await _Flow(settings, link, hosts, ended).run(next_part)
 
     _run(run())
 
 
 def download_part(
-    candidates: Iterable[pa.RecordBatch], settings: DownloadSection, raw_file: BinaryIO
+    candidates: Iterable[pa.RecordBatch],
+    settings: DownloadSection,
+    raw_file: BinaryIO,
+    hosts: KnownHosts | None = None,
 ) -> PartResult:
     """Download one part, alone: with limits that no other task shares; writes the raw tar.
 
@@ -96,7 +102,7 @@ def download_part(
     async def next_part() -> PartFiles | None:
         return parts.pop() if parts else None
 
-    _run(_Flow(settings, None, _tell_nobody).run(next_part))
+    _run(_Flow(settings, None, hosts, _tell_nobody).run(next_part))
     return results[0]
 
 
@@ -112,13 +118,20 @@ def _run(work: Awaitable[None]) -> None:
 class _Flow:
     """The pool of fetches of one event loop, over the parts that are open."""
 
-    def __init__(self, settings: DownloadSection, link: TaskLink | None, ended: Ended) -> None:
+    def __init__(
+        self,
+        settings: DownloadSection,
+        link: TaskLink | None,
+        hosts: KnownHosts | None,
+        ended: Ended,
+    ) -> None:
         self._settings = settings
         self._ended = ended
         self._link = link
         self._gates = Gates(settings, link)
         self._memory = BodyMemory(settings.body_memory_mb * 2**20)
-        self._client = Client(settings, self._gates, self._memory)
+        self._hosts = hosts or KnownHosts(None, settings.user_agent, settings.robots_max_age_s)
+        self._client = Client(settings, self._gates, self._memory, self._hosts)
         self._schedule = Schedule(self._gates, self._client)
         self._client.on_rules = self._schedule.learnt
         self._decoders: DecoderPool = shared_pool(
@@ -191,10 +204,16 @@ class _Flow:
                 "the part took too long",
             )
             part.open = 1  # it is not finished before it is read
+            jobs: list[Job] = []
             for batch in files.candidates:
                 for at in range(0, batch.num_rows, _STEP):
-                    self._schedule.add(part.jobs(batch.slice(at, _STEP)))
+                    jobs += part.jobs(batch.slice(at, _STEP))
                     await asyncio.sleep(0)
+            # Once for the whole part: the table is read by the bucket, not by the host.
+            await asyncio.to_thread(self._hosts.load, {job.origin[1] for job in jobs})
+            for at in range(0, len(jobs), _STEP):
+                self._schedule.add(jobs[at : at + _STEP])
+                await asyncio.sleep(0)
             part.open -= 1
             self._finish_if_done(part, tasks)
         self._is_opening = False
@@ -251,6 +270,7 @@ class _Flow:
 
     async def _publish(self, part: Part) -> None:
         self._cpu_at += await asyncio.to_thread(part.publish)
+        await asyncio.to_thread(self._hosts.publish)
         del self._parts[part]
         self._schedule.notify()
 

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from pipeline.core import optout_lists
 from pipeline.core.accounts import Account
 from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
@@ -78,6 +79,7 @@ class Part:
         self._ended = ended
         self.open = 0
         self._settings = settings
+        self._optouts = optout_lists.load(settings.optout_lists)
         self._tar = RawTar(files.raw_file)
         self._rows: list[Row] = []
         self._urls: dict[bytes, str] = {}
@@ -86,13 +88,15 @@ class Part:
     def jobs(self, batch: pa.RecordBatch) -> Iterator[Job]:
         """Jobs for the candidates that may be asked for; rows at once for those that may not."""
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
-        for image_id, url, _, optout in zip(*columns, strict=True):
+        listed = self._optouts.find(batch.column("url")).to_pylist()
+        for image_id, url, _, optout, entry in zip(*columns, listed, strict=True):
             self._urls[image_id] = url
             if image_id in self.files.earlier and image_id not in self.files.due:
                 continue
-            if optout is not None:
-                consent = f"page:{optout}"
-                self._add(image_id, Fetched(Status.OPTED_OUT, optout, consent), None)
+            if optout is not None or entry is not None:
+                consent = f"page:{optout}" if optout is not None else f"list:{entry}"
+                detail = optout if optout is not None else consent
+                self._add(image_id, Fetched(Status.OPTED_OUT, detail, consent), None)
                 continue
             try:
                 target = parse_target(url)

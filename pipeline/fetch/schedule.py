@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.client import Fetched
+from pipeline.fetch.known_hosts import Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Gate, Gates, Lease
-from pipeline.fetch.robots import Origin
 
 
 @dataclass(eq=False)
@@ -43,9 +43,6 @@ class Rules(Protocol):
 
     def verdict(self, url: str, origin: Origin) -> Fetched | None:
         """What a URL ends in without being asked for; None when it may be asked for."""
-
-    def forget(self, origin: Origin) -> None:
-        """Nothing of this origin is left."""
 
 
 @dataclass(eq=False)
@@ -129,7 +126,6 @@ class Schedule:
         self._is_back(site)
         if not site.open:
             del self._sites[job.origin]
-            self._rules.forget(job.origin)
             for gate in (site.gate, site.address):
                 if gate is not None:
                     self._at[gate].pop(site, None)
@@ -146,8 +142,6 @@ class Schedule:
         site = self._sites.get(origin)
         if site is not None:
             self._is_back(site)
-        else:
-            self._rules.forget(origin)
 
     def _is_back(self, site: _Site) -> None:
         """The job that was to find out the rules has done so, or has ended without."""

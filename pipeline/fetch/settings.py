@@ -59,6 +59,15 @@ class DownloadSection(StageSection):
     alarm_max_dns_share: float = tuning(0.3, ge=0, le=1)
     # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
     port_map: dict[int, int] = tuning({})
+    # Opt-out lists (see `core.optout_lists`), where every task reaches them: no listed URL is asked
+    # for, nor anything of a listed host or domain. Their contents are part of the run's identity,
+    # their paths are not.
+    optout_lists: tuple[str, ...] = tuning(())
+    # Where the `hosts` table is kept: what robots.txt files said, for as long as it holds. None: in
+    # the run; a folder that several runs name is shared by them.
+    hosts_root: str | None = tuning(None)
+    # A day at most. Source: RFC 9309 section 2.4.
+    robots_max_age_s: float = tuning(86_400.0, ge=600, le=86_400)
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)
 
@@ -78,6 +87,7 @@ class DownloadSection(StageSection):
     # included, after which it is left alone; each failure makes it wait twice as long as the last.
     host_concurrency: int = tuning(4, ge=1)
     host_interval_s: float = tuning(0.1, ge=0)
+    # A host that asks for a longer Crawl-delay is not asked for pictures at all.
     max_crawl_delay_s: float = tuning(30.0, ge=0)
     max_retry_after_s: float = tuning(60.0, ge=0)
     host_failures: int = tuning(10, ge=1)

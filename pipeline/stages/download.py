@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pyarrow as pa
 import structlog
 
-from pipeline.core import raw, records
+from pipeline.core import optout_lists, raw, records
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fetch.hosts_table import fold
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
 
 if TYPE_CHECKING:
@@ -35,8 +37,18 @@ _ROWS_PER_BATCH = 4096
 
 def check(config: DownloadSection) -> object:
     """Refuse a crawl without a contact address, or with files that are not there. Of these files
-    only known placeholders decide what a picture is, so that the identity holds what they are."""
+    opt-out lists and known placeholders decide what is stored: the identity holds what they are."""
     config.require_contact()
+    outside: dict[str, object] = {}
+    if config.optout_lists:
+        # Compiled as well, so that a bad line is told before anything is asked for.
+        optout_lists.load(config.optout_lists)
+        outside["optouts_sha256"] = optout_lists.identity(config.optout_lists)
+    if config.placeholder_hashes:
+        from pipeline.fetch.placeholders import read_known
+
+        known = read_known(config.placeholder_hashes)
+        outside["placeholders"] = records.digest(sorted(digest.hex() for digest in known))
     if config.hosts_file:
         from pipeline.fetch.resolver import read_hosts
 
@@ -48,12 +60,7 @@ def check(config: DownloadSection) -> object:
             ssl.create_default_context(cafile=config.ca_file)
         except OSError as error:
             raise InputError(f"download.ca_file {config.ca_file}: {error}") from None
-    if not config.placeholder_hashes:
-        return {}
-    from pipeline.fetch.placeholders import read_known
-
-    known = read_known(config.placeholder_hashes)
-    return {"placeholders": records.digest(sorted(digest.hex() for digest in known))}
+    return outside
 
 
 def build(ctx: Context[DownloadSection]) -> list[Account]:
@@ -83,8 +90,11 @@ def sharing(
     host = conf.get("spark.driver.host") or "127.0.0.1"
     bind = conf.get("spark.driver.bindAddress")
     _check_names(ctx, parts)
+    hosts = Store(ctx.config.hosts_root) if ctx.config.hosts_root else ctx.store
+    fold(hosts)
     with _alarmed(ctx), Coordinator(parts, ctx.config, host, bind) as coordinator:
-        yield partial(_lane, ctx.store, open_, ctx.config, coordinator.address)
+        yield partial(_lane, ctx.store, hosts, open_, ctx.config, coordinator.address)
+    fold(hosts)
 
 
 def _check_names(ctx: Context[DownloadSection], missing: Sequence[int]) -> None:
@@ -137,6 +147,7 @@ def _alarmed(ctx: Context[DownloadSection]) -> Iterator[None]:
 
 def _lane(
     store: Store,
+    hosts: Store,
     open_: "Callable[[int], PartFiles]",
     config: DownloadSection,
     coordinator: "Address",
@@ -146,8 +157,9 @@ def _lane(
     from pipeline.fetch.alarm import tally
     from pipeline.fetch.flow import download_parts
 
+    known = KnownHosts(hosts, config.user_agent, config.robots_max_age_s)
     with tally(store, lane) as ended:
-        download_parts(open_, config, coordinator, ended)
+        download_parts(open_, config, coordinator, known, ended)
 
 
 def open_part(

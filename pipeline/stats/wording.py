@@ -174,5 +174,7 @@ def consent(source: str) -> str:
     if source == "robots.txt":
         return "robots.txt objects, or cannot be had"
     where, _, what = source.partition(":")
+    if where == "list":
+        return f"an opt-out list names the {what}"
     who = {"page": "the page objects", "header": "the image's header objects"}.get(where)
     return f"{who}: {what.replace(':', ' ')}" if who else source

@@ -21,7 +21,9 @@ def test_only_what_may_pass_is_asked_for_again() -> None:
     asked = {status for status in Status if when(status) is not None}
     assert asked == {status for status in Status if status.is_transient}
     assert Status.HTTP_404 not in asked and Status.ROBOTS not in asked and Status.OK not in asked
-    assert when(Status.DNS, downloads=6) is None and when(Status.DNS, downloads=5) is not None
+    assert (
+        when(Status.CONNECT, downloads=6) is None and when(Status.CONNECT, downloads=5) is not None
+    )
 
 
 def test_waits_double_up_to_a_week_and_the_host_has_its_say() -> None:

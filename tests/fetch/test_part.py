@@ -18,6 +18,7 @@ import trustme
 
 from pipeline.core.ids import image_id
 from pipeline.fetch.flow import download_part
+from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.part import PartResult
 from pipeline.fetch.pool import close_pools
 from pipeline.fetch.settings import DownloadSection
@@ -59,7 +60,9 @@ def settings(tmp_path: Path, *servers: WebServer, **changes: Any) -> DownloadSec
 
 
 def download(
-    config: DownloadSection, *urls: str | tuple[str, str | None]
+    config: DownloadSection,
+    *urls: str | tuple[str, str | None],
+    known: KnownHosts | None = None,
 ) -> tuple[dict[str, dict[str, Any]], PartResult, bytes]:
     given = [(u, None) if isinstance(u, str) else u for u in urls]
     batch = pa.RecordBatch.from_pylist(
@@ -77,7 +80,7 @@ def download(
         ),
     )
     file = io.BytesIO()
-    result = download_part([batch], config, file)
+    result = download_part([batch], config, file, known)
     result.account.check("test")
     assert [r["image_id"] for r in result.rows] == sorted(image_id(u) for u, _ in given)
     by_id = {r["image_id"]: r for r in result.rows}

@@ -1,15 +1,11 @@
-"""Pure rules: opt-outs, robots.txt, Retry-After, backoff, raw tar, settings."""
+"""Pure rules: opt-outs, Retry-After, backoff, raw tar, settings."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from pipeline.core.errors import ConfigError, InputError
-from pipeline.core.reasons import Status
-from pipeline.fetch import robots
 from pipeline.fetch.limits import backoff_s, retry_after_s
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.resolver import read_hosts
@@ -43,37 +39,6 @@ def test_robots_tag(values: list[str], found: str | None) -> None:
     headers = CIMultiDict([("X-Robots-Tag", v) for v in values])
     expected = f"header:x-robots-tag:{found}" if found else None
     assert response_optout(headers, "Pairmill") == expected
-
-
-def test_robots_rules() -> None:
-    rules = robots.parse(
-        b"\xef\xbb\xbfUser-agent: *\nDisallow: /a/*.jpg$\nAllow: /a/b/longer.jpg\nCrawl-delay: 2\n"
-        b"\nUser-agent: PairMill\nDisallow: /only\n"
-    )
-    assert not rules.allows("http://x/a/c.jpg", "other")
-    assert rules.allows("http://x/a/b/longer.jpg", "other") and rules.allows(
-        "http://x/a/c.jpg?x", "other"
-    )
-    assert rules.allows("http://x/a/c.jpg", "Pairmill")
-    assert not rules.allows("http://x/only/x", "Pairmill")
-    assert (rules.crawl_delay_s("other"), rules.crawl_delay_s("Pairmill")) == (2.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("code", "allowed"), [(200, False), (404, True), (403, True), (429, False), (503, False)]
-)
-def test_robots_answers(code: int, allowed: bool) -> None:
-    rules = robots.answered(code, b"User-agent: *\nDisallow: /\n")
-    assert rules.allows("http://x/a.jpg", "Pairmill") is allowed
-    if code in (429, 503):
-        assert rules.failure is not None and rules.failure[0] == Status.ROBOTS_UNAVAILABLE
-
-
-@given(st.binary(max_size=400))
-def test_any_robots_txt_gives_a_verdict(body: bytes) -> None:
-    rules = robots.parse(b"User-agent: *\nDisallow: /x\n" + body)
-    assert rules.allows("http://h/y", "Pairmill") in (True, False)
-    assert rules.crawl_delay_s("Pairmill") >= 0
 
 
 @pytest.mark.parametrize(

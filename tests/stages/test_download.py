@@ -95,6 +95,27 @@ def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: 
         ]  # fmt: skip
 
 
+@pytest.mark.spark
+def test_runs_that_share_a_hosts_table_ask_for_robots_txt_once(spark: Any, tmp_path: Path) -> None:
+    urls = [f"http://{name}.test/x.jpg" for name in "abcd"]
+    no = serving(b"User-agent: *\nDisallow: /\n")
+    with WebServer({"/x.jpg": serving(), "d.test/robots.txt": no}) as server:
+        config = settings(tmp_path, server, hosts_root=str(tmp_path / "shared"))
+        for number in range(2):
+            root = tmp_path / f"run-{number}"
+            write_candidates(root, {0: urls[:2], 1: urls[2:]})
+            server.log.clear()
+            ctx: Context[DownloadSection] = Context(
+                "download", spark, Store(str(root)), config, {}, {}
+            )
+            (account,) = build(ctx)
+            assert (account.kept, account.dropped) == (3, {"robots": 1})
+            asked = sorted(host for host, path in server.log if path == "/robots.txt")
+            assert asked == ([f"{name}.test" for name in "abcd"] if number == 0 else [])
+            assert "/x.jpg" not in server.asked("d.test")
+        assert not (tmp_path / "run-0" / "hosts").exists()
+
+
 def test_what_is_missing_is_refused_before_spark_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"download\.contact is required"):
         check(DownloadSection())
