@@ -197,7 +197,8 @@ IMAGES = Table(
             column(
                 "consent",
                 pa.string(),
-                "'allowed', the source of the opt-out, or 'unknown' when nobody was asked",
+                "'allowed', the source of the opt-out, 'adopted' from another downloader's folder, "
+                "or 'unknown' when nobody was asked",
             ),
             column("http_status", pa.int32(), "of the last response", null="no response"),
             column("final_url", pa.string(), "after redirects", null="no response"),
