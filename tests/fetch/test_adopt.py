@@ -2,9 +2,11 @@
 
 import io
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.core.accounts import Account
 from pipeline.core.errors import InputError
 from pipeline.core.ustar import BLOCK
+from pipeline.extract.stream import open_archive
 from pipeline.fetch.adopt import (
     Place,
     Shard,
@@ -187,3 +190,19 @@ def test_a_tar_that_is_gone_or_changed_gives_no_picture(tmp_path: Path) -> None:
     tar.unlink()
     assert [read_picture(place) for place in places] == [None] * 4
     assert read_shard(base, shard, opened)[1].dropped == {"not_downloaded": 1, "not_in_shard": 4}
+
+
+def test_a_folder_on_another_file_system(tmp_path: Path) -> None:
+    write_shard(tmp_path, 0, SAMPLES)
+    fs = fsspec.filesystem("memory")
+    fs.put(f"{tmp_path}/*", "/adopted-test/a/", recursive=True)
+    try:
+        for pattern in ("memory://adopted-test/a", "memory://adopted-test/*/*.tar"):
+            base, (shard,) = list_shards(pattern)
+            assert base.startswith("memory://")
+            rows, _ = read_shard(base, shard, partial(open_archive, block_bytes=1 << 16))
+            places = [Place(*(row[name] for name in Place._fields)) for row in rows.to_pylist()]
+            whole = [p._replace(file=f"{base}/{p.file}") for p in places]
+            assert [read_picture(place) for place in whole] == BODIES
+    finally:
+        fs.rm("/adopted-test", recursive=True)
