@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["STAGE", "DownloadSection", "build"]
 
 _ROWS_PER_BATCH = 4096
+# Of rows of `images`: which to ask for again.
+Choose = Callable[[pa.RecordBatch], pa.BooleanArray]
 
 
 def check(config: DownloadSection) -> object:
@@ -162,9 +164,7 @@ def _lane(
         download_parts(open_, config, coordinator, known, ended)
 
 
-def open_part(
-    store: Store, part: int, choose: Callable[[dict[str, Any]], bool] | None = None
-) -> "PartFiles":
+def open_part(store: Store, part: int, choose: Choose | None = None) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
     choose: with it, the part has been downloaded before, and those of its rows are asked for again
@@ -173,11 +173,12 @@ def open_part(
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
     round_ = 0 if choose is None else store.part_round(IMAGES, part) + 1
-    earlier = {}
-    if choose is not None:
-        batches = store.read_part(IMAGES, part)
-        earlier = {row["image_id"]: row for batch in batches for row in batch.to_pylist()}
-    due = [image_id for image_id, row in earlier.items() if choose is not None and choose(row)]
+    earlier: dict[bytes, dict[str, Any]] = {}
+    due: set[bytes] = set()
+    for batch in store.read_part(IMAGES, part) if choose is not None else ():
+        earlier |= {row["image_id"]: row for row in batch.to_pylist()}
+        assert choose is not None
+        due.update(batch.filter(choose(batch)).column("image_id").to_pylist())
     # Rows that are there point into the tar that is there.
     is_done = partial(store.has_round, IMAGES, part, round_)
     tar = ExitStack()
@@ -198,9 +199,7 @@ def open_part(
             tar.__exit__(_Discarded, _Discarded(), None)
 
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
-    return PartFiles(
-        candidates, cast(BinaryIO, file), publish, discard, round_, earlier, frozenset(due)
-    )
+    return PartFiles(candidates, cast(BinaryIO, file), publish, discard, round_, earlier, due)
 
 
 class _Discarded(Exception):
