@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filters
-from pipeline.core.accounts import Account
+from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config
 from pipeline.core.run import amend, guarded, load_config, run
 from pipeline.core.stage import Section
 from pipeline.core.storage import Store
 from pipeline.fakeweb.config import DemoSection
 from pipeline.fetch import adopt
+from pipeline.fetch.settings import DownloadSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
 from pipeline.stats.funnel import funnel, render_funnel
@@ -86,9 +87,12 @@ def verify_against(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def amend_download(build: Callable[[Any], list[Account]], argv: Sequence[str] | None = None) -> int:
+def amend_download(
+    amendment: Callable[[DownloadSection], Amendment[DownloadSection]],
+    argv: Sequence[str] | None = None,
+) -> int:
     """Replace some of what the download gave, by the command line's recipe; the exit status."""
-    parser = argparse.ArgumentParser(description=f"Pairmill: {build.__name__}")
+    parser = argparse.ArgumentParser(description=f"Pairmill: {amendment.__name__}")
     parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args(argv)
@@ -97,7 +101,8 @@ def amend_download(build: Callable[[Any], list[Account]], argv: Sequence[str] | 
         config = _load(args.config, args.set)
         with _web(config, ("download",)) as served:
             config = _load(args.config, [*args.set, *served])
-            amend(download.STAGE, LINE, config, build)
+            section: Any = config.sections[download.STAGE.name]
+            amend(download.STAGE, LINE, config, amendment(section))
 
     return guarded(work)
 

@@ -94,19 +94,26 @@ def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str,
     return stage_id
 
 
-def amend(store: Store, stage: Stage, reads: dict[str, str]) -> str:
-    """Record that what a finished stage wrote is being replaced part by part; its new id.
-
-    The id is another one, so that stages which read it are done again. A stage whose amendment was
-    cut short keeps the id it was given then. Raises ContractError when the stage is not finished on
-    the present inputs.
-    """
+def require_finished(store: Store, stage: Stage, reads: dict[str, str]) -> bool:
+    """Whether an amendment of a finished stage was cut short. Raises ContractError when the stage
+    is not finished on the present inputs."""
     record = load(store, stage.name)
     is_done = record is not None and record["state"] == "done"
     is_cut_short = record is not None and record["state"] == "started" and "revision" in record
     if record is None or record["inputs"] != reads or not (is_done or is_cut_short):
         raise ContractError(f"{stage.name} is not finished in {store.root}; run {stage.name} first")
-    if is_done:
+    return is_cut_short
+
+
+def amend(store: Store, stage: Stage, reads: dict[str, str]) -> str:
+    """Record that what a finished stage wrote is being replaced part by part; its new id.
+
+    The id is another one, so that stages which read it are done again. A stage whose amendment was
+    cut short keeps the id it was given then. Raises as `require_finished`.
+    """
+    is_cut_short = require_finished(store, stage, reads)
+    record: dict[str, Any] = store.read_json(path(stage.name))
+    if not is_cut_short:
         record["revision"] = record.get("revision", 0) + 1
         record["state"] = "started"
         record["id"] = digest({key: record[key] for key in ("config", "inputs", "revision")})

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.core import config as config_file
 from pipeline.core import records
 from pipeline.core.accounts import Account
+from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config, RunSection
 from pipeline.core.errors import EnvironmentProblem, PairmillError
 from pipeline.core.filter import Filter
@@ -87,29 +88,33 @@ def run(
 
 
 def amend(
-    stage: Stage, line: Line, config: Config, build: Callable[[Any], list[Account]]
-) -> dict[str, Any]:
-    """Replace parts of what a finished stage wrote; its record. The stages behind it are done again
-    by the next run.
-
-    build: as `Stage.build`, for the parts that change; returns the accounts of all.
-    """
+    stage: Stage, line: Line, config: Config, amendment: Amendment[Any]
+) -> dict[str, Any] | None:
+    """Replace parts of what a finished stage wrote; its record, or None when there is nothing to
+    replace. The stages behind it are done again by the next run."""
     from pipeline.core.context import Context
     from pipeline.core.spark import session
 
     store = Store(config.run.root)
     records.refuse_other_config(store, stage, _identity(stage, config))
     _check_disk(store)
+    reads = records.inputs(store, stage, line)
+    is_cut_short = records.require_finished(store, stage, reads)
+    parts = amendment.find(store)
+    if not parts and not is_cut_short:
+        print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
+        return None
     with open_log(store) as log:
-        stage_id = records.amend(store, stage, records.inputs(store, stage, line))
+        stage_id = records.amend(store, stage, reads)
         log = log.bind(stage=stage.name, id=stage_id)
-        log.info("amending")
+        log.info(amendment.name, parts=len(parts))
         started = time.monotonic()
         spark = session(f"pairmill {stage.name}")
         section: Any = config.sections[stage.name]
-        accounts = build(
-            Context(stage.name, spark, store, section, config.sections, config.filters)
+        context: Context[Any] = Context(
+            stage.name, spark, store, section, config.sections, config.filters
         )
+        accounts = amendment.build(context, parts)
         record = records.finish(store, stage, accounts, time.monotonic() - started)
         log.info("done", accounts=record["accounts"], seconds=record["seconds"])
         print(summary(store, stage, record), file=sys.stderr)

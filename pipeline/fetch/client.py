@@ -136,7 +136,9 @@ class Client:
                 "Accept-Encoding": "identity",
             },
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._settings.connect_timeout_s
+                total=None,
+                sock_connect=self._settings.connect_timeout_s,
+                sock_read=self._settings.silence_timeout_s,
             ),
             auto_decompress=False,
             max_line_size=_MAX_HEADER_BYTES,

@@ -39,7 +39,8 @@ def classify(error: BaseException) -> tuple[Status, str]:
     if "refused address" in text:
         return Status.PRIVATE_ADDRESS, text
     if isinstance(error, TimeoutError):
-        return Status.TIMEOUT, "deadline"
+        is_silent = isinstance(error, aiohttp.SocketTimeoutError)
+        return Status.TIMEOUT, "the host fell silent" if is_silent else "deadline"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Status.DNS, text
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):

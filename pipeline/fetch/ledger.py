@@ -5,11 +5,16 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import Status
 
 Row = dict[str, Any]
 
+# Columns of `images` that say what is due.
+DECIDED_BY = ["status", "retry_at", "fetched_at"]
 ASKED_AGAIN = "asked again"
 # Reasons beside the statuses.
 CHANGED = "changed"  # it is another picture now, which is stored
@@ -54,15 +59,16 @@ def retry_at(
     return now + round(max(wait_s, retry_after_s or 0.0))
 
 
-def is_due_for_retry(row: Mapping[str, Any], now: int) -> bool:
-    """Whether `retry` asks for a picture again."""
-    return bool(row["retry_at"] is not None and row["retry_at"] <= now)
+def due_for_retry(rows: pa.RecordBatch, now: int) -> pa.BooleanArray:
+    """Which pictures `retry` asks for again. rows: of `images`, with at least `DECIDED_BY`."""
+    return pc.fill_null(pc.less_equal(rows.column("retry_at"), now), False)
 
 
-def is_due_for_recheck(row: Mapping[str, Any], before: int) -> bool:
-    """Whether `recheck` asks whether a stored picture is still as it was: it was last seen so at or
-    before a time."""
-    return bool(row["status"] == Status.OK and row["fetched_at"] <= before)
+def due_for_recheck(rows: pa.RecordBatch, before: int) -> pa.BooleanArray:
+    """Of which pictures `recheck` asks whether they are still as they were: stored ones that were
+    last seen so at or before a time."""
+    is_stored = pc.equal(rows.column("status"), str(Status.OK))
+    return pc.and_(is_stored, pc.less_equal(rows.column("fetched_at"), before))
 
 
 def known_of(row: Mapping[str, Any]) -> Known:

@@ -80,6 +80,8 @@ class DownloadSection(StageSection):
     timeout_s: float = tuning(20.0, gt=0)
     # One address of a name: how long it may take to accept a connection.
     connect_timeout_s: float = tuning(10.0, gt=0)
+    # A host may be silent for so long, before its answer or in the middle of it.
+    silence_timeout_s: float = tuning(10.0, gt=0)
     # One picture: from its first attempt to its last, waits between them included.
     url_timeout_s: float = tuning(120.0, gt=0)
     retries: int = tuning(1, ge=0, le=10)

@@ -9,59 +9,57 @@ The stages behind are done again by the next run. Cost grows with what is due, a
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from pipeline.core import raw
 from pipeline.core.accounts import Account
+from pipeline.core.amendment import Amendment
 from pipeline.core.context import Context
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
-from pipeline.fetch.ledger import ASKED_AGAIN, is_due_for_recheck, is_due_for_retry
+from pipeline.fetch.ledger import ASKED_AGAIN, DECIDED_BY, due_for_recheck, due_for_retry
 from pipeline.fetch.settings import DownloadSection
-from pipeline.stages.download import open_part, sharing
-
-_DECIDED_BY = ["status", "retry_at", "fetched_at"]
-
-Choose = Callable[[Mapping[str, Any]], bool]
+from pipeline.stages.download import Choose, open_part, sharing
 
 
-def retry(ctx: Context[DownloadSection]) -> list[Account]:
+def retry(config: DownloadSection) -> Amendment[DownloadSection]:
     """Ask again for failures that are due: kept of `asked again` are those that are stored now."""
-    return _again(ctx, partial(_is_due, is_due_for_retry, int(time.time())))
+    return _again("retry", partial(due_for_retry, now=int(time.time())))
 
 
-def recheck(ctx: Context[DownloadSection]) -> list[Account]:
+def recheck(config: DownloadSection) -> Amendment[DownloadSection]:
     """Ask whether pictures that were last seen `recheck_after_s` ago are still there: kept of
     `asked again` are those that are as they were."""
-    before = int(time.time() - ctx.config.recheck_after_s)
-    return _again(ctx, partial(_is_due, is_due_for_recheck, before))
+    before = int(time.time() - config.recheck_after_s)
+    return _again("recheck", partial(due_for_recheck, before=before))
 
 
-def _is_due(
-    rule: Callable[[Mapping[str, Any], int], bool], at: int, row: Mapping[str, Any]
-) -> bool:
-    return rule(row, at)
+def _again(name: str, choose: Choose) -> Amendment[DownloadSection]:
+    return Amendment(name, partial(_parts_due, choose), partial(_ask_again, choose))
 
 
-def _again(ctx: Context[DownloadSection], choose: Choose) -> list[Account]:
+def _parts_due(choose: Choose, store: Store) -> list[int]:
+    """The parts that hold something due."""
+    return [
+        part
+        for part in store.committed(IMAGES)
+        if any(choose(batch).true_count for batch in store.read_part(IMAGES, part, DECIDED_BY))
+    ]
+
+
+def _ask_again(
+    choose: Choose, ctx: Context[DownloadSection], parts: Sequence[int]
+) -> list[Account]:
     """Ask again for the rows that are chosen. The accounts: of all images, of those asked for."""
     ctx.store.sweep(raw.FOLDER)
-    committed = ctx.store.committed(IMAGES)
-    parts = [part for part in committed if _holds_due(ctx.store, part, choose)]
     open_ = partial(open_part, ctx.store, choose=choose)
     ctx.amend_lanes(IMAGES, partial(sharing, ctx, open_), parts)
     images, asked = Account("images"), Account(ASKED_AGAIN)
-    for part in committed:
+    for part in ctx.store.committed(IMAGES):
         for account in ctx.store.part_accounts(IMAGES, part):
             if account.unit == images.unit:
                 images.add(account)
             elif part in parts:
                 asked.add(account)
     return [images, asked]
-
-
-def _holds_due(store: Store, part: int, choose: Choose) -> bool:
-    batches = store.read_part(IMAGES, part, _DECIDED_BY)
-    return any(choose(row) for batch in batches for row in batch.to_pylist())

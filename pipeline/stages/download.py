@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["STAGE", "DownloadSection", "build"]
 
 _ROWS_PER_BATCH = 4096
+# Of rows of `images`: which to ask for again.
+Choose = Callable[[pa.RecordBatch], pa.BooleanArray]
 
 
 def check(config: DownloadSection) -> object:
@@ -170,10 +172,7 @@ def _lane(
 
 
 def open_part(
-    store: Store,
-    part: int,
-    choose: Callable[[dict[str, Any]], bool] | None = None,
-    folder: str | None = None,
+    store: Store, part: int, choose: Choose | None = None, folder: str | None = None
 ) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
@@ -184,11 +183,12 @@ def open_part(
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
     round_ = 0 if choose is None else store.part_round(IMAGES, part) + 1
-    earlier = {}
-    if choose is not None:
-        batches = store.read_part(IMAGES, part)
-        earlier = {row["image_id"]: row for batch in batches for row in batch.to_pylist()}
-    due = [image_id for image_id, row in earlier.items() if choose is not None and choose(row)]
+    earlier: dict[bytes, dict[str, Any]] = {}
+    due: set[bytes] = set()
+    for batch in store.read_part(IMAGES, part) if choose is not None else ():
+        earlier |= {row["image_id"]: row for row in batch.to_pylist()}
+        assert choose is not None
+        due.update(batch.filter(choose(batch)).column("image_id").to_pylist())
     # Rows that are there point into the tar that is there.
     is_done = partial(store.has_round, IMAGES, part, round_)
     tar = ExitStack()
@@ -211,9 +211,7 @@ def open_part(
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
     places = adopted.places(store, part, folder) if folder is not None else {}
     raw_file = cast(BinaryIO, file)
-    return PartFiles(
-        candidates, raw_file, publish, discard, round_, earlier, frozenset(due), places
-    )
+    return PartFiles(candidates, raw_file, publish, discard, round_, earlier, due, places)
 
 
 class _Discarded(Exception):

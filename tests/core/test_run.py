@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 
 from pipeline.core import records
 from pipeline.core.accounts import Account
+from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
@@ -185,13 +187,13 @@ def test_stages_without_rows_leave_tables_without_rows(spark: Any, tmp_path: Pat
         assert (rows.columns, rows.count()) == (table.schema.names, 0)
 
 
-def amended(store: Store, made: Config, fail: bool = False) -> None:
-    def build(context: Context[Any]) -> list[Account]:
+def amended(store: Store, made: Config, fail: bool = False, parts: tuple[int, ...] = (0,)) -> Any:
+    def build(context: Context[Any], parts: Sequence[int]) -> list[Account]:
         if fail:
             raise RuntimeError("cut short")
         return build_source(context)
 
-    amend(LINE[0], LINE, made, build)
+    return amend(LINE[0], LINE, made, Amendment("mend", lambda _: list(parts), build))
 
 
 def test_stages_behind_an_amended_one_are_done_again(spark: object, tmp_path: Path) -> None:
@@ -199,6 +201,8 @@ def test_stages_behind_an_amended_one_are_done_again(spark: object, tmp_path: Pa
     with pytest.raises(ContractError, match="is not finished"):
         amended(store, made)
     ids = [record["id"] for record in run(["source", "even"], LINE, made)]
+    assert amended(store, made, parts=()) is None
+    assert [record["id"] for record in run(["source", "even"], LINE, made)] == ids
     amended(store, made)
     first, second = run(["source", "even"], LINE, made)
     assert first["id"] != ids[0] and second["id"] != ids[1]

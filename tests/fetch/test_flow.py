@@ -145,6 +145,26 @@ def settings_without_server() -> Any:
     return DownloadSection(host_failures=1000, max_backoff_s=7.0)
 
 
+def test_a_host_that_falls_silent_is_not_waited_for_to_the_end(tmp_path: Path) -> None:
+    async def hang(request: Request) -> None:
+        await asyncio.sleep(60)
+
+    async def stall(request: Request) -> None:
+        await request.send(PHOTO[:2000], length=len(PHOTO))
+        await asyncio.sleep(60)
+
+    routes = {"a.test/1.jpg": hang, "b.test/1.jpg": stall, "c.test/robots.txt": hang}
+    with WebServer(routes) as server:
+        config = settings(
+            tmp_path, server, timeout_s=60.0, url_timeout_s=120.0, silence_timeout_s=0.3, retries=0
+        )
+        rows, _, _ = download(config, *(f"http://{host}.test/1.jpg" for host in "abc"))
+    statuses = {url[7]: (row["status"], row["status_detail"]) for url, row in rows.items()}
+    assert statuses["a"] == statuses["b"] == ("timeout", "the host fell silent")
+    assert statuses["c"][0] == "robots_unavailable" and "silent" in statuses["c"][1]
+    assert max(row["fetch_ms"] for row in rows.values()) < 20_000
+
+
 def test_one_deadline_holds_over_all_attempts(tmp_path: Path) -> None:
     async def hang(request: Request) -> None:
         await asyncio.sleep(60)

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.core import raw
 from pipeline.core.accounts import Account
+from pipeline.core.amendment import Amendment
 from pipeline.core.context import Context
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
@@ -91,6 +92,11 @@ def asked(server: WebServer) -> set[str]:
     return {host.removesuffix(".test") for host, path in server.log if path == "/x.jpg"}
 
 
+def again(ctx: Context[Any], amendment: Callable[..., Amendment[Any]]) -> dict[str, Account]:
+    made = amendment(ctx.config)
+    return by_unit(made.build(ctx, made.find(ctx.store)))
+
+
 def by_unit(accounts: list[Account]) -> dict[str, Account]:
     for account in accounts:
         account.check("test")
@@ -111,13 +117,13 @@ def test_retry_asks_only_for_what_is_due(run: tuple[Context[Any], WebServer], we
     ctx, server = run
     untouched = ctx.store.fs.cat_file(ctx.store.path(ctx.store.part_file(IMAGES, 3)))
     before = rows_of(ctx)
-    found = by_unit(retry(ctx))
+    found = again(ctx, retry)
     assert asked(server) == {"fails"}
     assert found["asked again"].dropped == {"http_5xx": 1}
     assert rows_of(ctx)["fails"]["downloads"] == 2
 
     web["fails.test/x.jpg"] = serving(OTHER)
-    found = by_unit(retry(ctx))
+    found = again(ctx, retry)
     assert (found["asked again"].kept, found["asked again"].dropped) == (1, {})
     assert found["images"].kept == 3 and found["images"].dropped == {"http_5xx": 1, "http_404": 1}
     rows = rows_of(ctx)
@@ -129,17 +135,17 @@ def test_retry_asks_only_for_what_is_due(run: tuple[Context[Any], WebServer], we
     assert ctx.store.fs.cat_file(ctx.store.path(ctx.store.part_file(IMAGES, 3))) == untouched
 
     server.log.clear()
-    assert by_unit(retry(ctx))["asked again"].rows_in == 0
+    assert again(ctx, retry)["asked again"].rows_in == 0
     assert not server.log and rows_of(ctx) == rows
 
 
 def test_retry_ends_after_so_many_downloads(run: tuple[Context[Any], WebServer]) -> None:
     ctx, server = run
     ctx = replace(ctx, config=ctx.config.model_copy(update={"max_downloads": 2}))
-    retry(ctx)
+    again(ctx, retry)
     assert rows_of(ctx)["fails"]["retry_at"] is None
     server.log.clear()
-    retry(ctx)
+    again(ctx, retry)
     assert not server.log
 
 
@@ -150,14 +156,14 @@ def test_retry_cut_between_tar_and_rows_goes_on(
     web["fails.test/x.jpg"] = serving(OTHER)
     rows = ctx.store.part_file(IMAGES, 0)
     old = ctx.store.fs.cat_file(ctx.store.path(rows))
-    retry(ctx)
+    again(ctx, retry)
     # As after a kill: the tar of the round is there, its rows are not; a file is half written.
     with ctx.store.publish(rows) as file:
         file.write(old)
     half = ctx.store.path(raw.FOLDER, ".writing-1-part-00000.r1.tar")
     ctx.store.fs.pipe_file(half, b"half")
     assert bytes_of(ctx, rows_of(ctx)["good"]) == PHOTO
-    assert by_unit(retry(ctx))["asked again"].kept == 1
+    assert again(ctx, retry)["asked again"].kept == 1
     assert bytes_of(ctx, rows_of(ctx)["fails"]) == OTHER and not ctx.store.fs.exists(half)
 
 
@@ -177,7 +183,7 @@ def test_recheck_tells_the_same_from_another_and_from_gone(
     ctx, server = run
     before = rows_of(ctx)
     web["good.test/x.jpg"] = conditional('"one"', b"not to be sent")
-    found = by_unit(recheck(ctx))
+    found = again(ctx, recheck)
     assert asked(server) == {"good", "elsewhere"}
     assert (found["asked again"].kept, found["asked again"].dropped) == (2, {})
     after = rows_of(ctx)
@@ -189,7 +195,7 @@ def test_recheck_tells_the_same_from_another_and_from_gone(
 
     web["good.test/x.jpg"] = conditional('"two"', OTHER)
     del web["elsewhere.test/x.jpg"]
-    found = by_unit(recheck(ctx))
+    found = again(ctx, recheck)
     assert found["asked again"].kept == 0
     assert found["asked again"].dropped == {"changed": 1, "http_404": 1}
     after = rows_of(ctx)
@@ -204,7 +210,7 @@ def test_recheck_keeps_what_cannot_be_asked_for_and_withdraws_what_is_forbidden(
     before = rows_of(ctx)
     web["good.test/x.jpg"] = serving(status="500 Oops")
     web["elsewhere.test/x.jpg"] = serving(X_Robots_Tag="noai")
-    found = by_unit(recheck(ctx))
+    found = again(ctx, recheck)
     assert found["asked again"].dropped == {"not_reached": 1, "opted_out": 1}
     after = rows_of(ctx)
     assert after["good"] == before["good"]
@@ -215,5 +221,5 @@ def test_recheck_keeps_what_cannot_be_asked_for_and_withdraws_what_is_forbidden(
 def test_recheck_leaves_what_was_seen_lately(run: tuple[Context[Any], WebServer]) -> None:
     ctx, server = run
     ctx = replace(ctx, config=ctx.config.model_copy(update={"recheck_after_s": 3600.0}))
-    assert by_unit(recheck(ctx))["asked again"].rows_in == 0
+    assert again(ctx, recheck)["asked again"].rows_in == 0
     assert not server.log
