@@ -1,7 +1,8 @@
 # Pairmill. `make` lists the targets.
 #   CONFIG=conf/demo.toml   the recipe of a stage or run
 #   SET="a.b=1 c.d=2"       overrides of it
-#   FROM=urls.parquet       lists of URLs and captions to start from, instead of archives
+#   FROM=urls.parquet       lists of URLs and captions to start from, instead of archives; or a
+#                           folder that img2dataset wrote, whose pictures are taken as well
 #   REDO=1                  do a finished stage (and those after it) again
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

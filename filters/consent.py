@@ -16,6 +16,7 @@ class Consent(Filter):
 
     Against it speak: an opt-out in the image's response or by robots.txt (`consent` is not
     'allowed'), one on a page the image is on (`page_optout`), and an entry of `optout_file`.
+    Nothing more is known of images out of a folder of another downloader (`consent` is 'adopted').
 
     optout_file: an opt-out list as `core.optout_lists` describes it: a domain, a host or a URL per
         line. It speaks for the image's URL and for the page's. `download.optout_lists` keeps what
@@ -35,7 +36,7 @@ class Consent(Filter):
 
     def measure(self, batch: pa.RecordBatch) -> list[pa.Array]:
         allowed = pc.and_(
-            pc.fill_null(pc.equal(batch.column("consent"), "allowed"), False),
+            pc.is_in(batch.column("consent"), pa.array(["allowed", "adopted"])),
             batch.column("page_optout").is_null(),
         )
         if self.optout_file is not None:

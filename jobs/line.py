@@ -19,6 +19,7 @@ from pipeline.core.run import amend, guarded, load_config, run
 from pipeline.core.stage import Section
 from pipeline.core.storage import Store
 from pipeline.fakeweb.config import DemoSection
+from pipeline.fetch import adopt
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
@@ -41,7 +42,7 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
         dest="lists",
         metavar="PATH",
         help="a list of URLs and captions (Parquet, CSV, TSV, JSONL; a file, glob or folder) to "
-        "start from, instead of archives",
+        "start from, instead of archives; pictures that img2dataset stored beside it are taken",
     )
     parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
     args = parser.parse_args(argv)
@@ -56,6 +57,9 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
         overrides += ["extract.archives=[]", "extract.crawl=''", "extract.index=''"]
 
     def work() -> None:
+        if args.lists and adopt.is_output(args.lists):
+            # First, so that --set comes after it.
+            overrides.insert(0, f"download.adopt={json.dumps(args.lists)}")
         config = _load(args.config, overrides)
         with _web(config, names) as served:
             config = _load(args.config, [*overrides, *served])

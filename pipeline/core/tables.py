@@ -197,7 +197,8 @@ IMAGES = Table(
             column(
                 "consent",
                 pa.string(),
-                "'allowed', the source of the opt-out, or 'unknown' when nobody was asked",
+                "'allowed', the source of the opt-out, 'adopted' from another downloader's folder, "
+                "or 'unknown' when nobody was asked",
             ),
             column("http_status", pa.int32(), "of the last response", null="no response"),
             column("final_url", pa.string(), "after redirects", null="no response"),
@@ -311,7 +312,7 @@ PAIR_VIEW = pa.schema(
         column("page_lang", pa.string(), "declared language of that page", null="undeclared"),
         column("page_lang_detected", pa.string(), "language of that page's text, or 'und'"),
         column("page_optout", pa.string(), "an opt-out of a page it is on", null="none"),
-        column("consent", pa.string(), "'allowed', or the source of the opt-out"),
+        column("consent", pa.string(), "as in `images`: 'allowed', 'adopted' or an opt-out"),
         column("format", pa.string(), "of the received file"),
         column("frames", pa.int32(), "more than 1 is animated"),
         column("body_bytes", pa.int64(), "received", unit="bytes"),

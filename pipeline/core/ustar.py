@@ -54,6 +54,16 @@ def named(block: bytes) -> tuple[bytes, int] | None:
         return None
 
 
+def is_header(block: bytes) -> bool:
+    """True when a block's checksum is right, whoever wrote it."""
+    field = block[_CHECKSUM_AT : _CHECKSUM_AT + 8]
+    try:
+        stated = int(field.strip(b"\0 "), 8)
+    except ValueError:
+        return False
+    return len(block) == BLOCK and stated == sum(block) - sum(field) + 8 * ord(" ")
+
+
 def padding(size: int) -> bytes:
     """Zeros that fill `size` up to a whole block."""
     return _PADDING[size % BLOCK]

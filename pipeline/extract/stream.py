@@ -61,6 +61,7 @@ class _Remote:
         self._is_stream = False  # the server knows no ranges: only from the start on
         self._at = self._block_start = 0
         self._block = b""
+        self.closed = False  # which pyarrow asks
         self._thread = ThreadPoolExecutor(1, "archive") if is_ahead else None
         self._ahead: tuple[int, Future[bytes]] | None = None
         self._size = self._length()
@@ -97,6 +98,7 @@ class _Remote:
         return b"".join(parts)
 
     def close(self) -> None:
+        self.closed = True
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
         self._ahead = None

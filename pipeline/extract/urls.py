@@ -17,6 +17,7 @@ import ada_url
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core import ids, strings
 from pipeline.core.reasons import LinkReason
@@ -81,6 +82,20 @@ def resolve(sources: pa.Array, pages: npt.NDArray[np.int32], bases: Sequence[str
         out = _add_general(sources, pages, bases, general, out[:used], spans, reasons)
     url, canonical, host = (strings.from_spans(out, spans[i], spans[i + 1]) for i in (0, 2, 4))
     return Resolved(reasons, url, canonical, _domains(host), ids.digests(canonical))
+
+
+def ids_of(given: pa.Array) -> pa.Array:
+    """The image_id of URLs that stand alone: pa.binary(), null for what is no http(s) URL.
+
+    given: pa.string() without nulls.
+    """
+    pages = np.zeros(len(given), np.int32)
+    # A relative one resolves to a host that cannot exist.
+    found = resolve(given, pages, ["http://none.invalid/"])
+    is_good = (found.reasons == 0) & np.array(
+        [url.strip().lower().startswith(_HTTP) for url in given.to_pylist()], np.bool_
+    )
+    return pc.if_else(pa.array(is_good), ids.as_binary(found.image_ids), None)
 
 
 def _join(

@@ -13,6 +13,7 @@ import uvloop
 
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Superseded
+from pipeline.fetch.adopt import read_picture
 from pipeline.fetch.client import Client, Fetched
 from pipeline.fetch.coordinator import Address, TaskLink
 from pipeline.fetch.known_hosts import KnownHosts
@@ -35,6 +36,10 @@ _RETRIED = frozenset(
         Status.HTTP_5XX,
     }
 )
+# What a damaged file in an adopted folder ends in; the net may have the picture whole.
+_DAMAGED = frozenset({Status.DECODE, Status.NOT_AN_IMAGE})
+# Pictures that are read from such a folder and decoded at once.
+_ADOPTED_AT_ONCE = 16
 # Rows that are turned into jobs, or jobs that end unasked, before other work has its turn.
 _STEP = 512
 
@@ -141,6 +146,7 @@ class _Flow:
             settings.decode_memory_mb * 2**20,
         )
         self._places = asyncio.Semaphore(settings.concurrency)
+        self._adopting = asyncio.Semaphore(_ADOPTED_AT_ONCE)
         self._parts: dict[Part, asyncio.TimerHandle] = {}
         self._is_opening = False
         self._is_last_open = False
@@ -211,6 +217,10 @@ class _Flow:
                     await asyncio.sleep(0)
             # Once for the whole part: the table is read by the bucket, not by the host.
             await asyncio.to_thread(self._hosts.load, {job.origin[1] for job in jobs})
+            adopted = [job for job in jobs if job.place is not None]
+            if adopted:
+                tasks.create_task(self._adopt(adopted, tasks))
+                jobs = [job for job in jobs if job.place is None]
             for at in range(0, len(jobs), _STEP):
                 self._schedule.add(jobs[at : at + _STEP])
                 await asyncio.sleep(0)
@@ -218,6 +228,31 @@ class _Flow:
             self._finish_if_done(part, tasks)
         self._is_opening = False
         self._schedule.notify()
+
+    async def _adopt(self, jobs: list[Job], tasks: asyncio.TaskGroup) -> None:
+        """Take a part's pictures from an adopted folder, neighbours after each other."""
+        for job in sorted(jobs, key=lambda job: job.place or ()):
+            await self._adopting.acquire()
+            task = tasks.create_task(self._take(job, tasks))
+            task.add_done_callback(lambda _: self._adopting.release())
+
+    async def _take(self, job: Job, tasks: asyncio.TaskGroup) -> None:
+        """One adopted picture; asked for after all when it is not there whole."""
+        assert job.place is not None
+        picture = None
+        reserved = await self._memory.reserve(job.place.size)
+        try:
+            body = await asyncio.to_thread(read_picture, job.place)
+            if body is not None:
+                picture = await asyncio.wrap_future(self._decoders.submit(body))
+        finally:
+            self._memory.release(reserved)
+        if picture is None or picture.status in _DAMAGED:
+            self._schedule.add([job])
+            return
+        part: Part = job.part
+        part.end(job, Fetched(consent="adopted", body=body), picture)
+        self._finish_if_done(part, tasks)
 
     async def _fetch(self, job: Job, lease: Lease, tasks: asyncio.TaskGroup) -> None:
         gate = lease.gate

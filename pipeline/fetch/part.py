@@ -12,6 +12,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
 from pipeline.fetch import placeholders
+from pipeline.fetch.adopt import Place
 from pipeline.fetch.client import Fetched
 from pipeline.fetch.guard import UrlError, parse_target
 from pipeline.fetch.ledger import (
@@ -55,7 +56,8 @@ class PartFiles:
     candidates: batches with at least the columns of `COLUMNS`. raw_file: its raw tar, open.
     publish: stores what it gave, whole; called once, in a thread. discard: called in its place when
     the part is not finished. round: of the raw tar. earlier: rows that earlier rounds gave, by
-    image_id; of these candidates only those in `due` are asked for again.
+    image_id; of these candidates only those in `due` are asked for again. adopted: by image_id,
+    where pictures lie that need not be asked for.
     """
 
     candidates: Iterable[pa.RecordBatch]
@@ -65,6 +67,7 @@ class PartFiles:
     round: int = 0
     earlier: Mapping[bytes, Row] = field(default_factory=dict)
     due: Collection[bytes] = ()
+    adopted: Mapping[bytes, Place] = field(default_factory=dict)
 
 
 class Part:
@@ -104,7 +107,11 @@ class Part:
                 self._add(image_id, Fetched(Status.BAD_URL, str(error)[:200]), None)
                 continue
             self.open += 1
-            yield Job(image_id, url, target.origin, self, known=self._known(image_id))
+            place = self.files.adopted.get(image_id)
+            if place is not None and place.size > self._settings.max_body_bytes:
+                place = None
+            known = self._known(image_id)
+            yield Job(image_id, url, target.origin, self, known=known, place=place)
 
     def _known(self, image_id: bytes) -> Known:
         row = self.files.earlier.get(image_id)

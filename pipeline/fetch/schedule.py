@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
+from pipeline.fetch.adopt import Place
 from pipeline.fetch.client import Fetched
 from pipeline.fetch.known_hosts import Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
@@ -21,7 +22,7 @@ class Job:
     """One candidate to download. part: whatever it belongs to. url, origin: where it is asked for
     next, `hops` redirects from the candidate's own. known: of earlier downloads. left_s: seconds
     that its attempts may take from now on; ends_at: when that is, of `time.monotonic`, from its
-    first attempt on; last: what that gave."""
+    first attempt on; last: what that gave. place: where an adopted folder has it."""
 
     image_id: bytes
     url: str
@@ -33,6 +34,7 @@ class Job:
     left_s: float = float("inf")
     ends_at: float = float("inf")
     last: Fetched | None = None
+    place: Place | None = None
 
 
 class Rules(Protocol):

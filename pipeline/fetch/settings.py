@@ -68,6 +68,10 @@ class DownloadSection(StageSection):
     hosts_root: str | None = tuning(None)
     # A day at most. Source: RFC 9309 section 2.4.
     robots_max_age_s: float = tuning(86_400.0, ge=600, le=86_400)
+    # A folder that img2dataset wrote, or a glob of its shards (any fsspec URL): the pictures that
+    # are in there are taken from there, and not asked for. Names and sizes of its shards are part
+    # of the run's identity, its path is not.
+    adopt: str = tuning("")
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)
 

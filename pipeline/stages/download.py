@@ -22,9 +22,11 @@ from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.fetch import adopt
 from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
+from pipeline.stages import adopted
 
 if TYPE_CHECKING:
     from pipeline.fetch.coordinator import Address
@@ -51,6 +53,8 @@ def check(config: DownloadSection) -> object:
 
         known = read_known(config.placeholder_hashes)
         outside["placeholders"] = records.digest(sorted(digest.hex() for digest in known))
+    if config.adopt:
+        outside["adopted"] = adopt.identity(config.adopt)
     if config.hosts_file:
         from pipeline.fetch.resolver import read_hosts
 
@@ -72,9 +76,12 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     prefix = f"{CANDIDATES.partition}="
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
-    open_ = partial(open_part, ctx.store)
+    found, folder = [], None
+    if ctx.config.adopt:
+        found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
+    open_ = partial(open_part, ctx.store, folder=folder)
     accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
-    return [account for account in accounts if account.unit == "images"]
+    return [account for account in accounts if account.unit == "images"] + found
 
 
 @contextmanager
@@ -110,8 +117,8 @@ def _check_names(ctx: Context[DownloadSection], missing: Sequence[int]) -> None:
     hosts: dict[str, None] = {}
     chosen = missing[:NAMES]
     for part in chosen:
-        first = next(iter(ctx.store.read_part(CANDIDATES, part, ["url"])), None)
-        urls = first.column("url").to_pylist() if first is not None else []
+        first = next(iter(ctx.store.read_part(CANDIDATES, part, ["image_id", "url"])), None)
+        urls = adopted.not_in(ctx.store, part, first) if first is not None else []
         hosts |= dict.fromkeys(host_names(urls, -(-NAMES // len(chosen))))
     check_names(name_servers(ctx.config), list(hosts))
 
@@ -164,11 +171,14 @@ def _lane(
         download_parts(open_, config, coordinator, known, ended)
 
 
-def open_part(store: Store, part: int, choose: Choose | None = None) -> "PartFiles":
+def open_part(
+    store: Store, part: int, choose: Choose | None = None, folder: str | None = None
+) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
     choose: with it, the part has been downloaded before, and those of its rows are asked for again
     for which it is true: they get a raw tar of their own and new rows, the part's next round.
+    folder: what `adopted.places` are relative to; without it nothing is adopted.
     """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
@@ -199,7 +209,9 @@ def open_part(store: Store, part: int, choose: Choose | None = None) -> "PartFil
             tar.__exit__(_Discarded, _Discarded(), None)
 
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
-    return PartFiles(candidates, cast(BinaryIO, file), publish, discard, round_, earlier, due)
+    places = adopted.places(store, part, folder) if folder is not None else {}
+    raw_file = cast(BinaryIO, file)
+    return PartFiles(candidates, raw_file, publish, discard, round_, earlier, due, places)
 
 
 class _Discarded(Exception):
@@ -212,6 +224,6 @@ STAGE = Stage(
     writes=(IMAGES,),
     config=DownloadSection,
     build=build,
-    folders=(raw.FOLDER,),
+    folders=(raw.FOLDER, adopt.PLACES.name, adopt.ADOPTED.name),
     check=check,
 )

@@ -154,26 +154,13 @@ def _as_hex(rows: "DataFrame", name: str) -> "Column":
 
 
 def _parsed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    import numpy as np
-
-    from pipeline.core import ids
-    from pipeline.extract import urls
+    from pipeline.extract.urls import ids_of
 
     for batch in batches:
         given = batch.column("url")
-        pages = np.zeros(len(given), np.int32)
-        # No URL of a list is relative; one that is resolves to a host that cannot exist.
-        found = urls.resolve(given, pages, ["http://none.invalid/"])
-        is_good = (found.reasons == 0) & np.array(
-            [url.strip().lower().startswith(("http://", "https://")) for url in given.to_pylist()],
-            np.bool_,
-        )
-        binary = ids.as_binary(found.image_ids).to_pylist()
         yield pa.RecordBatch.from_arrays(
             [
-                pa.array(
-                    [i if good else None for i, good in zip(binary, is_good, strict=True)], ID
-                ),
+                ids_of(given),
                 given,
                 pa.array(map(_digest, batch.column("sha256").to_pylist()), pa.binary()),
                 pa.array(map(_number, batch.column("hash64").to_pylist()), pa.int64()),

@@ -169,6 +169,8 @@ def consent(source: str) -> str:
     """Who said what, e.g. "page:meta:noai" -> "the page: meta noai"."""
     if source == "allowed":
         return "allowed: nobody objects"
+    if source == "adopted":
+        return "not asked: taken from a folder of another downloader"
     if source == "unknown":
         return "not asked: the URL could not be fetched"
     if source == "robots.txt":

@@ -5,6 +5,7 @@ import io
 import random
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -71,7 +72,7 @@ def test_range_over_several_records_is_its_first() -> None:
     assert [r.url for r in found] == ["https://d.example/7"]
 
 
-def places(path: Path, languages=(), domains=()) -> list[tuple[str, int]]:
+def places(path: Path | str, languages=(), domains=()) -> list[tuple[str, int]]:
     found = [r for t in read_index(str(path), languages, domains) for r in t.to_pylist()]
     return sorted((r["warc_filename"], r["warc_record_offset"]) for r in found)
 
@@ -91,6 +92,13 @@ def test_languages_and_domains(tmp_path: Path) -> None:
     both = [("a", i) for i in korean if i % 10 == 4]
     assert both and places(path, ["kor"], ["d4.example", "x.example"]) == both
     assert places(path, ["xxx"]) == [] and places(path, [".*"]) == []
+
+
+def test_an_index_on_another_file_system() -> None:
+    with fsspec.open("memory://index-test/part-0.parquet", "wb") as file:
+        pq.write_table(pa.Table.from_pylist([row("a", i, 9, i) for i in range(60)]), file)
+    found = places("memory://index-test/part-0.parquet", ["kor"])
+    assert found == [("a", i) for i in range(60) if i % 6 in (0, 2)]
 
 
 def test_row_groups_without_the_domain_are_not_read(tmp_path: Path, monkeypatch) -> None:

@@ -63,6 +63,8 @@ def test_bounds_on_what_decide_computes() -> None:
 def test_consent_of_page_and_response() -> None:
     batch = pairs({}, {"consent": "x-robots-tag:noai"}, {"page_optout": "meta:noimageai"})
     assert reasons(Consent(), batch) == [None, "is_consented_low", "is_consented_low"]
+    adopted = pairs({"consent": "adopted"}, {"consent": "adopted", "page_optout": "meta:noai"})
+    assert reasons(Consent(), adopted) == [None, "is_consented_low"]
 
 
 LISTED = [

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs import line
-from pipeline.core.config import RunSection
+from pipeline.core.config import Config, RunSection
+from pipeline.fetch.settings import DownloadSection
+from tests.fetch.img2dataset import write_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -60,3 +62,25 @@ def test_lists_take_the_place_of_the_recipes_archives(
     assert "bad.csv has no url column: found 'link', 'words'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         status(tmp_path, "--archives", "x")
+
+
+def test_pictures_beside_a_list_are_taken_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that img2dataset wrote is both a list and where its pictures are."""
+    given: list[tuple[object, object]] = []
+
+    def run(names: object, stages: object, config: Config, redo: bool) -> None:
+        section = config.sections["download"]
+        assert isinstance(section, DownloadSection)
+        given.append((line._lists(config), section.adopt))
+
+    monkeypatch.setattr(line, "run", run)
+    write_shard(tmp_path / "with", 0, [("http://a.test/x.jpg", b"x")])
+    write_shard(tmp_path / "without", 0, [("http://a.test/x.jpg", b"x")]).unlink()
+    argv = ["--config", str(ROOT / "conf/default.toml"), "--from"]
+    folder, other = (str(tmp_path / name) for name in ("with", "without"))
+    assert line.run_stages("download", argv=[*argv, folder]) == 0
+    assert line.run_stages("download", argv=[*argv, other]) == 0
+    assert line.run_stages("download", argv=[*argv, folder, "--set", "download.adopt="]) == 0
+    assert given == [((folder,), folder), ((other,), ""), ((folder,), "")]

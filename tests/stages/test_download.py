@@ -1,6 +1,8 @@
 """The stage: parts of the candidates become raw tars and rows, and only missing ones again."""
 
 import asyncio
+import hashlib
+import io
 import shutil
 import tarfile
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.core import raw
 from pipeline.core.accounts import Account
@@ -20,7 +23,10 @@ from pipeline.core.tables import CANDIDATES, IMAGES
 from pipeline.fakeweb.dnsd import DnsServer, Reply
 from pipeline.fetch import alarm
 from pipeline.fetch.settings import DownloadSection
+from pipeline.stages.adopted import not_in
 from pipeline.stages.download import STAGE, build, check
+from tests.fetch.img2dataset import write_shard
+from tests.fetch.pictures import encoded, photo
 from tests.fetch.server import Handler, Request, WebServer
 from tests.fetch.test_part import PHOTO, serving, settings
 
@@ -130,7 +136,6 @@ def test_ports_and_rates_are_no_part_of_the_identity() -> None:
     first = DownloadSection(port_map={80: 1}, hosts_file="a", timeout_s=1, contact="a@b.org")
     assert first.identity() == DownloadSection().identity()
     assert DownloadSection(jpeg_quality=80).identity() != DownloadSection().identity()
-    assert STAGE.folders == (raw.FOLDER,)
 
 
 @pytest.mark.spark
@@ -194,3 +199,115 @@ def test_the_alarm_warns_or_stops(
             assert account.dropped == {"http_404": 40} and account.kept == 1
             (line,) = [x for x in capsys.readouterr().err.splitlines() if "warning" in x]
             assert "only 0% of the last 40 images succeeded" in line and "http_404" in line
+
+
+@pytest.mark.spark
+def test_pictures_of_an_adopted_folder_are_not_asked_for(spark: Any, tmp_path: Path) -> None:
+    """Only what is not in there, failed there or is damaged there is; opt-outs hold all the same."""
+    names = ("here", "files", "failed", "absent", "damaged", "broken", "optout", "listed", "twice")
+    urls = {name: f"http://{name}.test/x.jpg" for name in names}
+    adopted = [encoded(photo(seed=seed)) for seed in range(1, 6)]
+    folder = tmp_path / "adopted"
+    tar = write_shard(
+        folder,
+        0,
+        [
+            # Tracking parameters are no part of what a picture is.
+            (urls["here"] + "?utm_source=x", adopted[0]),
+            (urls["failed"], None),
+            (urls["damaged"], adopted[1]),
+            (urls["broken"], b"no picture at all"),
+            (urls["optout"], adopted[2]),
+            (urls["listed"], adopted[2]),
+            (urls["twice"], adopted[3]),
+            ("http://elsewhere.test/y.jpg", adopted[2]),
+            ("no address", adopted[2]),
+        ],
+    )
+    write_shard(
+        folder, 1, [(urls["files"], adopted[4]), (urls["twice"], adopted[4])], is_files=True
+    )
+    whole = tar.read_bytes()
+    at = whole.index(adopted[1])
+    tar.write_bytes(whole[: at - 300] + bytes(100) + whole[at - 200 :])
+    root = tmp_path / "run"
+    write_candidates(root, {0: list(urls.values())[:5], 1: list(urls.values())[5:]})
+    path = root / "candidates/part=1/rows.parquet"
+    rows = pq.ParquetFile(path).read().to_pylist()
+    rows[1]["page_optout"] = "meta:noai"
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+    (tmp_path / "optouts.txt").write_text("host:listed.test\n")
+    with WebServer({"/x.jpg": serving()}) as server:
+        store = Store(str(root))
+        config = settings(
+            tmp_path, server, adopt=str(folder), optout_lists=(str(tmp_path / "optouts.txt"),)
+        )
+        ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+        images, pictures = build(ctx)
+        assert (images.kept, images.dropped) == (7, {"opted_out": 2})
+        assert (pictures.rows_in, pictures.kept) == (11, 8)
+        assert pictures.dropped == {"not_downloaded": 1, "not_in_shard": 1, "bad_url": 1}
+        asked = {"failed", "absent", "damaged", "broken"}
+        # Nothing at all, robots.txt included.
+        assert {host for host, _ in server.log} == {f"{name}.test" for name in asked}
+        found = {
+            r["image_id"]: r
+            for p in (0, 1)
+            for b in store.read_part(IMAGES, p)
+            for r in b.to_pylist()
+        }
+        by_name = {name: found[image_id(url)] for name, url in urls.items()}
+        bodies = dict.fromkeys(asked, PHOTO) | {
+            "here": adopted[0], "files": adopted[4], "twice": adopted[3],
+        }  # fmt: skip
+        for name, body in bodies.items():
+            row = by_name[name]
+            assert row["sha256"] == hashlib.sha256(body).digest(), name
+            assert row["consent"] == ("allowed" if name in asked else "adopted")
+            assert (row["http_status"] == 200) == (name in asked)
+            assert row["status"] == "ok" and row["hash256"] is not None
+            (stored,) = raw.read(store, [raw.Place(*(row[c] for c in raw.PLACE))])
+            assert Image.open(io.BytesIO(stored)).size == (row["width"], row["height"])
+        assert by_name["optout"]["consent"] == "page:meta:noai"
+        assert by_name["listed"]["consent"] == "list:host"
+        # The index is made once, and is not asked of the folder again.
+        (root / "images/part-00001.parquet").unlink()
+        server.log.clear()
+        index = {f: f.stat().st_mtime_ns for f in root.glob("adopted*/**/*.parquet")}
+        again = build(ctx)
+        assert [(a.kept, a.dropped) for a in again] == [
+            (a.kept, a.dropped) for a in (images, pictures)
+        ]
+        assert {host for host, _ in server.log} == {"broken.test"}
+        assert index == {f: f.stat().st_mtime_ns for f in root.glob("adopted*/**/*.parquet")}
+        # Names are tried of what is asked for alone.
+        first = next(store.read_part(CANDIDATES, 0, ["image_id", "url"]))
+        assert set(not_in(store, 0, first)) == {urls[n] for n in ("failed", "absent", "damaged")}
+
+
+def test_an_adopted_folder_is_part_of_the_identity_and_its_path_is_not(tmp_path: Path) -> None:
+    photos = [("http://a.test/x.jpg", PHOTO)]
+    for place in ("one", "two"):
+        write_shard(tmp_path / place, 0, photos)
+    write_shard(tmp_path / "more", 0, photos * 9)
+    one, two, more = (
+        DownloadSection(contact="a@b.org", adopt=str(tmp_path / p)) for p in ("one", "two", "more")
+    )
+    assert one.identity() == two.identity() == DownloadSection().identity()
+    assert check(one) == check(two) != check(more)
+    with pytest.raises(InputError, match=r"download\.adopt = .*none cannot be read"):
+        check(DownloadSection(contact="a@b.org", adopt=str(tmp_path / "none")))
+    assert set(STAGE.folders) == {raw.FOLDER, "adopted", "adopted_places"}
+
+
+@pytest.mark.spark
+def test_an_adopted_folder_without_its_tars_is_told(spark: Any, tmp_path: Path) -> None:
+    write_shard(tmp_path / "adopted", 0, [("http://a.test/x.jpg", PHOTO)]).write_bytes(bytes(5000))
+    write_candidates(tmp_path / "run", {0: ["http://a.test/x.jpg"]})
+    with WebServer({"/x.jpg": serving()}) as server:
+        config = settings(tmp_path, server, adopt=str(tmp_path / "adopted"))
+        store = Store(str(tmp_path / "run"))
+        ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+        with pytest.raises(InputError, match=r"no picture that its 1 shards .*00000\.parquet"):
+            build(ctx)
+        assert not server.log

@@ -61,4 +61,5 @@ def test_unknown_reasons_stay_themselves():
     assert wording.sentence("thing_low", {}) == "thing too low"
     assert wording.consent("page:meta:noai") == "the page objects: meta noai"
     assert wording.consent("list:domain") == "an opt-out list names the domain"
+    assert wording.consent("adopted").startswith("not asked: taken from a folder")
     assert wording.consent("<b>") == "<b>"
