@@ -106,6 +106,8 @@ def _images(
         "status": pa.array(["ok"] * rows),
         "consent": pa.array(["allowed"] * rows),
         "fetch_ms": pa.array(np.ones(rows, np.int32)),
+        "fetched_at": pa.array(np.zeros(rows, np.int64)),
+        "downloads": pa.array(np.ones(rows, np.int32)),
         "original_width": pa.array(np.full(rows, 640, np.int32)),
         "original_height": pa.array(np.full(rows, 480, np.int32)),
         "texture": pa.array(np.full(rows, 80, np.int32)),

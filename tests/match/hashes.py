@@ -47,6 +47,8 @@ def picture(
         "status": "ok",
         "consent": "allowed",
         "fetch_ms": 1,
+        "fetched_at": 0,
+        "downloads": 1,
         "original_width": 640,
         "original_height": 480,
         "hash64": int(np.uint64(hash64).view(np.int64)),

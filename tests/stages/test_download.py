@@ -188,7 +188,8 @@ def test_the_alarm_warns_or_stops(
     # Holds the part open until after a tally has been written, every 5 s.
     web_routes = {"/x.jpg": waiting(12.0)}
     with WebServer(web_routes) as web:
-        config = settings(tmp_path, web, alarm=mode, alarm_images=30, timeout_s=30.0)
+        patience = {"timeout_s": 30.0, "silence_timeout_s": 30.0}
+        config = settings(tmp_path, web, alarm=mode, alarm_images=30, **patience)
         ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
         if mode == "stop":
             with pytest.raises(PairmillError, match=r"stopped by download\.alarm.*only 0% of"):

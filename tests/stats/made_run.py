@@ -229,6 +229,8 @@ def _failed(n: int) -> dict:
         "consent": "robots.txt" if status == "robots" else "allowed",
         "http_status": 404 if status == "http_404" else None,
         "fetch_ms": 50,
+        "fetched_at": 0,
+        "downloads": 1,
         "caption": f"gone {n}",
     }
 
@@ -277,6 +279,7 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
         rows = [_only(CANDIDATES, r) for r in captioned if r["part"] == part]
         write(root, CANDIDATES, rows, f"part={part}")
     got = [{**p, "status": "ok", "http_status": 200, "fetch_ms": 20} for p in made.pairs]
+    got = [{**row, "fetched_at": 0, "downloads": 1} for row in got]
     write(root, IMAGES, [_only(IMAGES, r) for r in [*got, *failed]])
     doubles = [p for p in made.pairs if p["duplicate_of"]]
     edges = [
