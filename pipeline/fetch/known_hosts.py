@@ -32,7 +32,7 @@ _NOT_KEPT = frozenset(
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownSite:
     """What is known of a site. Times are Unix seconds."""
 
     robots: str | None
@@ -95,10 +95,10 @@ class KnownHosts:
         self._agent = agent
         self._max_age_s = max_age_s
         self._clock = clock
-        self._known: _Recent[Origin, Known] = _Recent(_KNOWN_BYTES)
+        self._known: _Recent[Origin, KnownSite] = _Recent(_KNOWN_BYTES)
         self._parsed: _Recent[str, Rules] = _Recent(_PARSED_BYTES)
         self._read: set[str] = set()
-        self._learnt: dict[Origin, Known] = {}
+        self._learnt: dict[Origin, KnownSite] = {}
 
     def load(self, hosts: Iterable[str]) -> None:
         """Read what the table knows of some hosts, those that were read before left aside."""
@@ -115,12 +115,12 @@ class KnownHosts:
         """True when nothing more about a host can come from the table."""
         return self._store is None or host in self._read
 
-    def get(self, origin: Origin) -> Known | None:
+    def get(self, origin: Origin) -> KnownSite | None:
         """What is known of a site and still holds."""
         known = self._latest(origin)
         return known if known is not None and self._clock() < known.expires_at else None
 
-    def rules(self, known: Known) -> Rules:
+    def rules(self, known: KnownSite) -> Rules:
         """The rules that a site stated, or that there are none to be had."""
         if known.failure is not None:
             return Rules(failure=known.failure)
@@ -133,14 +133,14 @@ class KnownHosts:
             self._parsed.put(text, rules, _OVERHEAD_BYTES + len(text))
         return rules
 
-    def _latest(self, origin: Origin) -> Known | None:
+    def _latest(self, origin: Origin) -> KnownSite | None:
         return self._learnt.get(origin) or self._known.get(origin)
 
-    def _remember(self, origin: Origin, known: Known) -> None:
+    def _remember(self, origin: Origin, known: KnownSite) -> None:
         for _, host, _ in self._known.put(origin, known, known.bytes):
             self._read.discard(host)
 
-    def learn(self, origin: Origin, rules: Rules, wait_s: float = 0.0) -> Known:
+    def learn(self, origin: Origin, rules: Rules, wait_s: float = 0.0) -> KnownSite:
         """Note what a site said just now. wait_s: how long it asks to be left alone."""
         now = int(self._clock())
         failures = 0
@@ -151,7 +151,7 @@ class KnownHosts:
             failures = 1 + (before.failures if before is not None else 0)
             expires_at = now + min(DAY_S, max(wait_s, _FAILURE_S * 2 ** min(failures - 1, 5)))
         text = rules.text() if rules.failure is None else None
-        known = Known(text, rules.failure, failures, now, int(expires_at))
+        known = KnownSite(text, rules.failure, failures, now, int(expires_at))
         self._remember(origin, known)
         if rules.failure is None or rules.failure[0] not in _NOT_KEPT:
             self._learnt[origin] = known
@@ -167,7 +167,7 @@ class KnownHosts:
         return len(rows)
 
 
-def _row(origin: Origin, agent: str, known: Known) -> dict[str, Any]:
+def _row(origin: Origin, agent: str, known: KnownSite) -> dict[str, Any]:
     scheme, host, port = origin
     failure, detail = known.failure or (None, None)
     return {
@@ -184,6 +184,6 @@ def _row(origin: Origin, agent: str, known: Known) -> dict[str, Any]:
     }
 
 
-def _known(row: Mapping[str, Any]) -> Known:
+def _known(row: Mapping[str, Any]) -> KnownSite:
     failure = (Status(row["failure"]), row["detail"] or "") if row["failure"] else None
-    return Known(row["robots"], failure, row["failures"], row["fetched_at"], row["expires_at"])
+    return KnownSite(row["robots"], failure, row["failures"], row["fetched_at"], row["expires_at"])

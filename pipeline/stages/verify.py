@@ -179,7 +179,7 @@ def _digest(digits: str | None) -> bytes | None:
 
 def _number(digits: str | None) -> int | None:
     try:
-        found = bytes.fromhex((digits or "").rjust(16, "0") if digits else "")
+        found = bytes.fromhex(digits.rjust(16, "0")) if digits else b""
     except ValueError:
         return None
     return int.from_bytes(found, "big", signed=True) if len(found) == 8 else None

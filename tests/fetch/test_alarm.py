@@ -95,5 +95,8 @@ def test_tallies_reach_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_tally_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / alarm.FOLDER).write_text("in the way")
+    told = []
     with tally(Store(str(tmp_path)), 0) as ended:
         ended("ok")
+        told.append("ok")
+    assert told == ["ok"] and (tmp_path / alarm.FOLDER).read_text() == "in the way"
