@@ -79,8 +79,10 @@ def test_every_row_and_count_is_the_oracles(spark, tmp_path: Path, bucket_rows) 
     settings = {"bucket_rows": bucket_rows, "parts": 3, "max_captions_per_image": 4}
     found, accounts, _ = dedupe(spark, tmp_path / "a", rows, registry=str(registry), **settings)
     compare(found, accounts, rows, known, 4)
+    assert accounts["pairs"].rows_in == len(rows)
     found, accounts, _ = dedupe(spark, tmp_path / "b", rows, files=3, **settings)
     compare(found, accounts, rows, cap=4)
+    assert accounts["pairs"].rows_in == len(rows)
 
 
 def test_result_does_not_depend_on_order_partitions_or_the_way_taken(spark, tmp_path: Path) -> None:
