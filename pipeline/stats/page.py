@@ -168,6 +168,7 @@ def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, st
         if step.stage == "extract"
     ][:2]
     judged, kept = rows("decisions"), rows("kept")
+    shards = figures.value("release", "release", "shards")
     cards += [
         ("pairs found", charts.number(rows("pairs")), ""),
         ("distinct images", charts.number(rows("candidates")), ""),
@@ -181,7 +182,7 @@ def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, st
         (
             "release",
             charts.file_size(figures.value("release", "release", "bytes")),
-            f"{charts.number(figures.value('release', 'release', 'shards'))} shards",
+            f"{charts.number(shards)} {'shard' if shards == 1 else 'shards'}",
         ),
     ]
     return cards

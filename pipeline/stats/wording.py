@@ -23,7 +23,7 @@ FIXED: Mapping[str, str] = {
     LinkReason.NOT_HTTP: "the URL is neither http nor https",
     LinkReason.OVER_PAGE_CAP: "beyond the most links taken from one page",
     Status.OK: "downloaded",
-    Status.OPTED_OUT: "the page or the image's own header opts out",
+    Status.OPTED_OUT: "the page, the image's own header or an opt-out list says so",
     Status.ROBOTS: "robots.txt forbids it",
     Status.ROBOTS_UNAVAILABLE: "robots.txt cannot be had, so it counts as forbidden",
     Status.PRIVATE_ADDRESS: "leads to an address that is not public",
