@@ -10,6 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 ID_BYTES = 16
+# Names how hash64, hash256 and fingerprints are computed; hashes of another version cannot be
+# compared. To be changed with any of them.
+HASH_VERSION = "dct64-pdq256-1"
 
 Digests = npt.NDArray[np.uint8]
 

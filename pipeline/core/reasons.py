@@ -120,6 +120,15 @@ class MatchRule(StrEnum):
     PERCEPTUAL = "perceptual"  # 64-bit hash within the radius, 256-bit hash and shape agree
 
 
+class ListRule(StrEnum):
+    """Why a picture is held to be one that a list names, the surest first."""
+
+    SHA256 = "sha256"  # the same file
+    MD5 = "md5"  # the same file
+    HASH256 = "hash256"  # PDQ within the list's radius
+    HASH64 = "hash64"  # 64-bit hash within the list's radius, and nothing wider to compare
+
+
 class MatchReason(StrEnum):
     """Why a picture is not searched, or a pair of close 64-bit hashes is no edge."""
 

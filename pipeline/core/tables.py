@@ -260,6 +260,37 @@ NEIGHBORS = Table(
     ),
 )
 
+RELEASED_NEIGHBORS = Table(
+    "released_neighbors",
+    "Pictures of this run that an earlier release holds already: the nearest released picture of "
+    "each such fingerprint (least distance, then the smaller image_id).",
+    ("fingerprint",),
+    pa.schema(
+        [
+            column("fingerprint", ID, "of pictures of this run"),
+            column("released_image_id", ID, "the released picture"),
+            column("release", pa.string(), "the release that holds it"),
+            column("distance", pa.int32(), "of hash64; 0 for the same fingerprint", unit="bits"),
+            column("distance256", pa.int32(), "of hash256", unit="bits"),
+        ]
+    ),
+)
+
+LISTED = Table(
+    "listed",
+    "Pictures of this run that a list names: one row per fingerprint and list, the surest rule.",
+    ("fingerprint", "list"),
+    pa.schema(
+        [
+            column("fingerprint", ID, "of pictures of this run"),
+            column("list", pa.string(), "name of the list in the config"),
+            column("kind", pa.string(), "'block' or 'evaluation'"),
+            column("rule", pa.string(), "a ListRule"),
+            column("distance", pa.int32(), "in bits of the hash compared; 0 for digests"),
+        ]
+    ),
+)
+
 EMBEDDINGS = Table(
     "embeddings",
     "One row per distinct picture (by sha256) and per distinct caption.",
@@ -283,6 +314,39 @@ SCORES = Table(
             column("pair_id", ID, "of the pair"),
             column("image_id", ID, "of its image"),
             column("clip_similarity", pa.float32(), "cosine of picture and caption, -1 to 1"),
+        ]
+    ),
+)
+
+COPIES = Table(
+    "copies",
+    "Edges between fingerprints whose pictures' embeddings are held to show the same picture; each "
+    "unordered pair once. Empty without a copy-detection model.",
+    ("fingerprint_a", "fingerprint_b"),
+    pa.schema(
+        [
+            column("fingerprint_a", ID, "the smaller of the two"),
+            column("fingerprint_b", ID, "the larger of the two"),
+            column("similarity", pa.float32(), "cosine of the two embeddings, -1 to 1"),
+        ]
+    ),
+)
+
+SEMANTICS = Table(
+    "semantics",
+    "One row per embedded picture: how much it resembles those before it in its cluster.",
+    ("content_id",),
+    pa.schema(
+        [
+            column("content_id", ID, "first 16 bytes of sha256"),
+            column("cluster", pa.int32(), "nearest centroid, from 0"),
+            column("centroid_similarity", pa.float32(), "cosine to it, -1 to 1"),
+            column(
+                "semantic_similarity",
+                pa.float32(),
+                "largest cosine to a picture of the cluster that comes before it in SemDeDup's "
+                "order; -1 for the first",
+            ),
         ]
     ),
 )
