@@ -4,7 +4,8 @@
     sizes.json             {"00000.tar": samples}
     README.md              dataset card
     .meta/manifest.json    this module's `Manifest`
-    .meta/00000.idx        u64 little-endian offsets of the samples, and the end of the last one
+    .meta/00000.idx        offset and CRC-32C of each sample (`INDEX`), what a reader needs
+    .meta/tombstones.txt   keys of samples that readers leave out; absent while there are none
     .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
 
 Everything but tars, sizes and card is in a hidden folder: a Parquet or index file that Hugging
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import InputError
@@ -25,9 +27,14 @@ from pipeline.core.tables import ID, column
 
 META = ".meta"
 MANIFEST = f"{META}/manifest.json"
+# Keys of samples to be masked, one a line; the only file of a release that may change.
+TOMBSTONES = f"{META}/tombstones.txt"
 SIZES = "sizes.json"
 CARD = "README.md"
-FORMAT = "pairmill-release-1"
+FORMAT = "pairmill-release-2"
+# A record of an index file: offset of the sample's first header in the tar, and the CRC-32C of its
+# bytes, headers and padding included. One more record ends it: the end of the last sample, and 0.
+INDEX = np.dtype([("offset", "<u8"), ("crc32c", "<u4")])
 # Members of a sample, in the order they are stored in.
 SUFFIXES = ("jpg", "txt", "json")
 
