@@ -19,7 +19,7 @@ from pipeline.core.errors import PairmillError
 from pipeline.stream import chunks, views
 from pipeline.stream.cache import DiskCache
 from pipeline.stream.chunks import I32
-from pipeline.stream.plan import LaneReader, Places, Plan
+from pipeline.stream.plan import Places, Plan, Schedule
 from pipeline.stream.ranges import Patience, Ranges
 from pipeline.stream.remote import RemoteSamples
 from pipeline.stream.roster import assign
@@ -90,6 +90,7 @@ class Stream:
     even. window: chunks shuffled together. chunk_samples: 0 for `chunks.chunk_samples`.
     member, members: this member's name, and all names with their capacities.
     partial_step: whether the last step, smaller than the others, is served.
+    state: a saved place to start from, as `load_state_dict` takes it; it has the order's settings.
     Raises InputError for a view or release that is not there, ValueError for sizes that do not fit.
     """
 
@@ -105,6 +106,7 @@ class Stream:
         member: str = "only",
         members: Mapping[str, int] | None = None,
         partial_step: bool = True,
+        state: Mapping[str, Any] | None = None,
         reading: Reading | None = None,
     ) -> None:
         self.view = views.whole(view) if isinstance(view, str) else view
@@ -124,7 +126,10 @@ class Stream:
         self._threads = Threads(self._reading.threads, "step")
         self._ahead: dict[int, Future[Batch]] = {}
         self._tombstones = Tombstones(self.view.root, self._reading.tombstones)
-        self._open(self._state)
+        if state is None:
+            self._open(self._state)
+        else:
+            self.load_state_dict(state)
 
     @property
     def steps(self) -> int:
@@ -237,7 +242,7 @@ class Stream:
 
     def _take_lanes(self) -> None:
         self._lanes = assign(self._state.lanes, self._members)[self._member]
-        self._readers = [LaneReader(self._plan, lane) for lane in self._lanes]
+        self._schedule = Schedule(self._plan, self._lanes, self._state.per_lane)
         self._ahead.clear()
 
     def _opened_samples(self) -> Samples:
@@ -257,17 +262,7 @@ class Stream:
         )
 
     def _places(self, step: int) -> Places:
-        per_lane = self._state.per_lane
-        start = step * per_lane
-        runs = [run for lane in self._readers for run in lane.take(start, start + per_lane)]
-        if not runs:
-            empty = np.empty(0, np.int32)
-            return Places(empty, empty, empty)
-        places = Places(
-            np.concatenate([r.shard for r in runs]),
-            np.concatenate([r.row for r in runs]),
-            np.concatenate([r.chunk for r in runs]),
-        )
+        places = self._schedule.step(step)
         self._samples.want(dict.fromkeys(places.chunk.tolist()))
         return places
 

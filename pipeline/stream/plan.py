@@ -6,14 +6,19 @@ step takes the next samples of every lane. So what a step holds depends on neith
 nor batch sizes, any step is found without those before it, and reading stays by chunks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.stream import views
 from pipeline.stream.chunks import I32, Chunks
 from pipeline.stream.permute import derive_key, permutation
 from pipeline.stream.views import View
+
+# Positions of each lane that are worked out together.
+_BLOCK_POSITIONS = 64
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,6 @@ class Places:
 
     def __len__(self) -> int:
         return len(self.row)
-
-    def slice(self, start: int, stop: int) -> "Places":
-        """Places start <= i < stop."""
-        return Places(self.shard[start:stop], self.row[start:stop], self.chunk[start:stop])
 
 
 @dataclass(frozen=True)
@@ -124,27 +125,55 @@ class Plan:
         )
 
 
-class LaneReader:
-    """Places of one lane at ever later positions, a window at a time.
+class Schedule:
+    """Which samples some lanes give to each step, worked out for many steps at a time.
 
-    It can go back, at the price of making a window again.
+    lanes: ascending. per_lane: samples that a step takes of each.
     """
 
-    def __init__(self, plan: Plan, lane: int) -> None:
-        self._plan, self._lane = plan, lane
-        self._length = plan.lane_length(lane)
-        self._held: Window | None = None
+    def __init__(self, plan: Plan, lanes: Sequence[int], per_lane: int) -> None:
+        self._plan, self._lanes, self._per_lane = plan, lanes, per_lane
+        self._lengths = [plan.lane_length(lane) for lane in lanes]
+        self._windows: list[Window | None] = [None] * len(lanes)
+        self._span = per_lane * max(1, _BLOCK_POSITIONS // per_lane)
+        self._start = -1
+        self._block = np.empty((3, 0, 0), dtype=np.int32)
 
-    def take(self, start: int, stop: int) -> list[Places]:
-        """Places of positions start <= i < stop of the lane, fewer at its end; in one or more
-        runs."""
-        stop = min(stop, self._length)
-        found = []
-        while start < stop:
-            held = self._held
-            if held is None or not held.start <= start < held.stop:
-                held = self._held = self._plan.window_at(self._lane, start)
-            upto = min(stop, held.stop)
-            found.append(held.places.slice(start - held.start, upto - held.start))
-            start = upto
-        return found
+    def step(self, number: int) -> Places:
+        """The lanes' samples of a step, lane by lane; at the end of an epoch fewer, then none.
+
+        Steps may be asked for in any order; rising ones are quick.
+        """
+        position = number * self._per_lane
+        start = position - position % self._span
+        if start != self._start:
+            self._block = self._filled(start)
+            self._start = start
+        columns = slice(position - start, position - start + self._per_lane)
+        shard, row, chunk = self._block[:, :, columns].reshape(3, -1)
+        if len(shard) and row.min() < 0:
+            there = row >= 0
+            shard, row, chunk = shard[there], row[there], chunk[there]
+        return Places(shard, row, chunk)
+
+    def _filled(self, start: int) -> npt.NDArray[np.int32]:
+        """[shard/row/chunk, lanes, positions] from a position on; -1 beyond a lane's end."""
+        block = np.full((3, len(self._lanes), self._span), -1, dtype=np.int32)
+        for number, (lane, length) in enumerate(zip(self._lanes, self._lengths, strict=True)):
+            at, stop = start, min(start + self._span, length)
+            while at < stop:
+                window = self._window(number, lane, at)
+                upto = min(stop, window.stop)
+                places = window.places
+                taken = slice(at - window.start, upto - window.start)
+                into = block[:, number, at - start : upto - start]
+                into[0], into[1] = places.shard[taken], places.row[taken]
+                into[2] = places.chunk[taken]
+                at = upto
+        return block
+
+    def _window(self, number: int, lane: int, position: int) -> Window:
+        held = self._windows[number]
+        if held is None or not held.start <= position < held.stop:
+            held = self._windows[number] = self._plan.window_at(lane, position)
+        return held

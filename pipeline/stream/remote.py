@@ -74,11 +74,10 @@ class RemoteSamples:
         finally:
             self._forget_failed(chunk)
         offset, end, data, crc32c = held.sample(row - int(self._chunks.first[chunk]))
-        where = f"{path}: sample {row}, bytes {offset} to {end}"
         try:
-            return checked(data, crc32c, where)
+            return checked(data, crc32c)
         except ValueError:
-            return self._again(shard, row, chunk, where)
+            return self._again(shard, row, chunk, f"{path}: sample {row}, bytes {offset} to {end}")
 
     def want(self, chunks: Iterable[int]) -> None:
         for chunk in chunks:
@@ -100,9 +99,9 @@ class RemoteSamples:
                 at = row * _RECORD_BYTES
                 index = self._index(path, at, at + 2 * _RECORD_BYTES)
                 start, end = (int(o) for o in index["offset"])
-                return checked(self._ranges.read(path, start, end), int(index["crc32c"][0]), where)
+                return checked(self._ranges.read(path, start, end), int(index["crc32c"][0]))
             except (OSError, ValueError) as error:
-                problem = str(error)
+                problem = f"{where}: {error}"
         return Damage(shard, row, problem)
 
     def _future(self, chunk: int) -> "Future[_Held]":

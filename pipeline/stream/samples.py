@@ -98,34 +98,32 @@ def members(sample: bytes) -> Members:
     return Members(key.decode("ascii"), *found)
 
 
-def checked(sample: bytes, crc32c: int, where: str) -> Members:
-    """The members of a sample. Raises ValueError, naming `where`, unless its CRC-32C is the given
-    one."""
+def checked(sample: bytes, crc32c: int) -> Members:
+    """The members of a sample. Raises ValueError unless its CRC-32C is the given one."""
     if google_crc32c.value(sample) != crc32c:
-        raise ValueError(f"{where}: its CRC-32C is not the recorded one")
+        raise ValueError("its CRC-32C is not the recorded one")
     return members(sample)
 
 
 class LocalSamples:
     """A release on a local disk or a mounted file system: every sample is read by itself.
 
-    The system's page cache does what buffers would. Every thread keeps up to `open_files` files
+    The system's page cache does what buffers would. Every thread keeps up to `open_shards` tars
     open, its own, so that none is closed under another's hands.
     """
 
     def __init__(
-        self, folder: str, manifest: Manifest, under_way: UnderWay, open_files: int = 128
+        self, folder: str, manifest: Manifest, under_way: UnderWay, open_shards: int = 128
     ) -> None:
-        self._folder, self._manifest, self._limit = folder, manifest, open_files
+        self._folder, self._manifest, self._limit = folder, manifest, open_shards
         self._under_way = under_way
         self._own = local()
 
     def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
-        path = self._manifest.shards[shard].path
-        first = self._try(path, row)
+        first = self._try(shard, row)
         if isinstance(first, Members):
             return first
-        again = self._try(path, row)  # a read that went wrong, of a disk that has not
+        again = self._try(shard, row)  # a read that went wrong, of a disk that has not
         return again if isinstance(again, Members) else Damage(shard, row, again)
 
     def want(self, chunks: Iterable[int]) -> None:
@@ -134,44 +132,51 @@ class LocalSamples:
     def close(self) -> None:
         pass  # files close with their threads
 
-    def _try(self, path: str, row: int) -> Members | str:
+    def _try(self, shard: int, row: int) -> Members | str:
+        path = self._manifest.shards[shard].path
         self._under_way.begin(path)
+        offset = end = 0
         try:
-            index = self._file(release.index_path(path))
-            place = os.pread(index.descriptor, _TWO_RECORDS.size, row * _RECORD_BYTES)
+            files = self._files(shard)
+            place = os.pread(files.index, _TWO_RECORDS.size, row * _RECORD_BYTES)
             offset, crc32c, end = _TWO_RECORDS.unpack(place)
-            where = f"{path}: sample {row}, bytes {offset} to {end}"
             if not 0 < end - offset <= _MAX_SAMPLE_BYTES:
-                return f"{where}: no such range"
-            data = os.pread(self._file(path).descriptor, end - offset, offset)
-            return checked(data, crc32c, where)
+                raise ValueError("no such range")
+            data = os.pread(files.tar, end - offset, offset)
+            return checked(data, crc32c)
         except FileNotFoundError:
             return f"{path} or its index is missing"
         except struct.error:
             return f"{release.index_path(path)} ends before sample {row}"
         except (ValueError, OSError) as error:
-            return str(error)
+            return f"{path}: sample {row}, bytes {offset} to {end}: {error}"
         finally:
             self._under_way.end()
 
-    def _file(self, path: str) -> "_File":
-        files: OrderedDict[str, _File] | None = getattr(self._own, "files", None)
+    def _files(self, shard: int) -> "_Files":
+        opened: OrderedDict[int, _Files] | None = getattr(self._own, "opened", None)
+        if opened is None:
+            opened = self._own.opened = OrderedDict()
+        files = opened.get(shard)
         if files is None:
-            files = self._own.files = OrderedDict()
-        file = files.get(path)
-        if file is None:
-            if len(files) >= self._limit:
-                files.popitem(last=False)
-            file = files[path] = _File(posixpath.join(self._folder, path))
-        return file
+            if len(opened) >= self._limit:
+                opened.popitem(last=False)
+            path = self._manifest.shards[shard].path
+            files = opened[shard] = _Files(
+                *(posixpath.join(self._folder, p) for p in (path, release.index_path(path)))
+            )
+        return files
 
 
-class _File:
-    """A file open for reading, closed when nobody holds it."""
+class _Files:
+    """A tar and its index, open for reading; closed when nobody holds them."""
 
-    def __init__(self, path: str) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, tar: str, index: str) -> None:
+        self.tar = self.index = -1
+        self.tar = os.open(tar, os.O_RDONLY)
+        self.index = os.open(index, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        for descriptor in (self.tar, self.index):
+            if descriptor >= 0:
+                os.close(descriptor)

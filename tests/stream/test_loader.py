@@ -137,7 +137,8 @@ def test_a_run_goes_on_from_any_saved_step(folder: Path) -> None:
     whole = keys(epoch_of(Stream(str(folder), 20, seed=1, chunk_samples=8)))
     for stop in (0, 1, 5, len(whole)):
         first = Stream(str(folder), 20, seed=1, chunk_samples=8)
-        done, state = [], first.state_dict()
+        done: list[list[str]] = []
+        state = first.state_dict()
         for batch in first:
             if len(done) == stop:
                 break
@@ -145,8 +146,8 @@ def test_a_run_goes_on_from_any_saved_step(folder: Path) -> None:
             state = batch.state.to_json()
         text = json.dumps(state)
         assert len(text) < 1024
-        later = Stream(str(folder), 20, seed=99)  # what fixes the order is in the state
-        later.load_state_dict(json.loads(text))
+        # What fixes the order is in the state.
+        later = Stream(str(folder), 20, seed=99, state=json.loads(text))
         assert done + keys(epoch_of(later)) == whole
 
 

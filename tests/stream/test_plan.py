@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.stream import chunks, views
 from pipeline.stream.permute import derive_key, permutation, permute
-from pipeline.stream.plan import LaneReader, Plan
+from pipeline.stream.plan import Plan, Schedule
 from pipeline.stream.roster import assign
 from pipeline.stream.views import View
 
@@ -63,10 +63,10 @@ def plan_of(view: View, **given: Any) -> Plan:
 
 
 def lane(plan: Plan, number: int, step: int) -> list[Place]:
-    reader, found = LaneReader(plan, number), []
-    for start in range(0, plan.lane_length(number), step):
-        for run in reader.take(start, start + step):
-            found += list(zip(run.shard.tolist(), run.row.tolist(), strict=True))
+    schedule, found = Schedule(plan, [number], step), []
+    for start in range(-(-plan.lane_length(number) // step) + 1):
+        places = schedule.step(start)
+        found += list(zip(places.shard.tolist(), places.row.tolist(), strict=True))
     return found
 
 
@@ -118,13 +118,13 @@ def test_every_selected_sample_is_in_just_one_lane(
         assert set(found) == wanted
 
 
-@pytest.mark.parametrize("start", [0, 1, 17, 60, 99])
-def test_any_place_is_found_without_those_before_it(start: int) -> None:
-    plan = plan_of(view_of([100, 100, 100]), lanes=3)
-    whole = lane(plan, 1, 7)
-    runs = LaneReader(plan, 1).take(start, start + 9)
-    found = [p for run in runs for p in zip(run.shard.tolist(), run.row.tolist(), strict=True)]
-    assert found == whole[start : start + 9]
+@pytest.mark.parametrize("number", [0, 1, 17, 60, 99])
+def test_any_step_is_found_without_those_before_it(number: int) -> None:
+    plan = plan_of(view_of([300, 300, 300]), lanes=3)
+    whole = lane(plan, 1, 3)
+    places = Schedule(plan, [1], 3).step(number)
+    found = list(zip(places.shard.tolist(), places.row.tolist(), strict=True))
+    assert found == whole[number * 3 : number * 3 + 3]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
@@ -142,11 +142,8 @@ def test_batches_are_as_mixed_as_those_of_a_perfect_shuffle() -> None:
     kinds, size, batch = 64, 256, 64
     view = view_of([size] * kinds)
     plan = plan_of(view, lanes=64, window=4, per_chunk=64)
-    readers = [LaneReader(plan, n) for n in range(64)]
-    met = [
-        len({run.shard[0] for reader in readers for run in reader.take(step, step + 1)})
-        for step in range(kinds * size // batch)
-    ]
+    schedule = Schedule(plan, range(64), 1)
+    met = [len(set(schedule.step(n).shard.tolist())) for n in range(kinds * size // batch)]
     perfect = kinds * (1 - (1 - 1 / kinds) ** batch)  # distinct kinds among 64 drawn at random
     assert abs(np.mean(met) - perfect) < 0.12 * perfect
 
