@@ -91,6 +91,7 @@ class Stream:
     member, members: this member's name, and all names with their capacities.
     partial_step: whether the last step, smaller than the others, is served.
     state: a saved place to start from, as `load_state_dict` takes it; it has the order's settings.
+    stride: steps are read ahead one by one, or every `stride`-th where they are shared out.
     Raises InputError for a view or release that is not there, ValueError for sizes that do not fit.
     """
 
@@ -107,6 +108,7 @@ class Stream:
         members: Mapping[str, int] | None = None,
         partial_step: bool = True,
         state: Mapping[str, Any] | None = None,
+        stride: int = 1,
         reading: Reading | None = None,
     ) -> None:
         self.view = views.whole(view) if isinstance(view, str) else view
@@ -119,7 +121,7 @@ class Stream:
             release_id, self.view.id, seed, 0, lanes, batch_size // lanes, window, per_chunk
         )
         self._reading = reading or Reading()
-        self._partial_step = partial_step
+        self._partial_step, self._stride = partial_step, stride
         self._under_way = UnderWay()
         self.damaged: list[Damage] = []
         self._member, self._members = member, dict(members or {member: 1})
@@ -162,8 +164,9 @@ class Stream:
         step = self.step
         if step >= self.steps:
             raise EndOfEpoch(f"epoch {self.epoch} has {self.steps} steps, all committed")
-        for later in range(step, min(step + 1 + self._reading.ahead, self.steps)):
-            if later not in self._ahead:
+        for number in range(1 + self._reading.ahead):
+            later = step + number * self._stride
+            if later < self.steps and later not in self._ahead:
                 places = self._places(later)
                 self._ahead[later] = self._threads.submit(self._fetch, later, places)
         try:
@@ -182,9 +185,24 @@ class Stream:
         self._ahead.pop(self.step, None)
         self._state = replace(self._state, cursor=self._state.cursor + self._state.per_lane)
 
+    def seek(self, epoch: int, step: int) -> None:
+        """Serve this step next, whatever was committed.
+
+        Raises ValueError for a step that the epoch does not have (its number of steps is its end).
+        """
+        if epoch < 0 or not 0 <= step <= self.steps:
+            raise ValueError(f"epoch {epoch}, step {step}: an epoch has {self.steps} steps")
+        for early in [number for number in self._ahead if number < step]:
+            del self._ahead[early]
+        state = replace(self._state, epoch=epoch, cursor=step * self._state.per_lane)
+        if epoch == self._state.epoch:
+            self._state = state
+        else:
+            self._open(state)
+
     def next_epoch(self) -> None:
         """Start the next epoch, in an order of its own."""
-        self._open(replace(self._state, epoch=self._state.epoch + 1, cursor=0))
+        self.seek(self._state.epoch + 1, 0)
 
     def set_members(self, members: Mapping[str, int]) -> None:
         """Who serves the steps from the next one on: between steps, the same for all members.
