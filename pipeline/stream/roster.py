@@ -37,12 +37,15 @@ def assign(lanes: int, members: Mapping[str, int]) -> dict[str, Lanes]:
     scores = _scores(lanes, names, np.asarray(capacities, dtype=np.float64))
     found: list[list[int]] = [[] for _ in names]
     # A lane that prefers its member most goes first: it is the last to be pushed away.
-    for lane in np.argsort(-scores.max(axis=1), kind="stable").tolist():
-        for member in np.argsort(-scores[lane], kind="stable").tolist():
-            if room[member]:
-                room[member] -= 1
-                found[member].append(lane)
-                break
+    order = np.argsort(-scores.max(axis=1), kind="stable").tolist()
+    for member in [m for m, free in enumerate(room) if not free]:
+        scores[:, member] = -1.0
+    for lane in order:
+        member = int(scores[lane].argmax())
+        found[member].append(lane)
+        room[member] -= 1
+        if not room[member]:
+            scores[:, member] = -1.0
     return {name: tuple(sorted(own)) for name, own in zip(names, found, strict=True)}
 
 

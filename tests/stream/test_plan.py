@@ -14,6 +14,7 @@ from pipeline.stream.permute import derive_key, permutation, permute
 from pipeline.stream.plan import Plan, Schedule
 from pipeline.stream.roster import assign
 from pipeline.stream.views import View
+from tests.benchmarks.stream import simulate
 
 Place = tuple[int, int]
 
@@ -198,3 +199,9 @@ def test_a_view_counts_the_selected_samples_of_each_chunk() -> None:
     assert cut.rows.tolist() == [8, 8, 3, 8, 1]
     assert view.live(cut).tolist() == [1, 1, 1, 1, 0]
     assert view.rows(0, 8, 8, views.byte_starts(view.manifest)).tolist() == [8]
+
+
+def test_ranks_that_come_and_go_serve_every_sample_once() -> None:
+    found = simulate(shards=60, per_shard=90, lanes=40, per_lane=2, ranks=12, seed=3)
+    assert found.steps == -(-found.samples // 80)
+    assert min(found.joined, found.left, found.aborted, found.masked) > 0
