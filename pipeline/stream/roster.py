@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stream.permute import derive_key
+from pipeline.stream.permute import derive_key, mix
 
 Lanes = tuple[int, ...]
 
@@ -64,14 +64,8 @@ def _scores(
 ) -> npt.NDArray[np.float64]:
     """[lanes, members]: capacity / -ln(hash in (0, 1)); the largest of a row wins the lane."""
     keys = np.array([derive_key("member", name) for name in names], dtype=np.uint64)
-    mixed = (
-        keys[None, :]
-        ^ np.array([derive_key("lane", lane) for lane in range(lanes)], dtype=np.uint64)[:, None]
-    )
-    mixed *= np.uint64(0xFF51AFD7ED558CCD)  # finaliser of MurmurHash3, as in `permute`
-    mixed ^= mixed >> np.uint64(33)
-    mixed *= np.uint64(0xC4CEB9FE1A85EC53)
-    mixed ^= mixed >> np.uint64(33)
+    own = np.array([derive_key("lane", lane) for lane in range(lanes)], dtype=np.uint64)
+    mixed = mix(own[:, None] ^ keys[None, :])
     chance = ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
     scores: npt.NDArray[np.float64] = weights / -np.log(chance)
     return scores

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.stream import chunks, views
-from pipeline.stream.permute import derive_key, permutation, permute
+from pipeline.stream.permute import derive_key, permutation
 from pipeline.stream.plan import Plan, Schedule
 from pipeline.stream.roster import assign
 from pipeline.stream.views import View
@@ -18,26 +18,26 @@ from tests.benchmarks.stream import simulate
 
 Place = tuple[int, int]
 
-PERMUTATION = [1, 3, 0, 9, 6, 8, 4, 2, 5, 7]
+PERMUTATION = [1, 6, 0, 8, 2, 5, 3, 9, 4, 7]
 ORDER = [
-    (1, 8),
-    (0, 0),
-    (0, 1),
-    (0, 7),
-    (0, 3),
-    (0, 5),
-    (0, 4),
-    (0, 6),
-    (0, 2),
     (1, 1),
-    (1, 7),
-    (1, 2),
-    (0, 8),
-    (1, 5),
-    (1, 4),
-    (1, 3),
     (1, 6),
     (1, 0),
+    (1, 3),
+    (1, 5),
+    (1, 7),
+    (1, 4),
+    (1, 2),
+    (1, 8),
+    (0, 3),
+    (0, 4),
+    (0, 5),
+    (0, 6),
+    (0, 0),
+    (0, 7),
+    (0, 8),
+    (0, 2),
+    (0, 1),
 ]
 
 
@@ -72,11 +72,8 @@ def lane(plan: Plan, number: int, step: int) -> list[Place]:
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
-def test_a_permutation_has_every_number_once_and_is_looked_up_anywhere(size: int, key: int) -> None:
-    whole = permutation(size, key)
-    assert sorted(whole.tolist()) == list(range(size))
-    some = np.array([0, size // 2, size - 1], dtype=np.int64)
-    assert permute(some, size, key).tolist() == whole[some].tolist()
+def test_a_permutation_has_every_number_once(size: int, key: int) -> None:
+    assert sorted(permutation(size, key).tolist()) == list(range(size))
 
 
 def test_permutations_of_few_things_all_occur_about_equally_often() -> None:
@@ -202,6 +199,6 @@ def test_a_view_counts_the_selected_samples_of_each_chunk() -> None:
 
 
 def test_ranks_that_come_and_go_serve_every_sample_once() -> None:
-    found = simulate(shards=60, per_shard=90, lanes=40, per_lane=2, ranks=12, seed=3)
-    assert found.steps == -(-found.samples // 80)
+    found = simulate(shards=60, per_shard=90, lanes=40, per_lane=1, ranks=12, seed=3)
+    assert found.steps == -(-found.samples // 40)
     assert min(found.joined, found.left, found.aborted, found.masked) > 0
