@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify view test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -38,6 +38,9 @@ retry recheck: setup  ## Ask again for failures that are due / for stored images
 
 verify: setup  ## Hold the images against a list: EXPECTED=<Parquet of url and sha256 or phash> CONFIG=
 	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
+
+view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=some.view
+	@.venv/bin/python -m pipeline.stream select '$(RELEASE)' '$(subst ','\'',$(WHERE))' '$(OUT)'
 
 test: setup  ## All tests
 	@$(PY) -m pytest

@@ -62,7 +62,7 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
         yield Problem(release.SIZES, "is not JSON")
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
-    known = {*wanted, release.SIZES, release.CARD, release.MANIFEST}
+    known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
     known |= {of(p) for p in wanted for of in (release.index_path, release.sidecar_path)}
     # Found and stored paths may differ in their protocol; the last components do not.
     base = fs._strip_protocol(root).rstrip("/")
@@ -122,11 +122,12 @@ def _index(
     """n + 1 offsets by the sample table, else by the index; None when neither is sound."""
     path = release.index_path(entry.path)
     end = entry.bytes - len(ustar.END)
-    indexed = None
+    indexed, sums = None, None
     try:
         data = fs.cat_file(posixpath.join(root, path))
-        if len(data) == 8 * (entry.samples + 1):
-            indexed = np.frombuffer(data, "<u8").tolist()
+        if len(data) == release.INDEX.itemsize * (entry.samples + 1):
+            records = np.frombuffer(data, release.INDEX)
+            indexed, sums = records["offset"].tolist(), records["crc32c"].tolist()
     except FileNotFoundError:
         pass
     tabled = [*rows["offset"].to_pylist(), end] if rows is not None else None
@@ -137,6 +138,8 @@ def _index(
         problems.append(Problem(path, "is missing or of a wrong size"))
     elif indexed not in sound or indexed != sound[0]:
         problems.append(Problem(path, "offsets are not those of the tar"))
+    elif rows is not None and sums != [*rows["crc32c"].to_pylist(), 0]:
+        problems.append(Problem(path, "checksums are not those of the sample table"))
     return sound[0] if sound else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core import ustar
-from pipeline.core.release import SUFFIXES
+from pipeline.core.release import INDEX, SUFFIXES
 
 _DOTTED = tuple(f".{suffix}".encode() for suffix in SUFFIXES)
 _SUFFIX_SUMS = tuple(sum(suffix) for suffix in _DOTTED)
@@ -73,8 +73,11 @@ class ShardWriter:
         return self._sha256.hexdigest()
 
     def index(self) -> bytes:
-        """n + 1 little-endian u64: offset of every sample, and the end of the last one."""
-        return np.asarray(self._offsets, "<u8").tobytes()
+        """The index file: records of `release.INDEX`."""
+        records = np.zeros(len(self._offsets), dtype=INDEX)
+        records["offset"] = self._offsets
+        records["crc32c"][:-1] = self._crcs
+        return records.tobytes()
 
     def layout(self) -> dict[str, pa.Array]:
         """Where everything is: the sidecar's columns from `offset` to `json_bytes`, in order."""

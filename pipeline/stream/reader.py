@@ -1,46 +1,31 @@
-"""Reads a release sample by sample, in order, every sample checked. NumPy, pyarrow, fsspec only."""
+"""Reads a release sample by sample, in order, every sample checked. NumPy and fsspec only."""
 
 import bisect
 import itertools
 import posixpath
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO
 
 import fsspec
 import google_crc32c
 import numpy as np
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
+from pipeline.stream.samples import Members, members
 
 _READ_BYTES = 4 << 20
-_COLUMNS = (
-    "key",
-    "offset",
-    "bytes",
-    "crc32c",
-    *(f"{s}_{what}" for s in release.SUFFIXES for what in ("offset", "bytes")),
-)
 
 
 class CorruptSample(PairmillError):
     """Bytes of a release that are not those written; names the tar, the sample and its range."""
 
 
-class Sample(NamedTuple):
-    """One sample, undecoded. txt: caption in UTF-8; json: the record in UTF-8."""
-
-    key: str
-    jpg: bytes
-    txt: bytes
-    json: bytes
-
-
 class Release:
     """A release in a folder or at any URL fsspec reads. Samples are numbered in release order.
 
-    Opening reads the manifest alone; a shard's sample table is read when the shard is.
+    Opening reads the manifest alone; a shard's index is read when the shard is.
     Raises InputError when there is no release there.
     """
 
@@ -53,10 +38,10 @@ class Release:
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[Members]:
         return self.samples()
 
-    def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
+    def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Members]:
         """Samples start <= i < stop, across shards. Raises as `read_shard`."""
         stop = len(self) if stop is None else min(stop, len(self))
         if not 0 <= start <= len(self):
@@ -67,7 +52,7 @@ class Release:
             yield from self.read_shard(shard, start - first, min(stop, after) - first)
             start, shard = after, shard + 1
 
-    def read_shard(self, shard: int, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
+    def read_shard(self, shard: int, start: int = 0, stop: int | None = None) -> Iterator[Members]:
         """Samples start <= i < stop of one shard, read in ranges of some MiB.
 
         Memory: one range of 4 MiB, or one sample if that is larger. Raises CorruptSample when a
@@ -75,61 +60,44 @@ class Release:
         """
         entry = self.manifest.shards[shard]
         path = posixpath.join(self._root, entry.path)
-        rows = self._rows(entry, start, entry.samples if stop is None else stop)
+        index = self._index(entry)[start : (entry.samples if stop is None else stop) + 1]
         try:
             # Whole ranges are asked for; read-ahead of the file system's own would only copy.
             with self._fs.open(path, "rb", cache_type="none") as file:
-                yield from _read(file, path, start, rows)
+                yield from _read(file, path, start, index)
         except FileNotFoundError:
             raise InputError(f"{path} is missing") from None
 
-    def _rows(self, entry: release.ShardEntry, start: int, stop: int) -> list[list[Any]]:
-        """Columns `_COLUMNS` of samples start <= i < stop, as lists."""
-        path = posixpath.join(self._root, release.sidecar_path(entry.path))
+    def _index(self, entry: release.ShardEntry) -> npt.NDArray[np.void]:
+        """Records of `release.INDEX`, one more than samples."""
+        path = posixpath.join(self._root, release.index_path(entry.path))
         try:
-            with self._fs.open(path, "rb") as file:
-                # Not read_table: it loads all of Arrow's dataset machinery, a third of a second.
-                table = pq.ParquetFile(file, page_checksum_verification=True).read(
-                    list(_COLUMNS), use_threads=False
-                )
+            data = self._fs.cat_file(path)
         except FileNotFoundError:
             raise InputError(f"{path} is missing") from None
-        except (OSError, ValueError) as error:  # what pyarrow raises on damage
-            raise InputError(f"{path} is damaged: {error}") from None
-        if table.num_rows != entry.samples:
-            raise InputError(f"{path} has {table.num_rows} rows, not {entry.samples}")
-        table = table.slice(start, max(0, stop - start))
-        keys = table["key"].to_pylist()
-        # Not to_numpy: it loads pandas, which takes longer than reading a shard.
-        numbers = (table[name].combine_chunks() for name in _COLUMNS[1:])
-        return [keys, *(np.from_dlpack(column).tolist() for column in numbers)]
+        if len(data) != (entry.samples + 1) * release.INDEX.itemsize:
+            raise InputError(f"{path} is damaged: {len(data)} bytes for {entry.samples} samples")
+        records = np.frombuffer(data, release.INDEX)
+        if (np.diff(records["offset"].astype(np.int64)) <= 0).any():
+            raise InputError(f"{path} is damaged: offsets do not rise")
+        return records
 
 
-def _read(file: IO[bytes], path: str, start: int, rows: list[list[Any]]) -> Iterator[Sample]:
-    offsets, sizes = rows[1], rows[2]
-    checksum = google_crc32c.value
-    first = 0
-    while first < len(offsets):
+def _read(file: IO[bytes], path: str, start: int, index: npt.NDArray[np.void]) -> Iterator[Members]:
+    offsets, crcs = index["offset"].tolist(), index["crc32c"].tolist()
+    checksum, split = google_crc32c.value, members
+    first, count = 0, len(offsets) - 1
+    while first < count:
         base = offsets[first]
         after = max(first + 1, bisect.bisect_right(offsets, base + _READ_BYTES) - 1)
-        if after == len(offsets) - 1 and offsets[after] + sizes[after] <= base + _READ_BYTES:
-            after += 1
         file.seek(base)
-        block = file.read(offsets[after - 1] + sizes[after - 1] - base)
-        columns = (column[first:after] for column in rows)
-        for number, (key, offset, size, crc, *at) in enumerate(zip(*columns, strict=True), first):
-            jpg, jpg_bytes, txt, txt_bytes, json, json_bytes = at
-            data = block[offset - base : offset - base + size]
-            if checksum(data) != crc:
+        block = file.read(offsets[after] - base)
+        for number in range(first, after):
+            data = block[offsets[number] - base : offsets[number + 1] - base]
+            if checksum(data) != crcs[number]:
                 raise CorruptSample(
-                    f"{path}: sample {start + number} (key {key}, bytes {offset} to "
-                    f"{offset + size}) is damaged: its CRC-32C is not the recorded one"
+                    f"{path}: sample {start + number}, bytes {offsets[number]} to "
+                    f"{offsets[number + 1]}, is damaged: its CRC-32C is not the recorded one"
                 )
-            jpg, txt, json = jpg - offset, txt - offset, json - offset
-            yield Sample(
-                key,
-                data[jpg : jpg + jpg_bytes],
-                data[txt : txt + txt_bytes],
-                data[json : json + json_bytes],
-            )
+            yield split(data)
         first = after

@@ -39,6 +39,9 @@ WORKLOADS = {
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
+    "stream-read": ("stream", "run_read"),
+    "stream-resume": ("stream", "run_resume"),
+    "stream-simulate": ("stream", "run_simulate"),
     "line": ("line", "run"),
 }
 

@@ -63,7 +63,7 @@ def test_a_flipped_byte_names_shard_sample_and_range(folder: Path) -> None:
         found = release.samples()
         before = [tuple(next(found)) for _ in range(11)]
         assert before == SAMPLES[:11]
-        with pytest.raises(CorruptSample, match=rf"00001\.tar: sample 3 \(key {SAMPLES[11][0]}"):
+        with pytest.raises(CorruptSample, match=r"00001\.tar: sample 3, bytes"):
             next(found)
         assert [tuple(s) for s in release.samples(12)] == SAMPLES[12:]
         tar.write_bytes(clean[: len(clean) // 2])
@@ -87,8 +87,8 @@ def test_damaged_metadata_is_an_input_error(folder: Path, tmp_path: Path) -> Non
         with pytest.raises(InputError, match=r"manifest\.json"):
             Release(str(tmp_path))
     (meta / "manifest.json").write_text(json.dumps(manifest))
-    (meta / "00000.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(InputError, match=r"00000\.parquet is damaged"):
+    (meta / "00000.idx").write_bytes(b"not")
+    with pytest.raises(InputError, match=r"00000\.idx is damaged"):
         next(iter(Release(str(tmp_path))))
 
 

@@ -1,0 +1,177 @@
+"""A release on object storage: whole chunks by range reads, ahead of their use, within a budget."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core import release
+from pipeline.core.release import Manifest
+from pipeline.stream.cache import DiskCache
+from pipeline.stream.chunks import Chunks
+from pipeline.stream.ranges import Ranges
+from pipeline.stream.samples import Damage, Members, UnderWay, checked
+from pipeline.stream.threads import Threads
+
+_RECORD_BYTES = release.INDEX.itemsize
+# How often a sample that came damaged is asked for by itself.
+_SAMPLE_TRIES = 3
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A fetched chunk: its index records (one more than samples) and the bytes they cover."""
+
+    index: npt.NDArray[np.void]
+    data: bytes
+
+    def sample(self, row: int) -> tuple[int, int, bytes, int]:
+        """Offset and end in the shard, bytes, and recorded CRC-32C of a row of the chunk."""
+        base = int(self.index["offset"][0])
+        offset, end = int(self.index["offset"][row]), int(self.index["offset"][row + 1])
+        return offset, end, self.data[offset - base : end - base], int(self.index["crc32c"][row])
+
+
+class RemoteSamples:
+    """Chunks are fetched once, when first wanted, by `fetchers` threads; `budget_bytes` of them are
+    held, least recently used first to go, and on disk as well where a cache is given.
+
+    A chunk that had to go before all of it was used is fetched again: `refetched` counts them; the
+    remedy is more memory, a cache, fewer lanes or a smaller window.
+    """
+
+    def __init__(
+        self,
+        ranges: Ranges,
+        manifest: Manifest,
+        chunks: Chunks,
+        under_way: UnderWay,
+        *,
+        fetchers: int,
+        budget_bytes: int,
+        cache: DiskCache | None = None,
+    ) -> None:
+        self._ranges, self._manifest, self._chunks = ranges, manifest, chunks
+        self._under_way, self._cache = under_way, cache
+        self._budget = budget_bytes
+        self._threads = Threads(fetchers, "chunk")
+        self._lock = threading.Lock()
+        self._held: OrderedDict[int, Future[_Held]] = OrderedDict()
+        self._bytes = 0
+        self._gone: set[int] = set()
+        self.refetched = 0
+
+    def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
+        path = self._manifest.shards[shard].path
+        try:
+            held = self._future(chunk).result()
+        except OSError as error:
+            return Damage(shard, row, str(error))
+        finally:
+            self._forget_failed(chunk)
+        offset, end, data, crc32c = held.sample(row - int(self._chunks.first[chunk]))
+        try:
+            return checked(data, crc32c)
+        except ValueError:
+            return self._again(shard, row, chunk, f"{path}: sample {row}, bytes {offset} to {end}")
+
+    def want(self, chunks: Iterable[int]) -> None:
+        for chunk in chunks:
+            self._future(chunk)
+
+    def close(self) -> None:
+        self._threads.close()
+        self._ranges.close()
+        self._held.clear()
+
+    def _again(self, shard: int, row: int, chunk: int, where: str) -> Members | Damage:
+        """A sample that came damaged, by itself, with its index."""
+        path = self._manifest.shards[shard].path
+        if self._cache:
+            self._cache.drop(self._name(chunk))
+        problem = ""
+        for _ in range(_SAMPLE_TRIES):
+            try:
+                at = row * _RECORD_BYTES
+                index = self._index(path, at, at + 2 * _RECORD_BYTES)
+                start, end = (int(o) for o in index["offset"])
+                return checked(self._ranges.read(path, start, end), int(index["crc32c"][0]))
+            except (OSError, ValueError) as error:
+                problem = f"{where}: {error}"
+        return Damage(shard, row, problem)
+
+    def _future(self, chunk: int) -> "Future[_Held]":
+        with self._lock:
+            future = self._held.get(chunk)
+            if future is None:
+                if chunk in self._gone:
+                    self.refetched += 1
+                future = self._held[chunk] = self._threads.submit(self._fetch, chunk)
+            else:
+                self._held.move_to_end(chunk)
+            return future
+
+    def _forget_failed(self, chunk: int) -> None:
+        """A chunk that failed is asked for again by who wants it next."""
+        with self._lock:
+            future = self._held.get(chunk)
+            if future is not None and future.done() and future.exception() is not None:
+                del self._held[chunk]
+
+    def _fetch(self, chunk: int) -> _Held:
+        shard, first = int(self._chunks.shard[chunk]), int(self._chunks.first[chunk])
+        rows = int(self._chunks.rows[chunk])
+        path = self._manifest.shards[shard].path
+        self._under_way.begin(f"{path}: samples {first} to {first + rows}")
+        try:
+            held = self._cached(chunk, rows) or self._download(path, chunk, first, rows)
+        finally:
+            self._under_way.end()
+        self._make_room(len(held.data))
+        return held
+
+    def _download(self, path: str, chunk: int, first: int, rows: int) -> _Held:
+        index = self._index(path, first * _RECORD_BYTES, (first + rows + 1) * _RECORD_BYTES)
+        data = self._ranges.read(path, int(index["offset"][0]), int(index["offset"][-1]))
+        if self._cache:
+            self._cache.put(self._name(chunk), index.tobytes() + data)
+        return _Held(index, data)
+
+    def _cached(self, chunk: int, rows: int) -> _Held | None:
+        data = self._cache.get(self._name(chunk)) if self._cache else None
+        size = (rows + 1) * _RECORD_BYTES
+        if data is None or len(data) < size:
+            return None
+        index = np.frombuffer(data[:size], release.INDEX)
+        whole = len(data) - size == int(index["offset"][-1]) - int(index["offset"][0])
+        return _Held(index, data[size:]) if whole else None
+
+    def _name(self, chunk: int) -> str:
+        shard = self._manifest.shards[int(self._chunks.shard[chunk])]
+        first, rows = int(self._chunks.first[chunk]), int(self._chunks.rows[chunk])
+        return f"{shard.sha256}-{first}-{rows}"
+
+    def _index(self, path: str, start: int, end: int) -> npt.NDArray[np.void]:
+        records = np.frombuffer(
+            self._ranges.read(release.index_path(path), start, end), release.INDEX
+        )
+        offsets = records["offset"].astype(np.int64)
+        if (np.diff(offsets) <= 0).any():
+            raise OSError(f"{release.index_path(path)} is damaged: offsets do not rise")
+        return records
+
+    def _make_room(self, size: int) -> None:
+        with self._lock:
+            self._bytes += size
+            for chunk in list(self._held):
+                if self._bytes <= self._budget:
+                    return
+                future = self._held[chunk]
+                if future.done() and future.exception() is None:
+                    self._bytes -= len(future.result().data)
+                    del self._held[chunk]
+                    self._gone.add(chunk)

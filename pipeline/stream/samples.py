@@ -1,0 +1,182 @@
+"""The bytes of samples, from wherever a release is, each checked against its CRC-32C."""
+
+import os
+import posixpath
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from threading import get_ident, local
+from typing import NamedTuple, Protocol
+
+import google_crc32c
+
+from pipeline.core import release
+from pipeline.core.errors import PairmillError
+from pipeline.core.release import Manifest
+from pipeline.core.ustar import BLOCK
+
+# Two records of an index file: offset and CRC-32C of a sample, and where the next one starts.
+_TWO_RECORDS = struct.Struct("<QIQ")
+_RECORD_BYTES = release.INDEX.itemsize
+# A range over this is an index gone wrong, not a sample.
+_MAX_SAMPLE_BYTES = 1 << 30
+_SIZE = slice(124, 135)  # of a ustar header: the member's size in octal
+
+
+class Members(NamedTuple):
+    """A sample, undecoded. txt: caption in UTF-8; json: the record in UTF-8."""
+
+    key: str
+    jpg: bytes
+    txt: bytes
+    json: bytes
+
+
+class Damage(NamedTuple):
+    """A sample that could not be had as it was written. what: in words, naming file and range."""
+
+    shard: int
+    row: int
+    what: str
+
+
+class StalledRead(PairmillError):
+    """A read that gave nothing for too long; names the shard, the range and the seconds."""
+
+
+class Samples(Protocol):
+    """Where the samples of a release are read from. Safe to be used by several threads."""
+
+    def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
+        """One sample; it is asked for again before it is given up."""
+        ...
+
+    def want(self, chunks: Iterable[int]) -> None:
+        """These chunks will be needed soon; they may be fetched already."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files, threads and buffers."""
+        ...
+
+
+class UnderWay:
+    """What each thread waits for just now, so that a stall can be told by shard and range."""
+
+    def __init__(self) -> None:
+        self._reads: dict[int, tuple[str, float]] = {}
+
+    def begin(self, what: str) -> None:
+        self._reads[get_ident()] = (what, time.monotonic())
+
+    def end(self) -> None:
+        self._reads.pop(get_ident(), None)
+
+    def longest(self) -> str:
+        """The read that has waited longest, with its seconds; in words."""
+        reads = sorted(self._reads.values(), key=lambda read: read[1])
+        if not reads:
+            return "no read is under way"
+        what, since = reads[0]
+        return f"{what} has given nothing for {time.monotonic() - since:.0f} s"
+
+
+def members(sample: bytes) -> Members:
+    """Split a sample's bytes: three headers, each followed by its data, as `shards.writer` has it.
+
+    Raises ValueError when that is not what they are.
+    """
+    name = sample[: sample.index(b"\0", 0, 100)]
+    key, _, _ = name.partition(b".")
+    found, at = [], 0
+    for _ in release.SUFFIXES:
+        size = int(sample[at + _SIZE.start : at + _SIZE.stop], 8)
+        at += BLOCK
+        found.append(sample[at : at + size])
+        at += size + -size % BLOCK
+    return Members(key.decode("ascii"), *found)
+
+
+def checked(sample: bytes, crc32c: int) -> Members:
+    """The members of a sample. Raises ValueError unless its CRC-32C is the given one."""
+    if google_crc32c.value(sample) != crc32c:
+        raise ValueError("its CRC-32C is not the recorded one")
+    return members(sample)
+
+
+class LocalSamples:
+    """A release on a local disk or a mounted file system: every sample is read by itself.
+
+    The system's page cache does what buffers would. Every thread keeps up to `open_shards` tars
+    open, its own, so that none is closed under another's hands.
+    """
+
+    def __init__(
+        self, folder: str, manifest: Manifest, under_way: UnderWay, open_shards: int = 128
+    ) -> None:
+        self._folder, self._manifest, self._limit = folder, manifest, open_shards
+        self._under_way = under_way
+        self._own = local()
+
+    def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
+        first = self._try(shard, row)
+        if isinstance(first, Members):
+            return first
+        again = self._try(shard, row)  # a read that went wrong, of a disk that has not
+        return again if isinstance(again, Members) else Damage(shard, row, again)
+
+    def want(self, chunks: Iterable[int]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass  # files close with their threads
+
+    def _try(self, shard: int, row: int) -> Members | str:
+        path = self._manifest.shards[shard].path
+        self._under_way.begin(path)
+        offset = end = 0
+        try:
+            files = self._files(shard)
+            place = os.pread(files.index, _TWO_RECORDS.size, row * _RECORD_BYTES)
+            offset, crc32c, end = _TWO_RECORDS.unpack(place)
+            if not 0 < end - offset <= _MAX_SAMPLE_BYTES:
+                raise ValueError("no such range")
+            data = os.pread(files.tar, end - offset, offset)
+            return checked(data, crc32c)
+        except FileNotFoundError:
+            return f"{path} or its index is missing"
+        except struct.error:
+            return f"{release.index_path(path)} ends before sample {row}"
+        except (ValueError, OSError) as error:
+            return f"{path}: sample {row}, bytes {offset} to {end}: {error}"
+        finally:
+            self._under_way.end()
+
+    def _files(self, shard: int) -> "_Files":
+        opened: OrderedDict[int, _Files] | None = getattr(self._own, "opened", None)
+        if opened is None:
+            opened = self._own.opened = OrderedDict()
+        files = opened.get(shard)
+        if files is None:
+            if len(opened) >= self._limit:
+                opened.popitem(last=False)
+            path = self._manifest.shards[shard].path
+            files = opened[shard] = _Files(
+                *(posixpath.join(self._folder, p) for p in (path, release.index_path(path)))
+            )
+        return files
+
+
+class _Files:
+    """A tar and its index, open for reading; closed when nobody holds them."""
+
+    def __init__(self, tar: str, index: str) -> None:
+        self.tar = self.index = -1
+        self.tar = os.open(tar, os.O_RDONLY)
+        self.index = os.open(index, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        for descriptor in (self.tar, self.index):
+            if descriptor >= 0:
+                os.close(descriptor)
