@@ -11,6 +11,7 @@ import structlog
 from pydantic import Field
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
@@ -23,7 +24,7 @@ from pipeline.core.tables import IMAGES, NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
 from pipeline.match.blocks import choose_plan
-from pipeline.match.candidates import candidate_pairs
+from pipeline.match.candidates import pairs_of, search, whole_pieces
 from pipeline.match.radius import refuse_unsafe
 from pipeline.match.verify import VERIFIED_SCHEMA, node_pairs, verify
 
@@ -64,7 +65,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
     config = ctx.config
     download = ctx.sections["download"]
     assert isinstance(download, DownloadSection)
-    with watch(ctx.spark, "match: search"):
+    with watch(ctx.spark, "match: search"), whole_pieces(ctx.spark):
         pictures = ctx.read(IMAGES).where(F.col("status") == Status.OK.value)
         total = pictures.count()
         tasks = _tasks(ctx.spark, total)
@@ -87,8 +88,8 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
             expected_core_seconds=plan.seconds(distinct),
             expected_random_neighbours=expected,
         )
-        tasks = _tasks(ctx.spark, distinct * len(plan.masks))
-        pairs = candidate_pairs(hashes, plan, config.bucket_cap, tasks).persist()
+        found = search(hashes, plan, config.bucket_cap, distinct).persist(StorageLevel.DISK_ONLY)
+        pairs = pairs_of(found)
         if config.audit_rows:
             accounts.append(_audited(ctx, hashes, pairs))
         judged = (
@@ -106,7 +107,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         accounts.append(_pair_account(judged))
     edges = judged.where(F.col("reason").isNull())
     ctx.write(NEIGHBORS, edges.withColumn("rule", F.lit(MatchRule.PERCEPTUAL.value)))
-    for kept in (judged, pairs, hashes, nodes):
+    for kept in (judged, found, hashes, nodes):
         kept.unpersist()
     return accounts
 
