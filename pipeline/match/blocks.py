@@ -58,6 +58,16 @@ MEASURED = Rates(row=0.12e-6, comparison=0.8e-9)
 SORTED_ROW_SECONDS = 40e-9
 
 
+@dataclass
+class Work:
+    """What a search did. rows: hashes put in buckets, those cut again anew; comparisons: of two
+    hashes; sent_bytes: of hashes, through the shuffle."""
+
+    rows: int = 0
+    comparisons: int = 0
+    sent_bytes: int = 0
+
+
 @dataclass(frozen=True)
 class BlockPlan:
     """How hashes are cut: one bit mask per table.

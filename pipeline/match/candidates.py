@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipeline.match.blocks import U64, BlockPlan
-
-if TYPE_CHECKING:
-    from pipeline.match.search import Work
+from pipeline.match.blocks import U64, BlockPlan, Work
 
 # Hashes that a task sends at a time, eight bytes each and as much again per table.
 _SENT_ROWS = 1 << 20
@@ -30,7 +26,8 @@ _TASK_ROWS = 1_000_000
 
 PAIRS_SCHEMA = "hash_a long, hash_b long, distance int"
 # A row with `comparisons` says what one task did, and is no pair.
-FOUND_SCHEMA = f"{PAIRS_SCHEMA}, comparisons long, rows long"
+FOUND_SCHEMA = f"{PAIRS_SCHEMA}, comparisons long, rows long, sent_bytes long"
+_FOUND = ["hash_a", "hash_b", "distance", "comparisons", "rows", "sent_bytes"]
 _PIECES = pa.schema(
     [
         ("task", pa.int32()),
@@ -101,25 +98,29 @@ def pairs_of(found: DataFrame) -> DataFrame:
     return found.where(F.col("comparisons").isNull()).select("hash_a", "hash_b", "distance")
 
 
-def work_of(found: DataFrame) -> "Work":
+def work_of(found: DataFrame) -> Work:
     """What `search` did, over all its tasks. Runs it, unless it is kept."""
-    from pipeline.match.search import Work
-
-    sums = found.agg(F.sum("rows").alias("rows"), F.sum("comparisons").alias("comparisons")).first()
+    names = ("rows", "comparisons", "sent_bytes")
+    sums = found.agg(*[F.sum(name) for name in names]).first()
     assert sums is not None  # an aggregate without groups has one row
-    return Work(sums["rows"] or 0, sums["comparisons"] or 0)
+    return Work(*[total or 0 for total in sums])
 
 
 @contextmanager
 def whole_pieces(spark: SparkSession) -> Iterator[None]:
-    """Python is given a few pieces at a time, not thousands, which may be gigabytes."""
-    name = "spark.sql.execution.arrow.maxBytesPerBatch"
-    before = str(spark.conf.get(name))
-    spark.conf.set(name, str(16 << 20))
+    """Python is given rows by their bytes: of pieces a few at a time, of hashes many."""
+    wanted = {
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(16 << 20),
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(1 << 17),
+    }
+    before = {name: str(spark.conf.get(name)) for name in wanted}
     try:
+        for name, value in wanted.items():
+            spark.conf.set(name, value)
         yield
     finally:
-        spark.conf.set(name, before)
+        for name, value in before.items():
+            spark.conf.set(name, value)
 
 
 def send(
@@ -150,12 +151,13 @@ def search_units(
     Memory: 8 bytes a hash for the pieces of the task, and what `search_table` takes for a unit. A
     unit holds _UNIT_ROWS hashes on average, and besides them those of a bucket that is larger.
     """
-    from pipeline.match.search import Work, search_table
+    from pipeline.match.search import search_table
 
     work = Work()
     units = _received(batches)
     for unit in sorted(units):
         hashes, queries = units.pop(unit)
+        work.sent_bytes += hashes.nbytes + queries.nbytes
         table = unit >> how.part_bits
         asked = queries if has_queries else None
         for pairs in search_table(hashes, plan, table, bucket_cap, asked, work):
@@ -163,7 +165,7 @@ def search_units(
             if not has_queries:
                 left, right = np.minimum(left, right), np.maximum(left, right)
             yield _found(left, right, pairs.distance)
-    yield _work(work.comparisons, work.rows)
+    yield _work(work)
 
 
 def column(batch: pa.RecordBatch, name: str) -> U64:
@@ -217,14 +219,12 @@ def _found(
 ) -> pa.RecordBatch:
     none = pa.nulls(len(left), pa.int64())
     return pa.RecordBatch.from_arrays(
-        [pa.array(left), pa.array(right), pa.array(distance, pa.int32()), none, none],
-        names=["hash_a", "hash_b", "distance", "comparisons", "rows"],
+        [pa.array(left), pa.array(right), pa.array(distance, pa.int32()), none, none, none],
+        names=_FOUND,
     )
 
 
-def _work(comparisons: int, rows: int) -> pa.RecordBatch:
+def _work(work: Work) -> pa.RecordBatch:
     none = pa.nulls(1, pa.int64())
-    return pa.RecordBatch.from_arrays(
-        [none, none, pa.nulls(1, pa.int32()), pa.array([comparisons]), pa.array([rows])],
-        names=["hash_a", "hash_b", "distance", "comparisons", "rows"],
-    )
+    done = [pa.array([n]) for n in (work.comparisons, work.rows, work.sent_bytes)]
+    return pa.RecordBatch.from_arrays([none, none, pa.nulls(1, pa.int32()), *done], names=_FOUND)

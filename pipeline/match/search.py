@@ -5,7 +5,6 @@ is cut again by its remaining bits, in the same manner, which keeps the search e
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import faiss
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.match import kernel
-from pipeline.match.blocks import ALL_BITS, U64, BlockPlan, Layout, choose_plan, inner_plan
+from pipeline.match.blocks import ALL_BITS, U64, BlockPlan, Layout, Work, choose_plan, inner_plan
 
 # Pairs that a pass of the kernel finds before it hands them over.
 _ROOM = 1 << 16
@@ -32,14 +31,6 @@ class Pairs(NamedTuple):
         """In bits."""
         bits: npt.NDArray[np.int32] = np.bitwise_count(self.left ^ self.right).astype(np.int32)
         return bits
-
-
-@dataclass
-class Work:
-    """Counts what a search did. rows: hashes put in buckets; comparisons: of two hashes."""
-
-    rows: int = 0
-    comparisons: int = 0
 
 
 def search_table(

@@ -74,6 +74,7 @@ def test_tasks_together_find_every_pair_once(
     assert len(work) == tasks
     sent_rows = len(plan.masks) * (len(hashes) + (len(queries) if has_queries else 0))
     assert sum(row[4] for row in work) >= sent_rows
+    assert sum(row[5] for row in work) == 8 * sent_rows
     if has_queries:
         expected = truth(queries, hashes, radius)
     else:

@@ -122,7 +122,7 @@ def test_a_bucket_of_close_hashes_is_cut_again_and_again(monkeypatch: pytest.Mon
     """Cutting is made to look cheap, so that it goes on until no bits are left to cut."""
     monkeypatch.setattr(blocks, "SORTED_ROW_SECONDS", 0.0)
     hashes = skewed(np.random.default_rng(3), 600, free_bits=11)
-    work = search.Work()
+    work = blocks.Work()
     plan = make_plan(2, 4)
     found = [
         p
@@ -139,7 +139,7 @@ def test_a_hot_bucket_costs_a_share_of_comparing_all_of_it() -> None:
     plan = make_plan(4, 6)
     hot = rng.integers(0, 2**64, 10_000, dtype=np.uint64)
     hot &= ~plan.mask_array[0]
-    work = search.Work()
+    work = blocks.Work()
     list(search.search_table(np.unique(hot), plan, 0, 1000, None, work))
     assert work.comparisons < 0.02 * len(hot) ** 2 / 2
 
@@ -244,7 +244,7 @@ def test_plans_grow_keys_with_the_number_of_hashes() -> None:
 def test_a_plan_expects_the_comparisons_that_random_bits_give() -> None:
     hashes = np.random.default_rng(7).integers(0, 2**64, 40_000, dtype=np.uint64)
     plan = make_plan(4, 6)
-    work = search.Work()
+    work = blocks.Work()
     for table in range(len(plan.masks)):
         list(search.search_table(hashes, plan, table, 4096, None, work))
     assert work.comparisons == pytest.approx(plan.comparisons(len(hashes)), rel=0.05)
