@@ -54,8 +54,8 @@ format: setup  ## Format the code
 notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
 	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks
 
-bench: setup  ## Benchmarks: W="extract-wat match" or all; JSON in build/bench
-	@$(PY) -m tests.benchmarks $(W)
+bench: setup  ## Benchmarks: W="extract-wat match" or all [SIZES="1e6 1e7"]; JSON in build/bench
+	@$(PY) -m tests.benchmarks $(W) $(if $(SIZES),--sizes $(SIZES))
 
 bench-peers: setup  ## The same against other tools, each in an environment of its own
 	@$(PY) -m tests.benchmarks.peers $(W)

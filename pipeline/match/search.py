@@ -7,7 +7,6 @@ is cut again by its remaining bits, in the same manner, which keeps the search e
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -92,6 +91,8 @@ def self_join(hashes: U64, radius: int, plan: BlockPlan | None = None, cap: int 
 
 def flat_search(queries: U64, hashes: U64, radius: int) -> Pairs:
     """Brute force by FAISS: all pairs of a query and a hash within `radius`, equal ones too."""
+    import faiss  # here, as it takes a second to load and most searches need none
+
     index = faiss.IndexBinaryFlat(64)
     index.add(_bytes(hashes))
     found = []

@@ -117,6 +117,7 @@ def _tell_work(plan: BlockPlan, hashes: int, work: Work) -> None:
     """What the search took beside what was expected; more where hashes crowd."""
     structlog.get_logger().info(
         "searched",
+        hashes=hashes,
         comparisons=work.comparisons,
         expected_comparisons=round(plan.comparisons(hashes)),
         rows=work.rows,
