@@ -154,7 +154,7 @@ def make_plan(radius: int, blocks: int, free: int = ALL_BITS) -> BlockPlan:
     )
 
 
-def choose_plan(hashes: int, radius: int) -> BlockPlan:
+def choose_plan(hashes: int, radius: int, rates: Rates = MEASURED) -> BlockPlan:
     """The plan with the least expected cost for so many distinct hashes.
 
     More blocks mean longer keys, so fewer comparisons, but more tables, so more rows to shuffle.
@@ -164,7 +164,7 @@ def choose_plan(hashes: int, radius: int) -> BlockPlan:
         for blocks in range(radius + 1, HASH_BITS + 1)
         if comb(blocks, radius) <= MAX_TABLES and (radius or blocks == 1)
     ]
-    return min(plans, key=lambda plan: plan.seconds(hashes))
+    return min(plans, key=lambda plan: plan.seconds(hashes, rates))
 
 
 def inner_plan(rows: int, pairs: float, radius: int, free: int) -> BlockPlan | None:

@@ -1,8 +1,14 @@
 """`match`: near-duplicate pictures, by an exact search within a Hamming radius.
 
 Nodes are distinct fingerprints. Those with texture meet in block tables by their 64-bit hash; a
-pair is an edge when the 256-bit hash and the shape agree too. Cost: tables x hashes rows of 16
-bytes through one shuffle, and the comparisons inside buckets, both weighed by `choose_plan`.
+pair is an edge when the 256-bit hash and the shape agree too. Cost: tables x hashes x 8 bytes
+through one shuffle, and the comparisons inside buckets, both weighed by `choose_plan`; besides,
+pictures cross the shuffle once and pairs twice.
+
+A task of the search holds the hashes of one unit, 4 million on average (`candidates.Spread`), and
+all those of a key that is more frequent: 24 bytes each while they are sorted, 16 more for a bucket
+that is cut again. Its time is bounded by what `blocks.inner_plan` expects: one key for a million
+hashes, whose other bits are independent, takes a second.
 """
 
 from functools import partial
@@ -131,6 +137,12 @@ def _audited(ctx: Context[MatchSection], hashes: DataFrame, pairs: DataFrame) ->
     run = ctx.sections["run"]
     assert isinstance(run, RunSection)
     account = audit(hashes, pairs, ctx.config.radius, ctx.config.audit_rows, run.seed)
+    structlog.get_logger().info(
+        "audited",
+        hashes=ctx.config.audit_rows,
+        neighbours=account.rows_in,
+        recall=account.kept / account.rows_in if account.rows_in else 1.0,
+    )
     if missed := account.dropped.total():
         raise PairmillError(
             f"match: the audit of {ctx.config.audit_rows} hashes found {missed} of "

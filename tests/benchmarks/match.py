@@ -71,7 +71,7 @@ def _growth(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
 
 
 def apart(what: str, *arguments: str) -> dict[str, Any]:
-    """`stage` or `search` in a process of its own, with the peak of all its processes' memory."""
+    """`stage`, `search` or `file`, as `main` takes them, in a process of its own, with the peak of all its processes' memory."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "tests.benchmarks.match", what, str(result), *arguments]
