@@ -77,7 +77,8 @@ def apart(what: str, *arguments: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "tests.benchmarks.match", what, str(result), *arguments]
         process = subprocess.Popen(command, start_new_session=True, stdout=2)
         try:
-            with machine.PeakMemory(process) as peak:
+            # Looking costs milliseconds of a core that the work wants.
+            with machine.PeakMemory(process, every_s=2.0) as peak:
                 status = process.wait()
         except BaseException:
             process.kill()
@@ -205,7 +206,7 @@ def _session(folder: str, rows: int) -> Any:
 
 
 class DiskPeak:
-    """Watches how much the files of a folder take; `mb` is the most seen, every second."""
+    """Watches how much the files of a folder take; `mb` is the most seen, every 5 seconds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -222,7 +223,7 @@ class DiskPeak:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(5.0):
             total = 0
             for folder, _, files in os.walk(self._folder):
                 for name in files:
