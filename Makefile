@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify view test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify view test test-fast check format bench bench-peers match-plan lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -57,8 +57,11 @@ format: setup  ## Format the code
 notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
 	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks
 
-bench: setup  ## Benchmarks: W="extract-wat match" or all; JSON in build/bench
-	@$(PY) -m tests.benchmarks $(W)
+bench: setup  ## Benchmarks: W="extract-wat match" or all [SIZES="1e6 1e7"]; JSON in build/bench
+	@$(PY) -m tests.benchmarks $(W) $(if $(SIZES),--sizes $(SIZES))
+
+match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
+	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))
 
 bench-peers: setup  ## The same against other tools, each in an environment of its own
 	@$(PY) -m tests.benchmarks.peers $(W)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import MatchReason
 from pipeline.match.blocks import U64
-from pipeline.match.candidates import PAIRS_SCHEMA, column, pair_batch
+from pipeline.match.candidates import PAIRS_SCHEMA, column
 
 
 def audit(hashes: DataFrame, pairs: DataFrame, radius: int, rows: int, seed: int) -> Account:
@@ -45,13 +45,15 @@ def brute_force(
     """
     import faiss
 
-    from pipeline.match.kernel import flat_search
+    from pipeline.match.search import flat_search
 
-    faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(1)  # Spark already runs one task per core
     for batch in batches:
-        hashes = column(batch, "hash64")
-        met = flat_search(queries, hashes, radius)
-        left = queries.view(np.int64)[met.left]
-        right = hashes.view(np.int64)[met.right]
-        once = (met.distance > 0) & ((left < right) | ~np.isin(hashes[met.right], queries))
-        yield pair_batch(left[once], right[once], met.distance[once])
+        met = flat_search(queries, column(batch, "hash64"), radius)
+        left, right = met.left.view(np.int64), met.right.view(np.int64)
+        once = (left < right) | ((left > right) & ~np.isin(met.right, queries))
+        left, right = left[once], right[once]
+        yield pa.RecordBatch.from_arrays(
+            [np.minimum(left, right), np.maximum(left, right), met.distance[once]],
+            names=["hash_a", "hash_b", "distance"],
+        )

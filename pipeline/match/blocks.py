@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +20,52 @@ U64 = npt.NDArray[np.uint64]
 
 HASH_BITS = 64
 ALL_BITS = (1 << HASH_BITS) - 1
-# A table's number travels in the low byte of a bucket's number.
-TABLE_BITS = 8
-MAX_TABLES = 1 << TABLE_BITS
+# Enough for radius 6 and keys of 30 bits; more blocks cost more in the shuffle than they save.
+MAX_TABLES = 256
+# What a row of the shuffle is: a hash.
+ROW_BYTES = 8
 
-# Prices of the cost model, measured in seconds on one core of a 2-core AMD EPYC: a row exploded,
-# shuffled, sorted and handed to Python; a pair compared among many small buckets, and in a big one.
-ROW_SECONDS = 0.6e-6
-SMALL_PAIR_SECONDS = 7e-9
-BIG_PAIR_SECONDS = 1e-9
-# Buckets up to this size are compared together, by shifting; beyond it a FAISS call is cheaper.
-SMALL_BUCKET = 128
+
+class Layout(NamedTuple):
+    """An order of a word's bits in which the key of one table is its highest bits.
+
+    forward, backward: uint64 [8, 256], for `kernel.permute`: by byte of the word (lowest first) and
+    its value, the bits that it becomes.
+    key_bits: how many bits the key has.
+    earlier: the masks of the tables before this one, in this order of bits.
+    """
+
+    forward: U64
+    backward: U64
+    key_bits: int
+    earlier: U64
+
+
+class Rates(NamedTuple):
+    """Prices of the cost model, in seconds on one core.
+
+    row: a hash sent to a bucket of one table, through the shuffle, and sorted there.
+    comparison: two hashes compared in a bucket.
+    """
+
+    row: float
+    comparison: float
+
+
+# Measured by the benchmarks `match` and `match-kernel` on one core of a 2-core AMD EPYC.
+MEASURED = Rates(row=0.12e-6, comparison=0.8e-9)
+# A hash put in its bucket of one table in memory, without the shuffle.
+SORTED_ROW_SECONDS = 40e-9
+
+
+@dataclass
+class Work:
+    """What a search did. rows: hashes put in buckets, those cut again anew; comparisons: of two
+    hashes; sent_bytes: of hashes, through the shuffle."""
+
+    rows: int = 0
+    comparisons: int = 0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,18 +87,37 @@ class BlockPlan:
         """The masks as uint64 [tables]."""
         return np.array(self.masks, dtype=np.uint64)
 
+    @cached_property
+    def meetings(self) -> float:
+        """In how many tables two hashes of independent bits are expected to share a bucket."""
+        return sum(2.0 ** -mask.bit_count() for mask in self.masks)
+
     def comparisons(self, hashes: int) -> float:
         """Pairs expected to share a bucket, summed over the tables, when bits are independent."""
-        pairs = hashes * (hashes - 1) / 2
-        return pairs * sum(2.0 ** -mask.bit_count() for mask in self.masks)
+        return hashes * (hashes - 1) / 2 * self.meetings
 
-    def seconds(self, hashes: int) -> float:
+    def shuffle_bytes(self, hashes: int) -> int:
+        """Bytes of hashes that a search sends to buckets."""
+        return len(self.masks) * hashes * ROW_BYTES
+
+    def seconds(self, hashes: int, rates: Rates = MEASURED) -> float:
         """Core-seconds that a search of so many distinct hashes is expected to take."""
         rows = len(self.masks) * hashes
-        comparisons = self.comparisons(hashes)
-        is_small = 2 * comparisons <= SMALL_BUCKET * rows  # rows of an average bucket
-        price = SMALL_PAIR_SECONDS if is_small else BIG_PAIR_SECONDS
-        return rows * ROW_SECONDS + comparisons * price
+        return rows * rates.row + self.comparisons(hashes) * rates.comparison
+
+    def layout(self, table: int) -> Layout:
+        """The order of bits in which a table is searched."""
+        mask = self.masks[table]
+        order = [b for b in range(HASH_BITS) if not mask >> b & 1]
+        order += [b for b in range(HASH_BITS) if mask >> b & 1]
+        places = {bit: place for place, bit in enumerate(order)}
+        earlier = [sum(1 << places[b] for b in places if m >> b & 1) for m in self.masks[:table]]
+        return Layout(
+            _moves([places[b] for b in range(HASH_BITS)]),
+            _moves(order),
+            mask.bit_count(),
+            np.array(earlier, dtype=np.uint64),
+        )
 
     def first_table(self, differing: U64) -> npt.NDArray[np.int64]:
         """The first table in which a pair agrees; len(masks) when there is none.
@@ -84,7 +139,7 @@ def make_plan(radius: int, blocks: int, free: int = ALL_BITS) -> BlockPlan:
     """Cut the bits of the mask `free` into `blocks` blocks.
 
     Raises ValueError when there is no block left to agree on, fewer bits than blocks, or more
-    tables than a bucket's number can name.
+    than MAX_TABLES tables.
     """
     bits = [bit for bit in _spread() if free >> bit & 1]
     agree = blocks - radius
@@ -99,7 +154,7 @@ def make_plan(radius: int, blocks: int, free: int = ALL_BITS) -> BlockPlan:
     )
 
 
-def choose_plan(hashes: int, radius: int) -> BlockPlan:
+def choose_plan(hashes: int, radius: int, rates: Rates = MEASURED) -> BlockPlan:
     """The plan with the least expected cost for so many distinct hashes.
 
     More blocks mean longer keys, so fewer comparisons, but more tables, so more rows to shuffle.
@@ -109,18 +164,34 @@ def choose_plan(hashes: int, radius: int) -> BlockPlan:
         for blocks in range(radius + 1, HASH_BITS + 1)
         if comb(blocks, radius) <= MAX_TABLES and (radius or blocks == 1)
     ]
-    return min(plans, key=lambda plan: plan.seconds(hashes))
+    return min(plans, key=lambda plan: plan.seconds(hashes, rates))
 
 
-def bucket_numbers(hashes: U64, table: int, plan: BlockPlan) -> U64:
-    """Number the bucket of each hash in one table: equal keys, equal numbers; low byte = table.
+def inner_plan(rows: int, pairs: float, radius: int, free: int) -> BlockPlan | None:
+    """How to cut a bucket, whose hashes are equal outside `free`, again; None: not at all.
 
-    Different keys may share a number: such pairs are compared and not emitted.
+    rows: hashes in the bucket; pairs: that are to be compared in it. None when comparing them all
+    is expected to be no dearer.
     """
-    # An odd multiplier spreads the key over the high bits (Knuth, TAOCP 3, 6.4: golden ratio).
-    mixed = (hashes & plan.mask_array[table]) * np.uint64(0x9E3779B97F4A7C15)
-    numbered: U64 = (mixed & ~np.uint64(MAX_TABLES - 1)) | np.uint64(table)
-    return numbered
+    best, least = None, pairs * MEASURED.comparison
+    for blocks in range(radius + 1, min(radius + 4, free.bit_count() + 1)):
+        if radius == 0 or comb(blocks, radius) > MAX_TABLES:
+            continue
+        plan = make_plan(radius, blocks, free)
+        seconds = len(plan.masks) * rows * SORTED_ROW_SECONDS
+        seconds += pairs * plan.meetings * MEASURED.comparison
+        if seconds < least:
+            best, least = plan, seconds
+    return best
+
+
+def _moves(places: list[int]) -> U64:
+    """uint64 [8, 256]: what each value of each byte becomes when bit b goes to places[b]."""
+    values = np.arange(256)
+    moved = np.zeros((8, 256), dtype=np.uint64)
+    for bit, place in enumerate(places):
+        moved[bit // 8][(values >> bit % 8 & 1) == 1] |= np.uint64(1 << place)
+    return moved
 
 
 def _spread() -> list[int]:

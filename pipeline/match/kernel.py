@@ -1,185 +1,187 @@
-"""Pairs within the radius inside buckets: NumPy for the many small ones, FAISS for the big ones."""
+"""Comparing hashes inside buckets, compiled: whole sorted tables in one pass."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
+from numba.core import types
+from numba.extending import intrinsic
 
-from pipeline.match.blocks import (
-    ALL_BITS,
-    MAX_TABLES,
-    SMALL_BUCKET,
-    U64,
-    BlockPlan,
-    bucket_numbers,
-    choose_plan,
-    make_plan,
-)
+from pipeline.core.jit import kernel
+from pipeline.match.blocks import U64
 
-Index = npt.NDArray[np.intp]
-Positions = tuple[Index, Index]
+Numbers = npt.NDArray[np.int64]
 
-# Queries of one FAISS call: bounds the memory of its answer.
-_QUERY_ROWS = 2048
+# Where a pass stands, an int64 array, so that it can stop when its answer is full and go on.
+ROW, COLUMN, ROW_END, COLUMN_START, COLUMN_END, COMPARED, STATE_LENGTH = range(7)
 
 
-class Pairs(NamedTuple):
-    """Pairs of positions in the searched arrays, with their distance in bits."""
+@intrinsic  # type: ignore[untyped-decorator]
+def ones(typing: Any, word: Any) -> Any:
+    """How many bits of a uint64 are set: int64."""
 
-    left: Index
-    right: Index
-    distance: npt.NDArray[np.int32]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
 
 
-def search_buckets(buckets: U64, hashes: U64, plan: BlockPlan, cap: int) -> Iterator[Pairs]:
-    """All pairs within `plan.radius` whose first common table is the one they are met in.
+@kernel
+def permute(words: U64, places: U64) -> U64:
+    """Each word with its bits in another order. places: uint64 [8, 256], `blocks.Layout`."""
+    found = np.empty_like(words)
+    low = np.uint64(255)
+    for i in range(len(words)):
+        word = words[i]
+        moved = np.uint64(0)
+        for byte in range(8):
+            moved |= places[byte, word & low]
+            word >>= np.uint64(8)
+        found[i] = moved
+    return found
 
-    buckets: bucket numbers, sorted; equal for rows of one table with equal key, the table's number
-        in the low byte (`blocks.bucket_numbers`).
-    hashes: uint64 beside them.
-    cap: a bucket with more rows is cut again by its remaining bits, which keeps the search exact.
-    Yields left < right; over all buckets of all tables every pair once. Memory: a few arrays of
-    the input's length, and the answer to some thousand queries.
+
+@kernel
+def send(hashes: U64, mask: np.uint64, bits: int, counts: Numbers, sent: U64) -> None:
+    """Order hashes by part: equal keys in one part, keys spread evenly over 2^bits of them.
+
+    mask: the bits of the key. counts: int64 [2^bits], becomes how many hashes each part has; sent:
+    as long as hashes, becomes the hashes of part 0, then of part 1, and so on.
     """
-    starts, lengths = _runs(buckets)
-    for pair in _shifted(hashes, starts, lengths, plan.radius):
-        yield from _first_only(buckets, hashes, plan, *pair)
-    for run in np.flatnonzero(lengths > SMALL_BUCKET):
-        start, length = int(starts[run]), int(lengths[run])
-        free = ALL_BITS & ~plan.masks[int(buckets[start]) % MAX_TABLES]
-        for left, right in _big(hashes[start : start + length], free, plan.radius, cap):
-            yield from _first_only(buckets, hashes, plan, left + start, right + start)
+    # Multiplying by an odd number spreads the key over the high bits (Knuth, TAOCP 3, 6.4: golden
+    # ratio); a shift by 64 is undefined, hence in two steps.
+    odd = np.uint64(0x9E3779B97F4A7C15)
+    shift = np.uint64(63 - bits)
+    counts[:] = 0
+    for i in range(len(hashes)):
+        counts[((hashes[i] & mask) * odd >> shift) >> np.uint64(1)] += 1
+    place = np.empty(len(counts), np.int64)
+    total = 0
+    for part in range(len(counts)):
+        place[part] = total
+        total += counts[part]
+    for i in range(len(hashes)):
+        part = ((hashes[i] & mask) * odd >> shift) >> np.uint64(1)
+        sent[place[part]] = hashes[i]
+        place[part] += 1
 
 
-def self_join(hashes: U64, radius: int, plan: BlockPlan | None = None, cap: int = 4096) -> Pairs:
-    """All pairs within `radius` of an array that fits in memory: left < right, each pair once."""
-    plan = plan or choose_plan(len(hashes), radius)
-    found = []
-    for table in range(len(plan.masks)):
-        buckets = bucket_numbers(hashes, table, plan)
-        order = np.argsort(buckets, kind="stable")
-        for pairs in search_buckets(buckets[order], hashes[order], plan, cap):
-            left, right = order[pairs.left], order[pairs.right]
-            found.append(Pairs(np.minimum(left, right), np.maximum(left, right), pairs.distance))
-    return _joined(found)
+@kernel
+def is_first(differing: np.uint64, earlier: U64) -> bool:
+    """Whether two words agree in no table before this one. differing: their XOR; earlier: masks."""
+    for mask in earlier:  # noqa: SIM110 - a compiled loop
+        if differing & mask == np.uint64(0):
+            return False
+    return True
 
 
-def flat_search(queries: U64, hashes: U64, radius: int) -> Pairs:
-    """Brute force: query position, hash position and distance of all within `radius`."""
-    index = faiss.IndexBinaryFlat(64)
-    index.add(_bytes(hashes))
-    found = []
-    for start in range(0, len(queries), _QUERY_ROWS):
-        left, right = _range_search(index, queries[start : start + _QUERY_ROWS], radius)
-        left = left + start
-        distance = np.bitwise_count(queries[left] ^ hashes[right]).astype(np.int32)
-        found.append(Pairs(left, right, distance))
-    return _joined(found)
+@kernel
+def next_close(word: np.uint64, columns: U64, start: int, end: int, radius: int) -> int:
+    """The first place in columns[start:end] that is within the radius; `end` for none. Eight are
+    compared before one is asked about, as hits are rare."""
+    j = start
+    while j + 8 <= end:
+        least = 64
+        at = np.uint64(j)  # not negative, so that no index is checked for counting from the end
+        for k in range(8):
+            distance = ones(word ^ columns[at + np.uint64(k)])
+            least = min(least, distance)
+        if least <= radius:
+            break
+        j += 8
+    while j < end and ones(word ^ columns[np.uint64(j)]) > radius:
+        j += 1
+    return j
 
 
-def _first_only(
-    buckets: U64, hashes: U64, plan: BlockPlan, left: Index, right: Index
-) -> Iterator[Pairs]:
-    """Of the close pairs met in a bucket, those that met in no table before."""
-    differing = hashes[left] ^ hashes[right]
-    table = (buckets[left] % np.uint64(MAX_TABLES)).astype(np.int64)
-    first = plan.first_table(differing) == table
-    if first.any():
-        distance = np.bitwise_count(differing[first]).astype(np.int32)
-        yield Pairs(left[first], right[first], distance)
+@kernel
+def compare(
+    rows: U64,
+    columns: U64,
+    is_self: bool,
+    key_bits: int,
+    most: float,
+    radius: int,
+    earlier: U64,
+    state: Numbers,
+    left: U64,
+    right: U64,
+) -> int:
+    """Pairs of a row and a column of one bucket, within the radius and met in no earlier table.
 
-
-def _runs(keys: U64) -> Positions:
-    """Starts and lengths of the runs of equal values."""
-    if not len(keys):
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-    return starts, np.diff(np.r_[starts, len(keys)])
-
-
-def _shifted(hashes: U64, starts: Index, lengths: Index, radius: int) -> Iterator[Positions]:
-    """Close pairs of all small runs at once: each row against the one `shift` rows on.
-
-    One pass per shift, over the rows whose run reaches that far; no Python call per run.
+    rows, columns: sorted words whose highest `key_bits` bits (at least 1) are the bucket.
+    is_self: rows are the columns, and each is compared with those after it.
+    most: buckets with more than this many comparisons, rows times columns, are left out.
+    earlier: masks of the tables before this one.
+    state: zeros at first. left, right: where the pairs go; how many is returned. When that is as
+    many as there is room for, call again to go on.
     """
-    small = (lengths > 1) & (lengths <= SMALL_BUCKET)
-    starts, lengths = starts[small], lengths[small]
-    if not len(starts):
-        return
-    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    rows = np.repeat(starts, lengths) + offsets
-    # Rows after each one in its run, longest first: a pass is then a prefix, not a selection.
-    after = np.repeat(lengths, lengths) - 1 - offsets
-    order = np.argsort(-after, kind="stable")
-    rows, after = rows[order], after[order]
-    for shift in range(1, int(after[0]) + 1):
-        reaching = int(np.searchsorted(-after, -shift, side="right"))
-        left = rows[:reaching]
-        close = np.bitwise_count(hashes[left] ^ hashes[left + shift]) <= radius
-        if close.any():
-            left = left[close]
-            yield left, left + shift
+    shift = np.uint64(64 - key_bits)
+    i, j, end = state[ROW], state[COLUMN], state[ROW_END]
+    low, high = state[COLUMN_START], state[COLUMN_END]
+    compared, found, room = state[COMPARED], 0, len(left)
+    while i < len(rows):
+        if i == end:  # the next bucket
+            key = rows[i] >> shift
+            end = i + 1
+            while end < len(rows) and rows[end] >> shift == key:
+                end += 1
+            if is_self:
+                low, high = i, end
+            else:
+                low = high
+                while low < len(columns) and columns[low] >> shift < key:
+                    low += 1
+                high = low
+                while high < len(columns) and columns[high] >> shift == key:
+                    high += 1
+            if float(end - i) * float(high - low) > most:
+                i = end
+                continue
+            j = i + 1 if is_self else low
+        word, start = rows[i], j
+        while j < high and found < room:
+            j = next_close(word, columns, j, high, radius)
+            if j == high:
+                break
+            differing = word ^ columns[j]
+            j += 1
+            if ones(differing) <= radius and is_first(differing, earlier):
+                left[found], right[found] = word, word ^ differing
+                found += 1
+        compared += j - start
+        if j < high:
+            break
+        i += 1
+        j = i + 1 if is_self else low
+    state[ROW], state[COLUMN], state[ROW_END] = i, j, end
+    state[COLUMN_START], state[COLUMN_END], state[COMPARED] = low, high, compared
+    return found
 
 
-def _big(hashes: U64, free: int, radius: int, cap: int) -> Iterator[Positions]:
-    """Close pairs of one bucket, left < right; all of those that agree outside the bits `free`."""
-    plan = _inner_plan(len(hashes), free, radius) if len(hashes) > cap else None
-    if plan is None:
-        yield from _flat(hashes, radius)
-        return
-    for table, mask in enumerate(plan.mask_array):
-        keys = hashes & mask
-        order = np.argsort(keys, kind="stable")
-        for met in _inner_table(hashes[order], keys[order], free & ~int(mask), radius, cap):
-            left, right = order[met[0]], order[met[1]]
-            first = plan.first_table(hashes[left] ^ hashes[right]) == table
-            left, right = left[first], right[first]
-            yield np.minimum(left, right), np.maximum(left, right)
-
-
-def _inner_table(hashes: U64, keys: U64, free: int, radius: int, cap: int) -> Iterator[Positions]:
-    starts, lengths = _runs(keys)
-    yield from _shifted(hashes, starts, lengths, radius)
-    for run in np.flatnonzero(lengths > SMALL_BUCKET):
-        start, length = int(starts[run]), int(lengths[run])
-        for left, right in _big(hashes[start : start + length], free, radius, cap):
-            yield left + start, right + start
-
-
-def _inner_plan(rows: int, free: int, radius: int) -> BlockPlan | None:
-    """How to cut an oversized bucket by its remaining bits; None when too few remain."""
-    try:
-        plans = [make_plan(radius, blocks, free) for blocks in (radius + 1, radius + 2)]
-    except ValueError:
-        return None
-    return min(plans, key=lambda plan: plan.seconds(rows))
-
-
-def _flat(hashes: U64, radius: int) -> Iterator[Positions]:
-    """Close pairs by FAISS, some thousand queries at a time against the rows from there on."""
-    for start in range(0, len(hashes), _QUERY_ROWS):
-        index = faiss.IndexBinaryFlat(64)
-        index.add(_bytes(hashes[start:]))
-        left, right = _range_search(index, hashes[start : start + _QUERY_ROWS], radius)
-        once = left < right
-        yield left[once] + start, right[once] + start
-
-
-def _range_search(index: Any, queries: U64, radius: int) -> Positions:
-    # FAISS's radius is strict: it gives distances under, not up to it.
-    limits, _, labels = index.range_search(_bytes(queries), radius + 1)
-    counts = np.diff(limits.astype(np.int64))
-    return np.repeat(np.arange(len(queries)), counts), labels.astype(np.intp)
-
-
-def _bytes(hashes: U64) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(hashes).view(np.uint8).reshape(-1, 8)
-
-
-def _joined(found: list[Pairs]) -> Pairs:
-    if not found:
-        empty = np.empty(0, np.intp)
-        return Pairs(empty, empty, np.empty(0, np.int32))
-    return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+@kernel
+def big_buckets(
+    rows: U64, columns: U64, is_self: bool, key_bits: int, most: float
+) -> list[tuple[int, int, int, int]]:
+    """The buckets `compare` leaves out: start and end among the rows, and among the columns."""
+    shift = np.uint64(64 - key_bits)
+    found = [(0, 0, 0, 0) for _ in range(0)]
+    i, high = 0, 0
+    while i < len(rows):
+        key = rows[i] >> shift
+        end = i + 1
+        while end < len(rows) and rows[end] >> shift == key:
+            end += 1
+        if is_self:
+            low, high = i, end
+        else:
+            low = high
+            while low < len(columns) and columns[low] >> shift < key:
+                low += 1
+            high = low
+            while high < len(columns) and columns[high] >> shift == key:
+                high += 1
+        if float(end - i) * float(high - low) > most:
+            found.append((i, end, low, high))
+        i = end
+    return found

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from pipeline.core.errors import ContractError
 from pipeline.core.reasons import MatchReason
@@ -18,29 +16,12 @@ VERIFIED_SCHEMA = (
 )
 
 
-def node_pairs(nodes: DataFrame, pairs: DataFrame, has_equal_hashes: bool) -> DataFrame:
-    """Candidate pairs of nodes: those of close hashes, and those that share a hash.
-
-    nodes: fingerprint, hash64, hash256, aspect. pairs: hash_a, hash_b, distance.
-    has_equal_hashes: whether some hash64 has several nodes; False saves a join.
-    """
-    kept = ("fingerprint", "hash256", "aspect")
-    a = nodes.select(F.col("hash64").alias("hash_a"), *[F.col(c).alias(f"{c}_a") for c in kept])
-    b = nodes.select(F.col("hash64").alias("hash_b"), *[F.col(c).alias(f"{c}_b") for c in kept])
-    columns = [f"{name}_{side}" for side in "ab" for name in kept] + ["distance"]
-    close = pairs.join(a, "hash_a").join(b, "hash_b").select(*columns)
-    if not has_equal_hashes:
-        return close
-    same = a.join(b, (a["hash_a"] == b["hash_b"]) & (a["fingerprint_a"] < b["fingerprint_b"]))
-    return close.unionByName(same.withColumn("distance", F.lit(0)).select(*columns))
-
-
 def verify(
     batches: Iterator[pa.RecordBatch], radius256: int, aspect_tolerance: float
 ) -> Iterator[pa.RecordBatch]:
     """Judge candidate pairs; `reason` is null for an edge, else the first check that fails.
 
-    Rows of `node_pairs` in, rows of VERIFIED_SCHEMA out, fingerprint_a the smaller.
+    Rows of `nodes.WHOLE` in, rows of VERIFIED_SCHEMA out, fingerprint_a the smaller.
     radius256: largest accepted distance of hash256, in bits.
     aspect_tolerance: how much wider, relative to its height, one may be than the other: 0.1 = 10%.
     """

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 S = TypeVar("S")
 
@@ -79,6 +80,11 @@ def exchange(
     return sent.mapInArrow(partial(_gather, schema, gather), _DDL)
 
 
+def rows(pieces: DataFrame, schema: pa.Schema) -> DataFrame:
+    """The rows of pieces as an ordinary DataFrame. schema: of the pieces' rows."""
+    return pieces.mapInArrow(partial(_rows, schema), from_arrow_schema(schema))
+
+
 def table(pieces: Iterable[Piece], schema: pa.Schema) -> pa.Table:
     """The rows of pieces as one table of one chunk."""
     rows = pa.Table.from_batches([piece.rows for piece in pieces], schema)
@@ -108,6 +114,11 @@ def _gather(
     first = next(pieces, None)
     if first is not None:
         yield from _packed(gather(first.bucket, _chained(first, pieces)))
+
+
+def _rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for piece in _unpacked(schema, batches):
+        yield piece.rows
 
 
 def _chained(first: Piece, pieces: Iterator[Piece]) -> Iterator[Piece]:

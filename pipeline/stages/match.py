@@ -1,34 +1,42 @@
 """`match`: near-duplicate pictures, by an exact search within a Hamming radius.
 
 Nodes are distinct fingerprints. Those with texture meet in block tables by their 64-bit hash; a
-pair is an edge when the 256-bit hash and the shape agree too. Cost: tables x hashes rows of 16
-bytes through one shuffle, and the comparisons inside buckets, both weighed by `choose_plan`.
+pair is an edge when the 256-bit hash and the shape agree too. Cost: tables x hashes x 8 bytes
+through one shuffle, and the comparisons inside buckets, both weighed by `choose_plan`; besides,
+pictures cross the shuffle once and pairs twice.
+
+A task of the search holds the hashes of one unit, 4 million on average (`candidates.Spread`), and
+all those of a key that is more frequent: 24 bytes each while they are sorted, 16 more for a bucket
+that is cut again. Its time is bounded by what `blocks.inner_plan` expects: one key for a million
+hashes, whose other bits are independent, takes a second.
 """
 
 from functools import partial
 
 import structlog
 from pydantic import Field
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import PairmillError
 from pipeline.core.progress import watch
-from pipeline.core.reasons import MatchReason, MatchRule, Status
+from pipeline.core.reasons import MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import IMAGES, NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
-from pipeline.match.blocks import choose_plan
-from pipeline.match.candidates import candidate_pairs
-from pipeline.match.radius import refuse_unsafe
-from pipeline.match.verify import VERIFIED_SCHEMA, node_pairs, verify
+from pipeline.match.blocks import BlockPlan, Work, choose_plan
+from pipeline.match.candidates import pairs_of, search, whole_pieces, work_of
+from pipeline.match.radius import random_neighbours, refuse_unsafe
+from pipeline.match.tables import NODES
+from pipeline.match.verify import VERIFIED_SCHEMA, verify
+from pipeline.stages import match_passes
 
 MAX_RADIUS = 6
-_ROWS_PER_TASK = 100_000
 
 
 class MatchSection(StageSection):
@@ -61,97 +69,80 @@ class MatchSection(StageSection):
 
 def build(ctx: Context[MatchSection]) -> list[Account]:
     """Write `neighbors`. Raises ConfigError for an unsafe radius, PairmillError for a lost pair."""
-    config = ctx.config
+    config, spark, store = ctx.config, ctx.spark, ctx.store
     download = ctx.sections["download"]
     assert isinstance(download, DownloadSection)
-    with watch(ctx.spark, "match: search"):
+    with watch(spark, "match: search"), whole_pieces(spark):
         pictures = ctx.read(IMAGES).where(F.col("status") == Status.OK.value)
-        total = pictures.count()
-        tasks = _tasks(ctx.spark, total)
-        nodes = distinct_pictures(pictures).coalesce(tasks).persist()
-        searched = nodes.where(F.col("texture") >= download.min_texture)
-        hashes = searched.select("hash64").distinct().coalesce(tasks).persist()
-        distinct = hashes.count()
-        accounts, searched_rows = _picture_accounts(total, nodes, download.min_texture)
-        expected = refuse_unsafe(
-            distinct, config.radius, config.max_random_neighbours, widest=MAX_RADIUS
+        buckets = match_passes.buckets_for(pictures.count())
+        seen, searched, counted = match_passes.write_nodes(
+            store, pictures, buckets, download.min_texture
         )
-        plan = choose_plan(distinct, config.radius)
-        structlog.get_logger().info(
-            "planned",
-            hashes=distinct,
-            radius=config.radius,
-            blocks=plan.blocks,
-            tables=len(plan.masks),
-            expected_comparisons=plan.comparisons(distinct),
-            expected_core_seconds=plan.seconds(distinct),
-            expected_random_neighbours=expected,
-        )
-        tasks = _tasks(ctx.spark, distinct * len(plan.masks))
-        pairs = candidate_pairs(hashes, plan, config.bucket_cap, tasks).persist()
+        refuse_unsafe(counted.kept, config.radius, config.max_random_neighbours, widest=MAX_RADIUS)
+        accounts = [seen, searched]
+        hashes = match_passes.hashes(spark, store)
+        plan = choose_plan(counted.kept, config.radius)
+        _tell_plan(plan, counted.kept)
+        found = search(hashes, plan, config.bucket_cap, counted.kept)
+        found = found.persist(StorageLevel.DISK_ONLY)
+        _tell_work(plan, counted.kept, work_of(found))
         if config.audit_rows:
-            accounts.append(_audited(ctx, hashes, pairs))
-        judged = (
-            node_pairs(searched, pairs, has_equal_hashes=searched_rows > distinct)
-            .mapInArrow(
-                partial(
-                    verify,
-                    radius256=config.radius256,
-                    aspect_tolerance=config.aspect_tolerance,
-                ),
-                VERIFIED_SCHEMA,
-            )
-            .persist()
-        )
+            accounts.append(_audited(ctx, hashes, pairs_of(found)))
+        close = match_passes.node_pairs(store, buckets, pairs_of(found))
+        if searched.kept > counted.kept:
+            close = close.unionByName(match_passes.equal_pairs(spark, store))
+        judged = close.mapInArrow(
+            partial(verify, radius256=config.radius256, aspect_tolerance=config.aspect_tolerance),
+            VERIFIED_SCHEMA,
+        ).persist(StorageLevel.DISK_ONLY)
         accounts.append(_pair_account(judged))
     edges = judged.where(F.col("reason").isNull())
     ctx.write(NEIGHBORS, edges.withColumn("rule", F.lit(MatchRule.PERCEPTUAL.value)))
-    for kept in (judged, pairs, hashes, nodes):
-        kept.unpersist()
+    judged.unpersist()
+    found.unpersist()
+    store.remove(NODES.name)
     return accounts
 
 
-def distinct_pictures(pictures: DataFrame) -> DataFrame:
-    """One node per fingerprint: hash64, hash256, texture, aspect (width / height, upright).
-
-    Pictures of one fingerprint agree in all of these but for rounding; the smallest is taken.
-    """
-    aspect = F.col("original_width") / F.col("original_height")
-    return pictures.groupBy("fingerprint").agg(
-        F.min("hash64").alias("hash64"),
-        F.min("hash256").alias("hash256"),
-        F.min("texture").alias("texture"),
-        F.min(aspect).alias("aspect"),
+def _tell_plan(plan: BlockPlan, hashes: int) -> None:
+    structlog.get_logger().info(
+        "planned",
+        hashes=hashes,
+        radius=plan.radius,
+        blocks=plan.blocks,
+        agreeing_blocks=plan.agree,
+        tables=len(plan.masks),
+        comparisons=round(plan.comparisons(hashes)),
+        shuffle_bytes=plan.shuffle_bytes(hashes),
+        core_seconds=round(plan.seconds(hashes), 1),
+        random_neighbours=random_neighbours(hashes, plan.radius),
     )
 
 
-def _tasks(spark: SparkSession, rows: int) -> int:
-    """Partitions for so many rows: few for few, since each costs a task with a Python worker."""
-    most = int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
-    return min(most, -(-rows // _ROWS_PER_TASK)) or 1
-
-
-def _picture_accounts(total: int, nodes: DataFrame, min_texture: int) -> tuple[list[Account], int]:
-    """Accounts of all `total` pictures and of nodes, and how many nodes are searched."""
-    counts = nodes.agg(
-        F.count("*").alias("nodes"),
-        F.count(F.when(F.col("texture") >= min_texture, 1)).alias("searched"),
-    ).first()
-    assert counts is not None  # an aggregate without groups has one row
-    seen, searched = Account("pictures"), Account("searched_pictures")
-    seen.keep(counts["nodes"])
-    if repeats := total - counts["nodes"]:
-        seen.drop(MatchReason.SAME_FINGERPRINT, repeats)
-    searched.keep(counts["searched"])
-    if flat := counts["nodes"] - counts["searched"]:
-        searched.drop(MatchReason.LOW_TEXTURE, flat)
-    return [seen, searched], counts["searched"]
+def _tell_work(plan: BlockPlan, hashes: int, work: Work) -> None:
+    """What the search took beside what was expected; more where hashes crowd."""
+    structlog.get_logger().info(
+        "searched",
+        hashes=hashes,
+        comparisons=work.comparisons,
+        expected_comparisons=round(plan.comparisons(hashes)),
+        rows=work.rows,
+        expected_rows=hashes * len(plan.masks),
+        shuffle_bytes=work.sent_bytes,
+        expected_shuffle_bytes=plan.shuffle_bytes(hashes),
+    )
 
 
 def _audited(ctx: Context[MatchSection], hashes: DataFrame, pairs: DataFrame) -> Account:
     run = ctx.sections["run"]
     assert isinstance(run, RunSection)
     account = audit(hashes, pairs, ctx.config.radius, ctx.config.audit_rows, run.seed)
+    structlog.get_logger().info(
+        "audited",
+        hashes=ctx.config.audit_rows,
+        neighbours=account.rows_in,
+        recall=account.kept / account.rows_in if account.rows_in else 1.0,
+    )
     if missed := account.dropped.total():
         raise PairmillError(
             f"match: the audit of {ctx.config.audit_rows} hashes found {missed} of "
@@ -177,4 +168,5 @@ STAGE = Stage(
     writes=(NEIGHBORS,),
     config=MatchSection,
     build=build,
+    folders=(NODES.name,),
 )

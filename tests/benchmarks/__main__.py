@@ -35,6 +35,8 @@ WORKLOADS = {
     "download-http": ("download", "run_http"),
     "download-latency": ("download", "run_latency"),
     "match": ("match", "run"),
+    "match-search": ("match", "run_search"),
+    "match-kernel": ("match_kernel", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),
@@ -45,23 +47,29 @@ WORKLOADS = {
     "line": ("line", "run"),
 }
 
+# Workloads that take sizes, and keep the figures of each.
+SIZED = ("match", "match-search")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the workloads; 1 when one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("workload", nargs="*", help=f"of {', '.join(WORKLOADS)}; default all")
+    parser.add_argument(
+        "--sizes", nargs="+", type=float, default=[], help=f"of {', '.join(SIZED)}: 1e6 1e7"
+    )
     parser.add_argument("--child", metavar="FILE", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - WORKLOADS.keys())
     if unknown:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
     if args.child:
-        return _child(args.workload[0], Path(args.child))
+        return _child(args.workload[0], Path(args.child), args.sizes)
     OUT.mkdir(parents=True, exist_ok=True)
     print(f"{'workload':24}{'items':>12}{'seconds':>10}{'cpu s':>10}{'/core s':>12}{'MB':>8}")
     failed = []
     for workload in args.workload or WORKLOADS:
-        figures = run(workload)
+        figures = run(workload, args.sizes if workload in SIZED else [])
         if figures is None:
             failed.append(workload)
             continue
@@ -77,12 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def run(workload: str) -> dict[str, Any] | None:
+def run(workload: str, sizes: Sequence[float] = ()) -> dict[str, Any] | None:
     """Run one workload in a fresh process; its figures, or None when it failed."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "figures.json"
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks", workload, "--child", str(result)],
+            [
+                *(sys.executable, "-m", "tests.benchmarks", workload, "--child", str(result)),
+                *(["--sizes", *map(str, sizes)] if sizes else []),
+            ],
             cwd=ROOT,
             start_new_session=True,
             stdout=2,  # ours is the table
@@ -102,9 +113,10 @@ def run(workload: str) -> dict[str, Any] | None:
     return figures | {"machine": machine.describe()}
 
 
-def _child(workload: str, result: Path) -> int:
+def _child(workload: str, result: Path, sizes: Sequence[float]) -> int:
     module, function = WORKLOADS[workload]
-    figures = dict(getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)())
+    measure = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
+    figures = dict(measure([int(size) for size in sizes]) if sizes else measure())
     missing = {"workload", "items", "seconds", "cpu_seconds"} - figures.keys()
     if missing or figures["workload"] != workload:
         raise ValueError(f"{module}.{function} gave {figures}; missing {sorted(missing)}")

@@ -33,11 +33,12 @@ class PeakMemory:
     """Watches the memory of a process started as a session leader and of all its descendants.
 
     `mb` is the largest sum seen of their proportional set sizes, so that pages shared between
-    them count once; sampled, so a shorter peak than 0.2 s may be missed.
+    them count once; sampled, so a peak shorter than `every_s` seconds may be missed.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", every_s: float = _POLL_S) -> None:
         self._session = process.pid
+        self._every_s = every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.mb = 0.0
@@ -53,7 +54,7 @@ class PeakMemory:
     def _watch(self) -> None:
         while True:
             self.mb = max(self.mb, _session_kb(self._session) / 1024)
-            if self._stop.wait(_POLL_S):
+            if self._stop.wait(self._every_s):
                 return
 
 

@@ -1,6 +1,5 @@
 """The match stage: rows of `images` in, edges and counts out."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES, NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match import blocks
-from pipeline.match.candidates import search_sorted
 from pipeline.match.verify import hash256_distance
 from pipeline.stages import match
 from tests.match.hashes import (
@@ -158,31 +156,6 @@ def test_an_unsafe_radius_is_refused_before_the_search(spark: Any, tmp_path: Pat
     with pytest.raises(ConfigError, match="largest safe radius is 3"):
         match.build(ctx)
     assert not ctx.store.exists(NEIGHBORS.name)
-
-
-def test_buckets_that_span_batches_are_searched_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.match.candidates._CHUNK_ROWS", 64)
-    rng = np.random.default_rng(6)
-    plan = blocks.make_plan(2, 3)
-    hashes = balanced64(rng, 900)
-    hashes = np.unique(np.concatenate([hashes, hashes ^ np.uint64(1 << 7)]))
-    buckets = np.concatenate([blocks.bucket_numbers(hashes, t, plan) for t in range(3)])
-    order = np.argsort(buckets.view(np.int64), kind="stable")
-    rows = pa.table(
-        {
-            "bucket": buckets.view(np.int64)[order],
-            "hash64": np.tile(hashes.view(np.int64), 3)[order],
-        }
-    )
-
-    def pairs(batch_rows: int) -> list[Any]:
-        batches = rows.to_batches(max_chunksize=batch_rows)
-        out = list(partial(search_sorted, plan=plan, bucket_cap=100)(iter(batches)))
-        return sorted(row for b in out for row in zip(*b.to_pydict().values(), strict=True))
-
-    distance = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-    assert len(pairs(7)) == np.count_nonzero(np.triu(distance <= 2, 1))
-    assert pairs(7) == pairs(1000)
 
 
 def test_hash256_distance_counts_bits_and_refuses_other_lengths() -> None:

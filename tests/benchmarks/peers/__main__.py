@@ -20,6 +20,7 @@ COMPARISONS = {
     "extract-wat-generated": ("extract", "run_wat_generated"),
     "download-https": ("download", "run_https"),
     "download-http": ("download", "run_http"),
+    "match": ("match", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers")
     parser.add_argument("workload", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
     parser.add_argument(
-        "--scale", type=float, help="of the input of the download workloads, for a quicker look"
+        "--scale", type=float, help="of the input of the download workloads and match"
     )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - COMPARISONS.keys())
@@ -42,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, function = COMPARISONS[workload]
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
-            scale = {"scale": args.scale} if args.scale and workload.startswith("download") else {}
+            scale = (
+                {"scale": args.scale}
+                if args.scale and workload.startswith(("download", "match"))
+                else {}
+            )
             figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:
             print(f"{workload}: {error}", file=sys.stderr)
