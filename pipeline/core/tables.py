@@ -293,11 +293,12 @@ LISTED = Table(
 
 EMBEDDINGS = Table(
     "embeddings",
-    "One row per distinct picture (by sha256) and per distinct caption.",
+    "One row per distinct picture (by sha256) and per distinct caption; with a copy-detection "
+    "model also per distinct fingerprint whose picture is not flat.",
     ("kind", "content_id"),
     pa.schema(
         [
-            column("kind", pa.string(), "'image' or 'text'"),
+            column("kind", pa.string(), "'image' or 'text' by CLIP, 'copy' by the other model"),
             column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
             # Spark cannot read Parquet's float16, so the vector is stored as its bytes.
             column("vector", pa.binary(), "unit norm; little-endian float16 [model width]"),
