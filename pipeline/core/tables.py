@@ -393,6 +393,12 @@ PAIR_VIEW = pa.schema(
         column("raw_offset", pa.int64(), "of the stored bytes in the raw tar"),
         column("raw_bytes", pa.int32(), "stored size", unit="bytes"),
         column("clip_similarity", pa.float32(), "cosine of picture and caption"),
+        column(
+            "semantic_similarity",
+            pa.float32(),
+            "largest cosine to a picture before it in its cluster, see `semantics`",
+            null="not searched",
+        ),
     ]
 )
 

@@ -44,7 +44,6 @@ def plan_units(sizes: Mapping[int, int], clusters: int, cap: int, tasks: int) ->
     """Units of clusters of the given sizes (rows by cluster), spread over at most `tasks` tasks.
 
     clusters: how many there are, at least 1.
-
     cap: rows above which a cluster is cut. The costliest unit goes first, to the task with least.
     """
     rows = np.array([sizes.get(c, 0) for c in range(clusters)], np.int64)
