@@ -5,6 +5,7 @@ arXiv:2202.10261): float32 pixels [n, 3, side, side] in, descriptors [n, width] 
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ def load(
     torch.set_num_threads(threads)
     where = torch.device(pick_device() if device == "auto" else device)
     try:
-        model = torch.jit.load(str(file), map_location=where).eval()
+        with warnings.catch_warnings():
+            # Newer torch would have files of another kind; the published ones are of this.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model = torch.jit.load(str(file), map_location=where).eval()
         with torch.inference_mode():
             found = model(torch.zeros(2, 3, side, side, device=where))
     except Exception as error:  # noqa: BLE001 - a foreign file can fail in any way

@@ -35,6 +35,8 @@ WORKLOADS = {
     "download-http": ("download", "run_http"),
     "download-latency": ("download", "run_latency"),
     "match": ("match", "run"),
+    "cluster": ("cluster", "run"),
+    "cluster-25k": ("cluster", "run_25k"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),

@@ -23,6 +23,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, SCORES
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
+from pipeline.fetch.settings import DownloadSection
 from pipeline.score import clip
 from pipeline.stages.score import STAGE, ScoreSection, build, check
 
@@ -108,7 +109,7 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
 
 def score(spark, store: Store, **settings: object) -> dict[str, Account]:
     section = ScoreSection(precision="fp32", batch_size=2, **settings)
-    sections = {"run": RunSection(root=store.root), "score": section}
+    sections = {"run": RunSection(root=store.root), "score": section, "download": DownloadSection()}
     accounts = build(Context("score", spark, store, section, sections, {}))
     for account in accounts:
         account.check("score")
@@ -316,7 +317,7 @@ def test_a_copy_model_describes_each_fingerprint_that_is_not_flat_once(spark, tm
         p.data for p in pictures[1:3] if hashlib.sha256(p.data).digest()[:16] == row["content_id"]
     }
     image = Image.open(io.BytesIO(data)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
-    x = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
