@@ -24,7 +24,7 @@ _TRAIN_ROWS_PER_CENTROID = 39
 _ITERATIONS = 20
 # Centroids beyond those wanted that are looked at, so that float32 seldom leaves a doubt.
 _SPARE = 8
-_EXACT_CELLS = 1 << 24  # of float64 at once: 128 MB
+_EXACT_CELLS = 1 << 20  # of float64 at once: 8 MB
 
 
 class Assigned(NamedTuple):
@@ -100,19 +100,28 @@ def assign(vectors: Float32, centroids: Float32, probe: int) -> Assigned:
     exact = np.empty(found.shape)
     step = max(_EXACT_CELLS // (looked * centroids.shape[1]), 1)
     for i in range(0, len(vectors), step):
-        wide = centroids[found[i : i + step]].astype(np.float64)
-        exact[i : i + step] = np.einsum("nd,nkd->nk", vectors[i : i + step], wide)
+        each = centroids[found[i : i + step]].astype(np.float64)
+        exact[i : i + step] = (each @ vectors[i : i + step, :, None].astype(np.float64))[:, :, 0]
     clusters, similarity = _best(found.astype(np.int32), exact, probe)
     if looked < len(centroids):
         doubtful = np.flatnonzero(near[:, probe - 1] - near[:, -1] <= 2 * slack(vectors.shape[1]))
-        wide = centroids.astype(np.float64) if len(doubtful) else np.empty((0, 0))
         step = max(_EXACT_CELLS // len(centroids), 1)
         for i in range(0, len(doubtful), step):
             rows = doubtful[i : i + step]
-            cosines = vectors[rows].astype(np.float64) @ wide.T
+            cosines = _cosines(vectors[rows], centroids)
             every = np.broadcast_to(np.arange(len(centroids), dtype=np.int32), cosines.shape)
             clusters[rows], similarity[rows] = _best(every, cosines, probe)
     return Assigned(clusters, similarity)
+
+
+def _cosines(vectors: Float32, centroids: Float32) -> Float64:
+    """Exact cosines to all centroids, float64 [n, k]; not all centroids in float64 at once."""
+    step = max(_EXACT_CELLS // centroids.shape[1], 1)
+    wide = vectors.astype(np.float64)
+    parts = [
+        wide @ centroids[i : i + step].astype(np.float64).T for i in range(0, len(centroids), step)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _best(clusters: Ints, similarity: Float64, probe: int) -> tuple[Ints, Float64]:

@@ -85,9 +85,11 @@ def _kernel(vectors: Float32) -> dict[str, float]:
     for _ in close_pairs(vectors, None, 0.75):
         pass
     search = time.process_time() - cpu
-    cpu, block = time.process_time(), vectors[:2048]
+    # Two matrices, since a product with itself is computed by half.
+    block, other = vectors[:2048], np.ascontiguousarray(vectors[-2048:]).T
+    cpu = time.process_time()
     for _ in range(10):
-        block @ block.T
+        block @ other
     blas = (time.process_time() - cpu) / 10
     pairs = len(vectors) * (len(vectors) - 1) / 2
     return {
