@@ -14,7 +14,6 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 from pydantic import Field
@@ -32,11 +31,11 @@ from pipeline.core.reasons import ClusterReason, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import Store
 from pipeline.core.tables import COPIES, EMBEDDINGS, IMAGES, SEMANTICS, Table
-from pipeline.core.vectors import unpack
+from pipeline.core.vectors import STORED, values
 from pipeline.match import centroids
 from pipeline.match.boundary import near_sample, recall
 from pipeline.match.cluster_units import Plan, plan_units
-from pipeline.match.clustered import Half, Order, assigned, copies, maxima
+from pipeline.match.clustered import Half, Order, assigned, copies, maxima, words
 from pipeline.stages.score import ScoreSection
 
 _FOLDER = "centroids"
@@ -233,23 +232,21 @@ def _sample(store: Store, embedded: DataFrame, share: float, seed: int) -> centr
     chosen = embedded.where(place < F.lit(int(share * grid)).cast("long"))
     folder = store.path(_SAMPLE)
     chosen.select("content_id", "vector").write.mode("overwrite").parquet(folder)
-    tables = []
-    for file in sorted(store.fs.find(folder)):
+    halves, ids = [], []
+    for file in store.fs.find(folder):
         if file.endswith(".parquet"):
             with store.fs.open(file, "rb") as opened:
-                tables.append(pq.read_table(opened))
+                for batch in pq.ParquetFile(opened).iter_batches(65536):
+                    halves.append(values(batch.column("vector")).view(STORED))
+                    ids.append(words(batch.column("content_id")))
     store.remove(_SAMPLE)
-    vectors = [unpack(batch.column("vector")) for batch in _by_id(tables)]
-    found = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
-    return found[np.isfinite(found).all(axis=1)]
-
-
-def _by_id(tables: list[pa.Table]) -> list[pa.RecordBatch]:
-    rows = pa.concat_tables(tables) if tables else pa.table({})
-    if not rows.num_rows:
-        return []
-    wide = rows.set_column(1, "vector", rows.column("vector").cast(pa.large_binary()))
-    return list(wide.sort_by("content_id").to_batches(max_chunksize=65536))
+    if not halves:
+        return np.empty((0, 0), np.float32)
+    key, found = np.concatenate(ids), np.concatenate(halves)
+    halves.clear()
+    order = np.lexsort((key[:, 1], key[:, 0]))
+    is_finite = np.asarray(np.isfinite(found).all(axis=1))
+    return found[order[is_finite[order]]].astype(np.float32)
 
 
 def _audit(ctx: Context[ClusterSection], unit: str, near: DataFrame, found: int | None) -> Account:
