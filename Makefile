@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONFIG ?= conf/demo.toml
-STAGES := extract dedupe download match score measure decide shard report
+STAGES := extract dedupe download match score cluster measure decide shard report
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh

@@ -14,7 +14,7 @@ from pipeline.fakeweb.config import DemoSection
 from pipeline.stages.line import LINE
 from tests.extract.archive import response
 
-BEFORE_SHARD = ("extract", "dedupe", "download", "match", "score", "measure", "decide")
+BEFORE_SHARD = ("extract", "dedupe", "download", "match", "score", "cluster", "measure", "decide")
 NO_IMAGE = b"<html><p>words alone</p></html>"
 ONE_IMAGE = b"<html><img src='http://gone.example/a.jpg' alt='a red boat on a lake'></html>"
 

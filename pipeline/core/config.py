@@ -91,7 +91,7 @@ def load(
     chosen = data.pop("filters", {})
     _refuse_unknown(path, "section", data, [*sections, "filters"])
     _refuse_unknown(path, "filter", chosen, list(filters))
-    return Config(
+    config = Config(
         sections={
             name: _parse(path, name, kind, data.get(name, {})) for name, kind in sections.items()
         },
@@ -100,6 +100,20 @@ def load(
             for name, settings in chosen.items()
         },
     )
+    _refuse_unmet(path, config)
+    return config
+
+
+def _refuse_unmet(path: str, config: Config) -> None:
+    """Raise ConfigError for a filter on something that a stage is told not to find."""
+    for name, chosen in config.filters.items():
+        for needed in chosen.needs:
+            section, _, key = needed.partition(".")
+            if section in config.sections and not getattr(config.sections[section], key):
+                raise ConfigError(
+                    f"{path}: [filters.{name}] needs {needed}, which is off; set it, or leave the "
+                    "filter out"
+                )
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

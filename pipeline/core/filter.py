@@ -44,6 +44,8 @@ class Filter:
     reads: columns of `tables.PAIR_VIEW` that `measure` uses.
     measures: Arrow fields it adds to the measures table; empty for a filter that only bounds a
         column that is already there.
+    needs: settings of stages, as "section.key", without which nothing is measured for it; a recipe
+        that enables the filter and leaves one of them off is refused.
     bound_settings: settings that only move a bound. Every other setting is taken to change what
         is measured, so that forgetting one here costs time and never gives stale measures.
 
@@ -55,6 +57,7 @@ class Filter:
     reads: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[tuple[pa.Field, ...]] = ()
     bound_settings: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self.bounds()

@@ -139,6 +139,13 @@ class MatchReason(StrEnum):
     MISSED = "missed"  # brute force finds it, the block tables do not: a bug
 
 
+class ClusterReason(StrEnum):
+    """Why an embedding is not searched, or an alike pair of the audit's is not found."""
+
+    NOT_FINITE = "not_finite"  # the model gave something that is no number
+    OTHER_CLUSTER = "other_cluster"  # the two share no cluster, so nothing compares them
+
+
 class DropReason(StrEnum):
     """Reasons of the stages between the download and the bounds."""
 

@@ -293,11 +293,12 @@ LISTED = Table(
 
 EMBEDDINGS = Table(
     "embeddings",
-    "One row per distinct picture (by sha256) and per distinct caption.",
+    "One row per distinct picture (by sha256) and per distinct caption; with a copy-detection "
+    "model also per distinct fingerprint whose picture is not flat.",
     ("kind", "content_id"),
     pa.schema(
         [
-            column("kind", pa.string(), "'image' or 'text'"),
+            column("kind", pa.string(), "'image' or 'text' by CLIP, 'copy' by the other model"),
             column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
             # Spark cannot read Parquet's float16, so the vector is stored as its bytes.
             column("vector", pa.binary(), "unit norm; little-endian float16 [model width]"),
@@ -392,6 +393,12 @@ PAIR_VIEW = pa.schema(
         column("raw_offset", pa.int64(), "of the stored bytes in the raw tar"),
         column("raw_bytes", pa.int32(), "stored size", unit="bytes"),
         column("clip_similarity", pa.float32(), "cosine of picture and caption"),
+        column(
+            "semantic_similarity",
+            pa.float32(),
+            "largest cosine to a picture before it in its cluster, see `semantics`",
+            null="not searched",
+        ),
     ]
 )
 

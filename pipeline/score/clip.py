@@ -37,19 +37,22 @@ def is_local(model: str, pretrained: str) -> bool:
     )
 
 
-def local_weights(model: str, pretrained: str) -> Path:
-    """The local weight file. Raises InputError, naming the config key, when there is none."""
+def local_weights(model: str, pretrained: str, prefix: str = "") -> Path:
+    """The local weight file. Raises InputError, naming the config key, when there is none.
+
+    prefix: of the names of the two settings in `[score]`.
+    """
     if model.startswith(_LOCAL_FOLDER):
         folder = Path(model.removeprefix(_LOCAL_FOLDER))
         found = sorted(p for p in folder.glob("*") if p.suffix in _WEIGHT_SUFFIXES)
         if not found:
-            raise InputError(f"score.model = {model!r}: no weight file in that folder")
+            raise InputError(f"score.{prefix}model = {model!r}: no weight file in that folder")
         return found[0]
     path = Path(pretrained) if pretrained else SHIPPED_WEIGHTS
     if not path.is_file():
         raise InputError(
-            f"score.pretrained = {pretrained!r}: no such file; give the path of a weight file, "
-            f"a tag that open_clip knows for {model}, or model = {SHIPPED_MODEL!r} with "
+            f"score.{prefix}pretrained = {pretrained!r}: no such file; give the path of a weight "
+            f"file, a tag that open_clip knows for {model}, or model = {SHIPPED_MODEL!r} with "
             "pretrained empty for the small model that is included"
         )
     return path
@@ -102,7 +105,7 @@ class Clip:
             for i in range(0, len(pixels), batch):
                 x = torch.from_numpy(pixels[i : i + batch]).to(self.device)
                 x = x.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-                out[i : i + batch] = _unit(self.model.encode_image(x.to(self.dtype)))
+                out[i : i + batch] = unit(self.model.encode_image(x.to(self.dtype)))
         return out
 
     def embed_texts(self, texts: list[str], batch: int = 64) -> NDArray[np.float32]:
@@ -125,15 +128,16 @@ class Clip:
                     vectors = encode_tokens(self.model, cut_padding(chosen).to(self.device))
                 else:
                     vectors = self.model.encode_text(chosen.to(self.device))
-                out[rows.numpy()] = _unit(vectors)
+                out[rows.numpy()] = unit(vectors)
         return out
 
 
-def _unit(vectors: Any) -> NDArray[np.float32]:
+def unit(vectors: Any) -> NDArray[np.float32]:
+    """A torch tensor [n, width] as unit vectors, float32."""
     import torch
 
-    unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
-    return unit.cpu().numpy()  # type: ignore[no-any-return]
+    normal = torch.nn.functional.normalize(vectors.float(), dim=-1)
+    return normal.cpu().numpy()  # type: ignore[no-any-return]
 
 
 def _reads_only_back(model: Any) -> bool:
@@ -193,7 +197,7 @@ def load(
     open_clip = import_open_clip()
     register_shipped()
     torch.set_num_threads(threads)
-    where = torch.device(_device() if device == "auto" else device)
+    where = torch.device(pick_device() if device == "auto" else device)
     kind = _precision(where) if precision == "auto" else precision
     if is_local(model, pretrained) and not model.startswith(_LOCAL_FOLDER):
         pretrained = str(local_weights(model, pretrained))
@@ -247,7 +251,8 @@ def _width(loaded: Any, tokenizer: Any, where: Any) -> int:
         return int(loaded.encode_text(tokenizer(["a"]).to(where)).shape[1])
 
 
-def _device() -> str:
+def pick_device() -> str:
+    """The GPU when there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,6 +1,7 @@
 """The line: all stages in flow order."""
 
 from pipeline.stages import (
+    cluster,
     decide,
     dedupe,
     download,
@@ -18,6 +19,7 @@ LINE = (
     download.STAGE,
     match.STAGE,
     score.STAGE,
+    cluster.STAGE,
     measure.STAGE,
     decide.STAGE,
     shard.STAGE,

@@ -20,7 +20,7 @@ from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection
-from pipeline.core.tables import CANDIDATES, IMAGES, PAIR_VIEW, SCORES, measures_table
+from pipeline.core.tables import CANDIDATES, IMAGES, PAIR_VIEW, SCORES, SEMANTICS, measures_table
 
 
 class MeasureSection(StageSection):
@@ -37,15 +37,21 @@ def build(ctx: Context[MeasureSection]) -> list[Account]:
     if len(set(table.schema.names)) < len(table.schema.names):
         raise ContractError(f"a measure is named twice: {', '.join(table.schema.names)}")
     account = count(candidates, images, scores)
-    written = ctx.write(table, add_measures(view(candidates, images, scores), ctx.filters))
+    pairs = view(candidates, images, scores, ctx.read(SEMANTICS))
+    written = ctx.write(table, add_measures(pairs, ctx.filters))
     if written != account.kept:
         raise ContractError(f"measure: {account.kept} scored pairs, but {written} rows written")
     return [account]
 
 
-def view(candidates: DataFrame, images: DataFrame, scores: DataFrame) -> DataFrame:
+def view(
+    candidates: DataFrame, images: DataFrame, scores: DataFrame, semantics: DataFrame
+) -> DataFrame:
     """The columns of PAIR_VIEW, for every caption of an image that is ok and has a score."""
     fetched = images.where(F.col("status") == Status.OK.value).drop("part", "status")
+    alike = semantics.select("content_id", "semantic_similarity")
+    content = F.substring("sha256", 1, 16)
+    fetched = fetched.withColumn("content_id", content).join(alike, "content_id", "left")
     pairs = (
         candidates.drop("pages")  # of the image; each caption has its own
         .join(fetched, "image_id")
@@ -137,7 +143,7 @@ def measure_all(batch: pa.RecordBatch, filters: tuple[Filter, ...]) -> pa.Struct
 
 STAGE = Stage(
     name="measure",
-    reads=(CANDIDATES, IMAGES, SCORES),
+    reads=(CANDIDATES, IMAGES, SCORES, SEMANTICS),
     writes=(measures_table([]),),
     config=MeasureSection,
     build=build,

@@ -21,10 +21,12 @@ from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import CANDIDATES, EMBEDDINGS, ID, IMAGES, SCORES
-from pipeline.score import clip
+from pipeline.core.vectors import similarity
+from pipeline.fetch.settings import DownloadSection
+from pipeline.score import clip, descriptor
 from pipeline.score.clip import Precision
 from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
-from pipeline.score.vectors import similarity
+from pipeline.score.pictures import Embedder
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,6 +45,15 @@ class ScoreSection(StageSection):
     threads: int = Field(1, gt=0, le=256)  # of the model, per task; results depend on it
     device: str = tuning("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     decode_threads: int = tuning(2, gt=0, le=64)
+    # For `cluster` to find copies by; none unless given. The path of a TorchScript file on every
+    # worker (SSCD's are), which gets squares of copy_side pixels, less mean, by deviation; or a
+    # model that open_clip loads, with its weights in copy_pretrained and transforms of its own.
+    # Pictures below `download.min_texture` are not described: flat ones are alike to any model.
+    copy_model: str = ""
+    copy_pretrained: str = ""
+    copy_side: int = Field(descriptor.SIDE, ge=8, le=4096)
+    copy_mean: tuple[float, float, float] = descriptor.MEAN
+    copy_std: tuple[float, float, float] = descriptor.STD
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> "ScoreSection":
@@ -50,14 +61,28 @@ class ScoreSection(StageSection):
             raise ValueError(
                 f"model {self.model!r} needs pretrained: a tag or the path of a weight file"
             )
+        named = self.copy_pretrained or self.copy_model in ("", clip.SHIPPED_MODEL)
+        if not (named or ":" in self.copy_model or descriptor.is_script(self.copy_model, "")):
+            raise ValueError(
+                f"copy_model {self.copy_model!r} is no path of a TorchScript file, and needs "
+                "copy_pretrained as an open_clip model"
+            )
+        if not all(deviation > 0 for deviation in self.copy_std):
+            raise ValueError("copy_std must be above 0")
         return self
 
 
 def check(section: ScoreSection) -> dict[str, str]:
     """Identity of local weights; InputError when they are not there. Hub tags name themselves."""
-    if not clip.is_local(section.model, section.pretrained):
-        return {}
-    return {"sha256": clip.sha256_of(clip.local_weights(section.model, section.pretrained))}
+    found = {}
+    if clip.is_local(section.model, section.pretrained):
+        found["sha256"] = clip.sha256_of(clip.local_weights(section.model, section.pretrained))
+    if descriptor.is_script(section.copy_model, section.copy_pretrained):
+        found["copy_sha256"] = clip.sha256_of(descriptor.script_file(section.copy_model))
+    elif clip.is_local(section.copy_model, section.copy_pretrained):
+        weights = clip.local_weights(section.copy_model, section.copy_pretrained, "copy_")
+        found["copy_sha256"] = clip.sha256_of(weights)
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,7 +101,7 @@ def build(ctx: Context[ScoreSection]) -> list[Account]:
     parts = sorted(parts) or [0]
     frames = _frames(ctx, parts)
     if not ctx.store.exists(f"{INPUTS.name}/_SUCCESS"):
-        ctx.write(INPUTS, _inputs(frames))
+        ctx.write(INPUTS, _inputs(frames, _copy_texture(ctx)))
     work = partial(embed_part, ctx.store, ctx.config)
     embedded = ctx.run_parts(EMBEDDINGS, work, [(part, None) for part in parts])
     scored = ctx.write(SCORES, _scores(ctx, frames))
@@ -112,6 +137,8 @@ def _frames(ctx: Context[ScoreSection], parts: Sequence[int]) -> _Frames:
             "raw_round",
             "raw_offset",
             "raw_bytes",
+            "fingerprint",
+            "texture",
         )
     )
     pairs = (
@@ -143,26 +170,45 @@ def _add_text_ids(
         yield pa.RecordBatch.from_arrays(columns, names)
 
 
-def _inputs(frames: _Frames) -> "DataFrame":
-    """Rows of INPUTS: every distinct picture at its smallest image_id, every distinct caption."""
+def _copy_texture(ctx: Context[ScoreSection]) -> int | None:
+    """The least texture of pictures that are described for copy detection; None: none are."""
+    if not ctx.config.copy_model:
+        return None
+    download = ctx.sections["download"]
+    assert isinstance(download, DownloadSection)
+    return download.min_texture
+
+
+def _inputs(frames: _Frames, copy_texture: int | None) -> "DataFrame":
+    """Rows of INPUTS: every distinct picture at its smallest image_id, every distinct caption.
+
+    Of the pictures of one fingerprint, which are the same for `match`, the smallest content_id is
+    described for copy detection, if its texture is at least `copy_texture`.
+    """
+    from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    place = F.min(F.struct("image_id", "raw_round", "raw_offset", "raw_bytes", "part")).alias(
-        "place"
+    place = F.min(F.struct("image_id", "raw_round", "raw_offset", "raw_bytes", "part"))
+    distinct = frames.images.groupBy("content_id").agg(
+        place.alias("place"),
+        F.min("fingerprint").alias("fingerprint"),
+        F.min("texture").alias("texture"),
     )
-    pictures = (
-        frames.images.groupBy("content_id")
-        .agg(place)
-        .select(
-            F.lit("image").alias("kind"),
-            "content_id",
-            "place.image_id",
-            "place.raw_round",
-            "place.raw_offset",
-            "place.raw_bytes",
-            F.lit(None).cast("string").alias("caption"),
-            "place.part",
-        )
+    for_copies = F.lit(False)
+    if copy_texture is not None:
+        same = Window.partitionBy("fingerprint")
+        is_first = F.col("content_id") == F.min("content_id").over(same)
+        for_copies = is_first & (F.col("texture") >= copy_texture)
+    pictures = distinct.select(
+        F.lit("image").alias("kind"),
+        "content_id",
+        "place.image_id",
+        "place.raw_round",
+        "place.raw_offset",
+        "place.raw_bytes",
+        for_copies.alias("for_copies"),
+        F.lit(None).cast("string").alias("caption"),
+        "place.part",
     )
     captions = frames.pairs.dropDuplicates(["text_id"]).select(
         F.lit("text").alias("kind"),
@@ -171,6 +217,7 @@ def _inputs(frames: _Frames) -> "DataFrame":
         F.lit(None).cast("int").alias("raw_round"),
         F.lit(None).cast("long").alias("raw_offset"),
         F.lit(None).cast("int").alias("raw_bytes"),
+        F.lit(False).alias("for_copies"),
         "caption",
         F.col("text_part").alias("part"),
     )
@@ -189,6 +236,18 @@ def _model(section: ScoreSection, device: str) -> clip.Clip:
     return clip.load(section.model, section.pretrained, section.precision, device, section.threads)
 
 
+@lru_cache(maxsize=1)
+def _copy_model(section: ScoreSection, device: str) -> Embedder | None:
+    """The copy-detection model of this worker process, likewise; None when there is none."""
+    name, threads = section.copy_model, section.threads
+    if not name:
+        return None
+    if descriptor.is_script(name, section.copy_pretrained):
+        scale = section.copy_side, section.copy_mean, section.copy_std
+        return descriptor.load(name, *scale, device, threads)
+    return clip.load(name, section.copy_pretrained, section.precision, device, threads)
+
+
 def _device(section: ScoreSection) -> str:
     """The GPU that Spark gave this task where it schedules them, else what the config says."""
     from pyspark import TaskContext
@@ -203,7 +262,9 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
 
     Raises InputError when the part's tar or the weights are missing.
     """
-    model = _model(section, _device(section))
+    device = _device(section)
+    model, copies = _model(section, device), _copy_model(section, device)
+    models: list[Embedder] = [model, *([copies] if copies else [])]
     pictures, captions = Account("pictures"), Account("captions")
     sink.accounts = [pictures, captions]
     if not store.exists(f"{INPUTS.name}/{INPUTS.partition}={part}"):
@@ -212,10 +273,11 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
     images = rows.filter(pc.equal(rows.column("kind"), "image"))
     texts = rows.filter(pc.equal(rows.column("kind"), "text"))
     size = section.batch_size
-    pictured = embed_pictures(model, store, part, images, size, section.decode_threads)
-    for batch, unreadable in pictured:
-        sink.write(batch)
-        pictures.keep(batch.num_rows)
+    pictured = embed_pictures(models, store, part, images, size, section.decode_threads)
+    for batches, unreadable in pictured:
+        for batch in batches:
+            sink.write(batch)
+        pictures.keep(batches[0].num_rows)
         pictures.drop(DropReason.UNREADABLE_PICTURE, unreadable)
     for batch in embed_captions(model, texts, size):
         sink.write(batch)

@@ -13,6 +13,7 @@ ORDER = (
     "download",
     "match",
     "score",
+    "cluster",
     "measure",
     "decide",
     "shard",

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.filter import Filter
-from pipeline.core.reasons import DropReason, LinkReason, MatchReason, RecordReason, Status
+from pipeline.core.reasons import (
+    ClusterReason,
+    DropReason,
+    LinkReason,
+    MatchReason,
+    RecordReason,
+    Status,
+)
 from pipeline.stats.charts import number
 
 # One sentence per reason; several vocabularies share `bad_url`.
@@ -56,6 +63,8 @@ FIXED: Mapping[str, str] = {
     MatchReason.HASH256_DIFFERS: "alike at a glance, but the wider hash differs",
     MatchReason.SHAPE_DIFFERS: "alike, but of another shape",
     MatchReason.MISSED: "missed by the search: a bug",
+    ClusterReason.NOT_FINITE: "the model gave no numbers for the picture",
+    ClusterReason.OTHER_CLUSTER: "alike, but in clusters that are not compared",
     DropReason.DUPLICATE_PAIR: "the same image with the same caption, on another page",
     DropReason.OVER_CAPTION_CAP: "beyond the most captions kept of one image",
     DropReason.REGISTERED: "an earlier crawl holds the image",
@@ -92,6 +101,7 @@ _BOUNDED: Mapping[str, tuple[str, str]] = {
     "is_filename_like": ("", "the caption is a file name"),
     "is_language_allowed": ("the caption is not in a wanted language", ""),
     "is_representative": ("near-duplicate of a picture that is kept", ""),
+    "semantic_similarity": ("", "shows what another picture shows: similarity over {}"),
     "texture": ("nearly flat picture: texture under {}", "texture over {}"),
 }  # fmt: skip
 

@@ -37,6 +37,8 @@ WORKLOADS = {
     "match": ("match", "run"),
     "match-search": ("match", "run_search"),
     "match-kernel": ("match_kernel", "run"),
+    "cluster": ("cluster", "run"),
+    "cluster-25k": ("cluster", "run_25k"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),

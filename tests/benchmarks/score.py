@@ -14,11 +14,11 @@ from PIL import Image
 from pipeline.core import raw
 from pipeline.core.ids import text_id
 from pipeline.core.storage import Store
+from pipeline.core.vectors import pack, similarity
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
 from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
-from pipeline.score.vectors import pack, similarity
 
 BATCH = 64
 _DRAWN = 64  # distinct pictures; more rows read them again, which costs the same
@@ -37,8 +37,8 @@ def stored_pairs(count: int) -> tuple[Store, pa.Table]:
     for i in range(count):
         image_id, offset, size = places[i % len(places)]
         caption = f"{describe(sample_scene(rng), 'en', rng)} {i}"
-        rows.append(("image", i.to_bytes(16), image_id, offset, size, None, 0))
-        rows.append(("text", text_id(caption), None, None, None, caption, 0))
+        rows.append(("image", i.to_bytes(16), image_id, 0, offset, size, False, None, 0))
+        rows.append(("text", text_id(caption), None, None, None, None, False, caption, 0))
     columns = [pa.array(list(c), f.type) for c, f in zip(zip(*rows), INPUTS.schema, strict=True)]
     store = Store("memory://bench-score")
     with store.publish(raw.path(0)) as file:
@@ -69,7 +69,7 @@ def embed_rate(model: clip.Clip, count: int) -> dict[str, float]:
     kinds = np.array(rows.column("kind").to_pylist())
     images, texts = rows.filter(pa.array(kinds == "image")), rows.filter(pa.array(kinds == "text"))
     model.embed_images(np.zeros((1, model.image_side, model.image_side, 3), np.uint8))
-    image_wall, image_cpu = timed(lambda: list(embed_pictures(model, store, 0, images, BATCH, 1)))
+    image_wall, image_cpu = timed(lambda: list(embed_pictures([model], store, 0, images, BATCH, 1)))
     text_wall, text_cpu = timed(lambda: list(embed_captions(model, texts, BATCH)))
     return {
         "pairs_per_second": count / (image_wall + text_wall),

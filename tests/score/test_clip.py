@@ -16,7 +16,7 @@ from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
 from pipeline.score.clip import Clip
-from pipeline.score.pictures import decode, decoded_batches
+from pipeline.score.pictures import Stored, decode, decoded_batches
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def test_right_captions_are_more_similar_than_shuffled_ones(model, lang):
     rng = np.random.default_rng([2026, 11])
     scenes = [sample_scene(rng) for _ in range(400)]
-    pixels = [decode(model, jpeg(render(scene, 200, 150))) for scene in scenes]
+    pixels = [decode([model], jpeg(render(scene, 200, 150)))[0] for scene in scenes]
     pictures = model.embed_images(np.stack(pixels))
     texts = model.embed_texts([describe(scene, lang, rng) for scene in scenes])
     right = (pictures * texts).sum(1)
@@ -80,15 +80,15 @@ def test_what_does_not_decode_costs_itself_only(model, tmp_path):
         tar = raw.RawTar(file)
         for i, body in enumerate(bodies):
             place = raw.Place(bytes([i]) * 16, 0, 0, tar.append(bytes([i]) * 16, body), len(body))
-            stored.append((bytes([i]), place))
+            stored.append(Stored(bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
-    found = list(decoded_batches(model, store, batches, threads=3))
-    assert [ids for ids, _, _ in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
-    assert [unreadable for _, _, unreadable in found] == [1, 2, 0]
-    for ids, pixels, _ in found:
+    found = list(decoded_batches([model], store, batches, threads=3))
+    assert [of_clip.ids for (of_clip,), _ in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
+    assert [unreadable for _, unreadable in found] == [1, 2, 0]
+    for ((ids, pixels),), _ in found:
         assert pixels.shape == (len(ids), model.image_side, model.image_side, 3)
         for content_id, picture in zip(ids, pixels, strict=True):
-            assert np.array_equal(picture, decode(model, bodies[content_id[0]]))
+            assert np.array_equal(picture, decode([model], bodies[content_id[0]])[0])
 
 
 def test_another_architecture_loads_from_a_local_folder(tmp_path):

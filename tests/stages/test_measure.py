@@ -18,7 +18,7 @@ from pipeline.core.context import Context
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, IMAGES, SCORES, Table, measures_table
+from pipeline.core.tables import CANDIDATES, IMAGES, SCORES, SEMANTICS, Table, measures_table
 from pipeline.stages import measure
 from pipeline.stages.measure import STAGE, MeasureSection
 
@@ -43,7 +43,7 @@ def image(number: int, status: str) -> dict[str, Any]:
         row |= {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50}
         row |= {"raw_round": 0, "raw_offset": 512}
         row |= {"original_width": 640, "original_height": 480 + number, "width": 320, "height": 240}
-        row |= {"fingerprint": b"f" * 16, "sha256": b"s" * 32, "raw_bytes": 4000}
+        row |= {"fingerprint": b"f" * 16, "sha256": key(number, "s") * 2, "raw_bytes": 4000}
     return row
 
 
@@ -81,6 +81,11 @@ def candidate(number: int, captions: list[str]) -> dict[str, Any]:
     }
 
 
+def alike(number: int, similarity: float) -> dict[str, Any]:
+    row = {"content_id": key(number, "s"), "cluster": 0, "centroid_similarity": 0.9}
+    return row | {"semantic_similarity": similarity}
+
+
 STATUSES = ["ok", "http_404", "ok", "robots", "ok"]
 CAPTIONS = [["a brown dog", "갈색 개"], ["a", "b", "c"], ["black cat"], ["d"], ["no score", "x"]]
 UNSCORED = {key(40, "p")}
@@ -114,6 +119,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         if status == "ok" and pair["pair_id"] not in UNSCORED
     ]
     write(store, SCORES, scores)
+    write(store, SEMANTICS, [alike(0, 0.5), alike(4, 0.75), alike(9, 1.0)])
     return store
 
 
@@ -139,13 +145,15 @@ def test_rows_measures_and_accounts(spark: Any, store: Store) -> None:
     ]
     assert [r["image_min_side"] for r in rows] == [480, 480, 482, 484]
     assert [r["part"] for r in rows] == [0, 0, 0, 0]
+    assert [r["semantic_similarity"] for r in rows] == [0.5, 0.5, None, 0.75]
     assert {r["url"] for r in rows} == {f"https://example.com/{n}.jpg" for n in (0, 2, 4)}
 
 
 @pytest.mark.spark
 def test_only_what_filters_read_goes_to_python_and_once(spark: Any, store: Store) -> None:
     ctx = context(spark, store, FILTERS)
-    pairs = measure.view(ctx.read(CANDIDATES), ctx.read(IMAGES), ctx.read(SCORES))
+    tables = (ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS))
+    pairs = measure.view(*tables)
     plan = _plan(measure.add_measures(pairs, FILTERS))
     assert plan.count("ArrowEvalPython") == 1
     assert plan.count("measure_batch(") == plan.count("measure_batch(caption") > 0
@@ -160,7 +168,7 @@ def _plan(rows: Any) -> str:
 @pytest.mark.spark
 def test_an_empty_run(spark: Any, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    for table in (CANDIDATES, IMAGES, SCORES):
+    for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS):
         write(store, table, [])
     (account,) = measure.build(context(spark, store, FILTERS))
     assert (account.rows_in, account.kept, account.dropped.total()) == (0, 0, 0)

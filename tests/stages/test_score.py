@@ -23,6 +23,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, SCORES
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
+from pipeline.fetch.settings import DownloadSection
 from pipeline.score import clip
 from pipeline.stages.score import STAGE, ScoreSection, build, check
 
@@ -108,7 +109,7 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
 
 def score(spark, store: Store, **settings: object) -> dict[str, Account]:
     section = ScoreSection(precision="fp32", batch_size=2, **settings)
-    sections = {"run": RunSection(root=store.root), "score": section}
+    sections = {"run": RunSection(root=store.root), "score": section, "download": DownloadSection()}
     accounts = build(Context("score", spark, store, section, sections, {}))
     for account in accounts:
         account.check("score")
@@ -261,3 +262,92 @@ def test_device_and_decoding_threads_do_not_change_the_identity():
     assert ScoreSection(device="cpu", decode_threads=5).identity() == ScoreSection().identity()
     assert ScoreSection(threads=2).identity() != ScoreSection().identity()
     assert STAGE.writes == (SCORES, EMBEDDINGS)
+
+
+def copy_net(path: Path, width: int = 12, broken: str = "") -> str:
+    """A TorchScript file as copy-detection models are published: a fixed random network."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, width, 5, stride=3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x).relu().mean(dim=[2, 3])
+
+    torch.manual_seed(4)
+    net = Net() if not broken else torch.nn.Flatten(0)
+    torch.jit.script(net).save(str(path))
+    return str(path)
+
+
+def test_a_copy_model_describes_each_fingerprint_that_is_not_flat_once(spark, tmp_path):
+    import torch
+
+    pictures = web()
+    store = write_web(tmp_path / "run", pictures)
+    # Pictures 1 and 2 are the same for `match`, 0 and 3 are one file; picture 0 is flat.
+    table = pa.concat_tables(
+        pa.Table.from_batches(list(store.read_part(IMAGES, part))) for part in (0, 1, 2)
+    )
+    described = hashlib.sha256(pictures[1].data).digest(), hashlib.sha256(pictures[2].data).digest()
+    changed = []
+    for row in table.to_pylist():
+        if row["status"] == "ok":
+            same = row["sha256"] in described
+            row["fingerprint"] = b"same" * 4 if same else row["sha256"][:16]
+            row["texture"] = 5 if row["sha256"] == hashlib.sha256(pictures[0].data).digest() else 50
+        changed.append(row)
+    store.remove("images")
+    with store.publish_part(IMAGES, 0) as sink:
+        sink.write_rows(changed)
+
+    path = copy_net(tmp_path / "net.pt")
+    accounts = score(spark, store, copy_model=path, copy_side=64)
+    assert accounts["pictures"].kept == 3
+    found = rows(spark, store, EMBEDDINGS)
+    kinds = [r["kind"] for r in found]
+    assert (kinds.count("image"), kinds.count("copy"), kinds.count("text")) == (3, 1, 7)
+    (row,) = [r for r in found if r["kind"] == "copy"]
+    assert bytes(row["content_id"]) == min(d[:16] for d in described)
+
+    # As a user of the model would: resize, scale, normalise, embed.
+    (data,) = {
+        p.data for p in pictures[1:3] if hashlib.sha256(p.data).digest()[:16] == row["content_id"]
+    }
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    with torch.inference_mode():
+        expected = torch.jit.load(path)((x - mean) / std)[0]
+    expected = (expected / expected.norm()).numpy()
+    assert np.allclose(np.frombuffer(row["vector"], "<f2"), expected, atol=2e-3)
+
+
+def test_check_gives_the_identity_of_a_copy_model_and_refuses_one_that_is_not_there(tmp_path):
+    path = copy_net(tmp_path / "net.pt")
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert check(ScoreSection(copy_model=path))["copy_sha256"] == digest
+    with pytest.raises(InputError, match=r"score\.copy_model = '/nowhere/net\.pt': no such file"):
+        check(ScoreSection(copy_model="/nowhere/net.pt"))
+    section = ScoreSection(copy_model="ViT-B-32", copy_pretrained="/nowhere/w.pt")
+    with pytest.raises(InputError, match=r"score\.copy_pretrained = '/nowhere/w\.pt'"):
+        check(section)
+    assert "copy_sha256" in check(ScoreSection(copy_model="pairmill-tiny"))
+    with pytest.raises(ValidationError, match="needs copy_pretrained"):
+        ScoreSection(copy_model="ViT-B-32")
+
+
+def test_a_file_that_is_no_model_of_pictures_is_told(tmp_path):
+    from pipeline.score import descriptor
+
+    junk = tmp_path / "junk.pt"
+    junk.write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"junk\.pt' is no TorchScript model"):
+        descriptor.load(str(junk), device="cpu")
+    flat = copy_net(tmp_path / "flat.pt", broken="flat")
+    with pytest.raises(InputError, match=r"gives \[6144\] for 2 pictures"):
+        descriptor.load(flat, side=32, device="cpu")

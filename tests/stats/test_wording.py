@@ -4,7 +4,14 @@ import pytest
 
 import filters
 from pipeline.core.filter import Bound, Filter
-from pipeline.core.reasons import DropReason, LinkReason, MatchReason, RecordReason, Status
+from pipeline.core.reasons import (
+    ClusterReason,
+    DropReason,
+    LinkReason,
+    MatchReason,
+    RecordReason,
+    Status,
+)
 from pipeline.stats import figures, wording
 
 
@@ -18,7 +25,9 @@ class _Strict(Filter):
         return (Bound("caption_words", low=5, high=9),)
 
 
-@pytest.mark.parametrize("kind", [RecordReason, LinkReason, Status, MatchReason, DropReason])
+@pytest.mark.parametrize(
+    "kind", [RecordReason, LinkReason, Status, MatchReason, ClusterReason, DropReason]
+)
 def test_every_reason_of_the_vocabularies_has_a_sentence(kind):
     assert [r for r in kind if r not in wording.FIXED] == []
 

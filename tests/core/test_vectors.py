@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.score.vectors import pack, similarity, unpack
+from pipeline.core.vectors import pack, similarity, unpack
 
 
 def unit(n: int, width: int, seed: int) -> np.ndarray:

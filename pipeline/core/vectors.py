@@ -19,18 +19,25 @@ def pack(vectors: NDArray[np.float32]) -> pa.Array:
 
 def unpack(column: pa.Array) -> NDArray[np.float32]:
     """Undo `pack`: float32 [n, width]. The column has no nulls and values of one length."""
+    return values(column).view(STORED).astype(np.float32)
+
+
+def values(column: pa.Array) -> NDArray[np.uint8]:
+    """A binary array's values as uint8 [n, length], a view; [0, 0] without rows.
+
+    Raises ValueError where they are null or of different lengths.
+    """
     if len(column) == 0:
-        return np.empty((0, 0), np.float32)
+        return np.empty((0, 0), np.uint8)
     wide = pa.types.is_large_binary(column.type)
     _, offsets_buffer, data = column.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int64 if wide else np.int32)
     offsets = offsets[column.offset : column.offset + len(column) + 1]
     sizes = np.diff(offsets)
     if column.null_count or (sizes != sizes[0]).any():
-        raise ValueError("vectors of different lengths in one column")
+        raise ValueError("values of different lengths in one column")
     first, size = int(offsets[0]), int(sizes[0])
-    values = np.frombuffer(data, np.uint8)[first : first + size * len(column)]
-    return values.view(STORED).reshape(len(column), -1).astype(np.float32)
+    return np.frombuffer(data, np.uint8)[first : first + size * len(column)].reshape(-1, size)
 
 
 def similarity(images: pa.Array, texts: pa.Array) -> NDArray[np.float32]:
