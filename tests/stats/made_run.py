@@ -224,7 +224,7 @@ def _decide(made: Made) -> None:
             elif bound.high is not None and value > bound.high:
                 reasons.append(f"{bound.measure}_high")
         is_double = "is_representative_low" in reasons
-        rule = ["perceptual", "turned", "copy"][n % 3] if n != 17 else "released"
+        rule = ["perceptual", "turned", "copy"][n // 9 % 3] if n != 17 else "released"
         other = made.pairs[n // 27 * 27]["image_id"] if n != 17 else b"of an older one."
         pair |= {
             "reasons": reasons,
