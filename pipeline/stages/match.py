@@ -19,7 +19,7 @@ from pipeline.core.errors import PairmillError
 from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchReason, MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
-from pipeline.core.tables import IMAGES, NEIGHBORS
+from pipeline.core.tables import COPIES, IMAGES, NEIGHBORS, RELEASED_NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
 from pipeline.match.blocks import choose_plan
@@ -106,6 +106,9 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         accounts.append(_pair_account(judged))
     edges = judged.where(F.col("reason").isNull())
     ctx.write(NEIGHBORS, edges.withColumn("rule", F.lit(MatchRule.PERCEPTUAL.value)))
+    # Without a registry and a copy-detection model there is nothing of these.
+    for table in (RELEASED_NEIGHBORS, COPIES):
+        ctx.write(table, ctx.from_arrow(table.schema.empty_table()))
     for kept in (judged, pairs, hashes, nodes):
         kept.unpersist()
     return accounts
@@ -174,7 +177,7 @@ def _pair_account(judged: DataFrame) -> Account:
 STAGE = Stage(
     name="match",
     reads=(IMAGES,),
-    writes=(NEIGHBORS,),
+    writes=(NEIGHBORS, RELEASED_NEIGHBORS, COPIES),
     config=MatchSection,
     build=build,
 )
