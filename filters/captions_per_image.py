@@ -10,7 +10,8 @@ class CaptionsPerImage(Filter):
     """At most `max_captions` pairs with the same picture.
 
     `caption_rank` is found by `decide`, among the pairs that pass every other bound: the place of
-    the pair among those of its picture, from 0.
+    the pair among those of its picture, from 0, by similarity. `decide.captions` says whether those
+    of its near-duplicates count too, and whether the captions are to be unlike each other instead.
 
     Source: COCO captions (arXiv 1504.00325) and Flickr30k have five captions a picture.
     """

@@ -117,7 +117,10 @@ class Verdict(StrEnum):
 class MatchRule(StrEnum):
     """Why two images are held to be the same picture."""
 
+    SAME_FINGERPRINT = "same_fingerprint"  # nothing that `match` compares differs
     PERCEPTUAL = "perceptual"  # 64-bit hash within the radius, 256-bit hash and shape agree
+    COPY = "copy"  # embeddings of a copy-detection model are close
+    RELEASED = "released"  # an earlier release holds the picture, by fingerprint or perceptually
 
 
 class ListRule(StrEnum):

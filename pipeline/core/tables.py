@@ -402,6 +402,28 @@ PAIR_VIEW = pa.schema(
     ]
 )
 
+# The columns of it that are those of the image: the same in all its pairs.
+PICTURE = (
+    "image_id",
+    "url",
+    "domain",
+    "consent",
+    "format",
+    "frames",
+    "body_bytes",
+    "original_width",
+    "original_height",
+    "width",
+    "height",
+    "texture",
+    "fingerprint",
+    "sha256",
+    "part",
+    "raw_round",
+    "raw_offset",
+    "raw_bytes",
+)
+
 
 def measures_table(filter_fields: list[pa.Field]) -> Table:
     """`measures`: the pair view and, beside it, one column per measure of the given filters."""
@@ -424,8 +446,37 @@ DECISIONS = Table(
             column("is_kept", pa.bool_(), "true: the pair is in the release"),
             column("reason", pa.string(), "the first bound it fails", null="kept"),
             column("reasons", pa.list_(pa.string()), "every bound it fails; empty when kept"),
-            column("duplicate_of", ID, "image_id of the kept neighbour", null="no duplicate"),
-            column("duplicate_distance", pa.int32(), "hash64 bits", null="no duplicate"),
+            column(
+                "picture_id",
+                ID,
+                "image_id of the picture it is released with: of its own image, unless its caption "
+                "is kept with the picture that `duplicate_of` names",
+            ),
+            column(
+                "duplicate_of",
+                ID,
+                "image_id of the picture that its own gives way to",
+                null="no duplicate",
+            ),
+            column(
+                "duplicate_rule",
+                pa.string(),
+                "what holds the two to be the same: a MatchRule",
+                null="no duplicate",
+            ),
+            column(
+                "duplicate_distance",
+                pa.int32(),
+                "of their hash64; 0 for the same fingerprint",
+                unit="bits",
+                null="no duplicate, or a copy, which hashes do not tell",
+            ),
+            column(
+                "duplicate_similarity",
+                pa.float32(),
+                "cosine of their embeddings",
+                null="no duplicate, or none that embeddings tell",
+            ),
         ]
     ),
 )

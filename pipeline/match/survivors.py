@@ -2,7 +2,12 @@
 
 Go through the pictures from the best to the worst and keep one unless a kept one is its neighbour.
 So every dropped picture has a better kept neighbour, no two kept ones are neighbours, and the
-result depends on the priorities alone.
+result depends on the priorities alone. Released pictures come before all others: what is a
+neighbour of one gives way to it and takes no part in the rest.
+
+Cost: rounds of joins over the edges that are still undecided. A round settles all pictures that no
+better undecided one stands beside, so there are half as many as the longest chain of neighbours
+with falling priority is long, until few enough edges are left for the driver.
 Source: the lexicographically first maximal independent set, and its parallel rounds: Blelloch,
 Fineman, Shun, "Greedy Sequential Maximal Independent Set and Matching are Parallel on Average",
 SPAA 2012.
@@ -15,6 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from pipeline.core.reasons import MatchRule
 
 # Best first: more pixels, more bytes, higher similarity (all stored negated), then the id.
 PRIORITY = ("neg_pixels", "neg_bytes", "neg_similarity", "image_id")
@@ -60,15 +67,33 @@ def priority() -> Column:
     )
 
 
-def directed(neighbors: DataFrame, champions: DataFrame) -> DataFrame:
+def all_edges(neighbors: DataFrame, copies: DataFrame) -> DataFrame:
+    """The edges of both tables: fingerprint_a, fingerprint_b, distance (null for copies),
+    similarity (null for the others), rule. A pair that is in both has two rows.
+    """
+    ends = ("fingerprint_a", "fingerprint_b")
+    hashed = neighbors.select(
+        *ends, "distance", F.lit(None).cast("float").alias("similarity"), "rule"
+    )
+    copied = copies.select(
+        *ends,
+        F.lit(None).cast("int").alias("distance"),
+        "similarity",
+        F.lit(MatchRule.COPY.value).alias("rule"),
+    )
+    return hashed.unionByName(copied)
+
+
+def directed(edges: DataFrame, champions: DataFrame) -> DataFrame:
     """Edges between champions, from the better to the worse.
 
-    champions: fingerprint, priority. Columns of the result: better, worse (fingerprints), priority
-    (of better), distance. Edges with an end that has no champion are left out.
+    edges: of `all_edges`. champions: fingerprint, priority. Columns of the result: better, worse
+    (fingerprints), priority (of better), evidence (a struct, the surest first: is_copy, distance,
+    rule, similarity). Edges with an end that has no champion are left out.
     """
     a = champions.select(F.col("fingerprint").alias("fingerprint_a"), F.col("priority").alias("p"))
     b = champions.select(F.col("fingerprint").alias("fingerprint_b"), F.col("priority").alias("q"))
-    edges = neighbors.join(a, "fingerprint_a").join(b, "fingerprint_b")
+    known = edges.join(a, "fingerprint_a").join(b, "fingerprint_b")
     a_wins = F.struct(
         F.col("fingerprint_a").alias("better"),
         F.col("fingerprint_b").alias("worse"),
@@ -80,7 +105,9 @@ def directed(neighbors: DataFrame, champions: DataFrame) -> DataFrame:
         F.col("q").alias("priority"),
     )
     direction = F.when(F.col("p") < F.col("q"), a_wins).otherwise(b_wins).alias("edge")
-    return edges.select(direction, "distance").select("edge.*", "distance")
+    is_copy = F.col("distance").isNull().alias("is_copy")
+    evidence = F.struct(is_copy, "distance", "rule", "similarity").alias("evidence")
+    return known.select(direction, evidence).select("edge.*", "evidence")
 
 
 def dropped_fingerprints(edges: DataFrame, driver_edges: int) -> DataFrame:
@@ -106,21 +133,71 @@ def dropped_fingerprints(edges: DataFrame, driver_edges: int) -> DataFrame:
 def owners(edges: DataFrame, dropped: DataFrame) -> DataFrame:
     """The best kept neighbour of each dropped fingerprint.
 
-    Columns: fingerprint, owner (image_id of the neighbour's champion), owner_distance.
+    edges: of `directed`. Columns: fingerprint, representative (image_id of the neighbour's
+    champion), distance, similarity and rule of the surest edge between them.
     """
     losers = dropped.select(F.col("fingerprint").alias("worse"))
     losing_winners = dropped.select(F.col("fingerprint").alias("better"))
     kept = edges.join(losers, "worse", "left_semi").join(losing_winners, "better", "left_anti")
-    best = F.min(F.struct("priority", "distance")).alias("best")
+    best = F.min(F.struct("priority", "evidence")).alias("best")
     return (
         kept.groupBy(F.col("worse").alias("fingerprint"))
         .agg(best)
         .select(
             "fingerprint",
-            F.col("best.priority.image_id").alias("owner"),
-            F.col("best.distance").alias("owner_distance"),
+            F.col("best.priority.image_id").alias("representative"),
+            "best.evidence.distance",
+            "best.evidence.similarity",
+            "best.evidence.rule",
         )
     )
+
+
+def represented(
+    passing: DataFrame, edges: DataFrame, released: DataFrame, driver_edges: int
+) -> DataFrame:
+    """What every picture gives way to that does not stand for itself.
+
+    passing: fingerprint, image_id, priority of the pairs to choose among. edges: of `all_edges`.
+    released: of RELEASED_NEIGHBORS. driver_edges: as `dropped_fingerprints`.
+
+    One row per fingerprint that gives way, or that several images share: fingerprint,
+    representative (image_id of the picture that stands for it: one of them, of a neighbour, or of
+    an earlier release), distance, similarity, rule, is_released.
+    """
+    gone = released.select(
+        "fingerprint",
+        F.col("released_image_id").alias("representative"),
+        "distance",
+        F.lit(None).cast("float").alias("similarity"),
+        F.lit(MatchRule.RELEASED.value).alias("rule"),
+        F.lit(True).alias("is_released"),
+    )
+    champions = (
+        passing.join(released.select("fingerprint"), "fingerprint", "left_anti")
+        .groupBy("fingerprint")
+        .agg(
+            F.min("priority").alias("priority"),
+            (F.min("image_id") != F.max("image_id")).alias("has_rivals"),
+        )
+        .localCheckpoint()
+    )
+    chosen = directed(edges, champions).localCheckpoint()
+    owned = owners(chosen, dropped_fingerprints(chosen, driver_edges))
+    # Within a fingerprint that gives way to nobody the best image stands for the others.
+    shared = (
+        champions.where("has_rivals")
+        .join(owned, "fingerprint", "left_anti")
+        .select(
+            "fingerprint",
+            F.col("priority.image_id").alias("representative"),
+            F.lit(0).alias("distance"),
+            F.lit(None).cast("float").alias("similarity"),
+            F.lit(MatchRule.SAME_FINGERPRINT.value).alias("rule"),
+        )
+    )
+    here = owned.unionByName(shared).withColumn("is_released", F.lit(False))
+    return here.unionByName(gone)
 
 
 def _round(edges: DataFrame) -> tuple[DataFrame, DataFrame]:

@@ -22,7 +22,7 @@ class Job:
     """What all shards of a release share. Picklable.
 
     folder: the release being built, relative to the run.
-    inputs: table of rows by shard: the columns of `measures`.
+    inputs: table of rows by shard: `shard_inputs`.
     shards: how many there will be.
     read_ahead_bytes: pictures held in memory at a time.
     """

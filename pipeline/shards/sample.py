@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.core.raw import PLACE
 
-# Columns of `measures` that the record and the sidecar are made of.
+# Columns of `shard_inputs` that the record and the sidecar are made of.
 COLUMNS = (
     "pair_id",
     "image_id",
@@ -22,6 +22,7 @@ COLUMNS = (
     "domain",
     "caption",
     "caption_lang",
+    "caption_url",
     "page_url",
     "page_lang",
     "width",
@@ -38,6 +39,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     caption: str
     caption_lang: str
+    caption_url: str
     clip_similarity: float
     domain: str
     height: int
@@ -70,6 +72,7 @@ def record(row: Mapping[str, Any]) -> bytes:
     fields = {
         "caption": row["caption"],
         "caption_lang": row["caption_lang"],
+        "caption_url": row["caption_url"],
         "clip_similarity": shortest(row["clip_similarity"]),
         "domain": row["domain"],
         "height": row["height"],

@@ -26,7 +26,7 @@ from pipeline.core.errors import PairmillError
 from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
-from pipeline.core.tables import IMAGES, NEIGHBORS
+from pipeline.core.tables import IMAGES, NEIGHBORS, RELEASED_NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
 from pipeline.match.blocks import BlockPlan, Work, choose_plan
@@ -101,6 +101,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
     judged.unpersist()
     found.unpersist()
     store.remove(NODES.name)
+    ctx.write(RELEASED_NEIGHBORS, ctx.from_arrow(RELEASED_NEIGHBORS.schema.empty_table()))
     return accounts
 
 
@@ -165,7 +166,7 @@ def _pair_account(judged: DataFrame) -> Account:
 STAGE = Stage(
     name="match",
     reads=(IMAGES,),
-    writes=(NEIGHBORS,),
+    writes=(NEIGHBORS, RELEASED_NEIGHBORS),
     config=MatchSection,
     build=build,
     folders=(NODES.name,),

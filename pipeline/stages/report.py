@@ -16,23 +16,36 @@ from pipeline.core.raw import PLACE, Place
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
     CANDIDATES,
+    COPIES,
     DECISIONS,
     IMAGES,
     NEIGHBORS,
     PAIRS,
+    RELEASED_NEIGHBORS,
     SCORES,
     SHARDS,
     STATS,
     measures_table,
 )
-from pipeline.stats import bins, figures, funnel, page
+from pipeline.stages.report_duplicates import chain_rows, group_sheets, pictures_of, sql
+from pipeline.stats import bins, duplicates, figures, funnel, page, wording
 from pipeline.stats.pictures import Album
-from pipeline.stats.wording import Limit
 
 REPORT = "report/report.html"
 Row = tuple[str, str, str, float]
 _PICTURE_BUDGET_BYTES = 8 * 10**6
-_TABLES = (PAIRS, CANDIDATES, IMAGES, NEIGHBORS, SCORES, DECISIONS, SHARDS)
+_TABLES = (
+    PAIRS,
+    CANDIDATES,
+    IMAGES,
+    NEIGHBORS,
+    RELEASED_NEIGHBORS,
+    COPIES,
+    SCORES,
+    DECISIONS,
+    SHARDS,
+)
+_DERIVED = {"dropped": duplicates.dropped, "linked": duplicates.linked_edges}
 
 
 class ReportSection(StageSection):
@@ -40,6 +53,8 @@ class ReportSection(StageSection):
 
     kept_examples: random kept pairs shown; examples_per_reason: dropped ones for each reason;
     extreme_examples: pairs of the highest, and of the lowest, score.
+    largest_groups: groups of duplicates shown, the largest; groups_per_rule: random ones of each
+        rule; pictures_per_group: dropped pictures of each, at most.
     failed_urls: example URLs shown for each status of failed downloads, at most.
     top: length of lists such as domains.
     """
@@ -48,6 +63,9 @@ class ReportSection(StageSection):
     kept_examples: int = Field(24, ge=0, le=200)
     examples_per_reason: int = Field(6, ge=0, le=50)
     extreme_examples: int = Field(12, ge=0, le=100)
+    largest_groups: int = Field(4, ge=0, le=50)
+    groups_per_rule: int = Field(4, ge=0, le=50)
+    pictures_per_group: int = Field(8, ge=1, le=50)
     failed_urls: int = Field(2, ge=0, le=10)
     thumbnail_px: int = Field(160, ge=32, le=320)
     top: int = Field(30, ge=1, le=200)
@@ -65,6 +83,8 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
         rows += _distribution_rows(ctx, tables, columns, categories)
         for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
+        rows += _rows(ctx, duplicates.counts(), tables)
+        rows += chain_rows(ctx, tables)
     rows.sort()
     table = pa.Table.from_arrays(
         [pa.array(values) for values in zip(*rows, strict=True)], schema=STATS.schema
@@ -84,7 +104,7 @@ def _measures_of(filters: Mapping[str, Filter]) -> list[pa.Field]:
 
 
 def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
-    """Every table by name, and `judged`: measures with what was decided.
+    """Every table by name; `judged`: measures with what was decided; and `_DERIVED`.
 
     Rows of PAIRS without a caption only withhold their image: they are no pairs, and left out.
     """
@@ -92,13 +112,16 @@ def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
     tables["pairs"] = tables["pairs"].where("caption IS NOT NULL")
     measures = ctx.read(measures_table(_measures_of(ctx.filters)))
     verdicts = tables["decisions"].drop("image_id")
-    return tables | {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
+    tables |= {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
+    for name, query in _DERIVED.items():
+        # Cut from how they came about, so that the plans of what is asked of them stay small.
+        tables[name] = sql(ctx, query(), tables).localCheckpoint()
+    return tables
 
 
 def _rows(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> list[Row]:
-    """A query's rows; `query` names tables in braces."""
-    used: dict[str, Any] = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
-    found = ctx.spark.sql(query, None, **used).collect()
+    """The rows of a query that gives figures."""
+    found = sql(ctx, query, tables).collect()
     return [(row.figure, row.series, row.bucket, row.value) for row in found]
 
 
@@ -111,7 +134,7 @@ def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:
             yield "funnel", series, f"dropped:{reason}", float(rows)
 
 
-def _bound_rows(limits: Mapping[str, Limit]) -> Iterator[Row]:
+def _bound_rows(limits: Mapping[str, wording.Limit]) -> Iterator[Row]:
     """The tightest bound of every measure."""
     for measure, limit in limits.items():
         if limit.low is not None:
@@ -197,6 +220,7 @@ def _html(
                 page.Gallery(reason, tuple(groups.get(f"reason:{reason}", ())), int(at_all[reason]))
                 for reason in by_count
             ],
+            group_sheets(ctx, tables, album, _sheet_query(ctx.config)),
             album.left_out,
         ),
         found,
@@ -234,10 +258,10 @@ def _examples(
     )
     rows = ctx.spark.sql(query, judged=tables["judged"]).toArrow().to_pylist()
     rows.sort(key=lambda row: (row["grp"], row["rank"]))
-    originals = _originals(ctx, tables["measures"], {r["duplicate_of"] for r in rows} - {None})
+    originals = pictures_of(ctx, tables["measures"], {r["duplicate_of"] for r in rows} - {None})
     groups: dict[str, list[page.Example]] = {}
     for row in rows:
-        other = originals.get(row["duplicate_of"])
+        _, _, other = originals.get(row["duplicate_of"], ("", "", None))
         example = page.Example(
             page.shorten(row["caption"]),
             page.language_tag(_known(row["caption_lang"]), row["page_lang"]),
@@ -247,28 +271,29 @@ def _examples(
             tuple(row["reasons"]),
             album.picture(Place(*(row[name] for name in PLACE))),
             album.picture(other) if other else None,
-            row["duplicate_distance"],
+            _told(row),
         )
         groups.setdefault(row["grp"], []).append(example)
     return groups
 
 
-def _originals(
-    ctx: Context[ReportSection], measures: DataFrame, wanted: set[bytes]
-) -> dict[bytes, Place]:
-    """Where the bytes of some images lie, by image_id."""
-    if not wanted:
-        return {}
-    listed = ", ".join(f"X'{image.hex()}'" for image in sorted(wanted))
-    query = f"SELECT DISTINCT {', '.join(PLACE)} FROM {{measures}} WHERE image_id IN ({listed})"
-    rows = ctx.spark.sql(query, measures=measures).collect()
-    places = [Place(bytes(r.image_id), *r[1:]) for r in rows]
-    return {place.image_id: place for place in places}
+def _sheet_query(section: ReportSection) -> str:
+    return duplicates.samples(
+        section.seed, section.largest_groups, section.groups_per_rule, section.pictures_per_group
+    )
+
+
+def _told(row: Mapping[str, Any]) -> str | None:
+    """How an example is the same as the picture it gave way to."""
+    rule = row["duplicate_rule"]
+    if rule is None:
+        return None
+    return wording.duplicate(rule, row["duplicate_distance"], row["duplicate_similarity"])
 
 
 STAGE = Stage(
     name="report",
-    reads=(PAIRS, CANDIDATES, IMAGES, NEIGHBORS, SCORES, measures_table([]), DECISIONS, SHARDS),
+    reads=(*_TABLES, measures_table([])),
     writes=(STATS,),
     config=ReportSection,
     build=build,

@@ -8,6 +8,9 @@ The rank of a pair is found without sorting all of them in one place: pairs are 
 first two bytes of their id, and ranked inside each of those 65,536 groups; the rank is the number
 of pairs in earlier groups plus the rank inside. Cost: two shuffles of the kept pairs' metadata.
 No picture crosses a shuffle: a task per shard reads its pictures from the raw tars.
+
+A pair whose own picture gave way to a near-duplicate is written with that one (`picture_id`): its
+bytes and all that is said of them; `caption_url` says where the caption comes from.
 """
 
 from functools import partial
@@ -28,7 +31,7 @@ from pipeline.core.reasons import DropReason
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import Store
-from pipeline.core.tables import DECISIONS, SHARDS, Table, column, measures_table
+from pipeline.core.tables import DECISIONS, PICTURE, SHARDS, Table, column, measures_table
 from pipeline.shards import sample
 from pipeline.shards.build import Job
 from pipeline.shards.build import build as build_shard
@@ -81,11 +84,15 @@ def build(ctx: Context[ShardSection]) -> list[Account]:
 
 def inputs_table(measures: Table) -> Table:
     """`shard_inputs`: the measures of the pairs that go into the release, in a folder per shard."""
+    fields = [
+        column("caption_url", pa.string(), "URL of the image that the caption stood beside"),
+        column("shard", pa.int32(), "the tar it goes into, from 0"),
+    ]
     return Table(
         _INPUTS,
         "One row per sample of the release; removed when the release is written.",
         ("pair_id",),
-        pa.schema([*measures.schema, column("shard", pa.int32(), "the tar it goes into, from 0")]),
+        pa.schema([*measures.schema, *fields]),
         partition="shard",
     )
 
@@ -106,8 +113,8 @@ def _is_planned(store: Store) -> bool:
 def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
     """Write `shard_inputs`, then the plan, which is its commit record."""
     decisions = ctx.read(DECISIONS)
-    kept = decisions.where("is_kept").select("pair_id")
-    rows = ctx.read(measures).join(kept, "pair_id")
+    kept = decisions.where("is_kept").select("pair_id", "picture_id")
+    rows = _with_pictures(ctx, measures, ctx.read(measures).join(kept, "pair_id"))
     rows = rows.withColumn("_prefix", F.substring("pair_id", 1, 2))
     has_score = ~F.isnan("clip_similarity")
     counts = sorted(
@@ -134,6 +141,28 @@ def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
         raise ContractError(f"{_INPUTS} has {written} rows, not {samples}: pair_id is not unique")
     plan = {"samples": samples, "shards": shards, "no_score": found - samples}
     ctx.store.write_json(_PLAN, plan)
+
+
+def _with_pictures(ctx: Context[ShardSection], measures: Table, rows: DataFrame) -> DataFrame:
+    """Kept pairs with all that is said of their picture_id in place of their own image, and
+    caption_url."""
+    rows = rows.withColumn("caption_url", F.col("url"))
+    is_moved = F.col("picture_id") != F.col("image_id")
+    wanted = ctx.read(DECISIONS).where(F.col("is_kept") & is_moved).select("picture_id").distinct()
+    if wanted.isEmpty():
+        return rows.drop("picture_id")
+    said = [*PICTURE]
+    for chosen in ctx.filters.values():
+        if chosen.reads and set(chosen.reads) <= set(PICTURE):
+            said += [field.name for field in chosen.measures]
+    pictures = (
+        ctx.read(measures)
+        .select(F.col("image_id").alias("picture_id"), *said)
+        .join(wanted, "picture_id", "left_semi")
+        .dropDuplicates(["picture_id"])
+    )
+    moved = rows.where(is_moved).drop(*said).join(pictures, "picture_id")
+    return rows.where(~is_moved).unionByName(moved).drop("picture_id")
 
 
 def _with_shard(

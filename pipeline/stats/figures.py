@@ -21,6 +21,17 @@ _NOT_MEASURES = frozenset({*PLACE, "caption_kinds"})
 # Scores are counted on this grid, so that quantiles are exact on it and the same on any cluster.
 SCORE_GRID = 1e-4
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_COUNTED = (
+    "pairs",
+    "candidates",
+    "images",
+    "neighbors",
+    "copies",
+    "released_neighbors",
+    "scores",
+    "measures",
+    "decisions",
+)
 _LARGEST = "1e300D"
 _MOST_CATEGORIES = 200  # per figure and series: a text measure may have any number of values
 
@@ -171,7 +182,7 @@ def _total(figure: str, bucket: str, value: str, table: str) -> str:
 
 def _sizes() -> Iterable[str]:
     """Rows of every table, and what the release weighs."""
-    for table in ("pairs", "candidates", "images", "neighbors", "scores", "measures", "decisions"):
+    for table in _COUNTED:
         yield _total("rows", table, "count(*)", table)
     yield _total("release", "shards", "count(*)", "shards")
     yield _total("release", "samples", "sum(samples)", "shards")
@@ -179,30 +190,19 @@ def _sizes() -> Iterable[str]:
 
 
 def _verdicts() -> Iterable[str]:
-    """Reasons: the first one, alone, at all, and each with each other; distances of duplicates."""
-    duplicate = "coalesce(CAST(duplicate_distance AS STRING), '')"
+    """Reasons: the first one, alone, at all, and each with each other."""
     yield _tally(
         "decisions",
         [
             ("rows", "'rows'", "IF(is_kept, 'kept', NULL)"),
             ("reason", "'first'", "reason"),
             ("reason", "'alone'", "IF(size(reasons) = 1, reasons[0], NULL)"),
-            ("duplicate_distance", "'pairs'", f"IF(duplicate_of IS NULL, NULL, {duplicate})"),
+            ("rows", "'rows'", "IF(is_kept AND picture_id <> image_id, 'moved', NULL)"),
         ],
     )
     each = "(SELECT explode(reasons) AS a, reasons FROM {decisions})"
     yield _count("reason", "'at_all'", "a", each)
     yield _count("joint_reason", "a", "b", f"(SELECT a, explode(reasons) AS b FROM {each})")
-
-
-def _duplicates() -> Iterable[str]:
-    """Sizes of the groups around one kept picture, the picture included, and all matches."""
-    groups = (
-        "(SELECT CAST(count(DISTINCT image_id) + 1 AS STRING) AS size FROM {decisions} "
-        "WHERE duplicate_of IS NOT NULL GROUP BY duplicate_of)"
-    )
-    yield _count("duplicate_group", "'groups'", "size", groups)
-    yield _count("neighbor_distance", "rule", "CAST(distance AS STRING)", "{neighbors}")
 
 
 def _captions(top: int) -> str:
@@ -226,7 +226,6 @@ def counts(top: int) -> str:
     queries = [
         *_sizes(),
         *_verdicts(),
-        *_duplicates(),
         _tally(
             "images",
             [

@@ -17,6 +17,8 @@ from pipeline.core.reasons import Status
 from pipeline.stats import charts, funnel, wording
 from pipeline.stats.bars import Bar, bars
 from pipeline.stats.figures import QUANTILES, SCORE_GRID, Column
+from pipeline.stats.sheets import Sheet
+from pipeline.stats.sheets import overview as duplicates_overview
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 _CAPTION_CHARS = 300
@@ -47,7 +49,7 @@ class Figures:
 class Example:
     """One pair to look at. picture: a data URI, or None when there is none to show.
 
-    other: the kept picture this one duplicates.
+    other: the kept picture this one duplicates. duplicate: how, in words; None when it does not.
     """
 
     caption: str
@@ -58,7 +60,7 @@ class Example:
     reasons: tuple[str, ...]
     picture: str | None
     other: str | None = None
-    distance: int | None = None
+    duplicate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Page:
     failures: Mapping[str, Sequence[Failure]] = field(default_factory=dict)
     galleries: Sequence[Gallery] = ()
     reason_galleries: Sequence[Gallery] = ()
+    sheets: Sequence[Sheet] = ()
     pictures_left_out: int = 0
 
 
@@ -307,12 +310,7 @@ def render(page: Page, figures: Figures) -> str:
         domains=bars(figures.series("domain", "pairs"), figures.series("domain", "kept")),
         domain_count=figures.all_series("domains"),
         captions=bars(figures.series("frequent_caption", "images")),
-        groups=bars(figures.series("duplicate_group", "groups"), order="label", most=40),
-        duplicate_distance=bars(figures.series("duplicate_distance", "pairs"), order="label"),
-        neighbors={
-            rule: bars(counts, order="label")
-            for rule, counts in sorted(figures.all_series("neighbor_distance").items())
-        },
+        duplicates=duplicates_overview(figures),
         seconds={bar.label: bar for bar in bars(seconds)},
         configs=[(r, _settings(r.get("config", {}))) for r in page.records],
     )

@@ -11,11 +11,13 @@ from pipeline.core.errors import InputError
 from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CANDIDATES,
+    COPIES,
     DECISIONS,
     EMBEDDINGS,
     IMAGES,
     NEIGHBORS,
     PAIRS,
+    RELEASED_NEIGHBORS,
     SCORES,
     SHARDS,
     STATS,
@@ -29,7 +31,9 @@ TABLES = (
     CANDIDATES,
     IMAGES,
     NEIGHBORS,
+    RELEASED_NEIGHBORS,
     EMBEDDINGS,
+    COPIES,
     SCORES,
     measures_table([]),
     DECISIONS,

@@ -9,6 +9,7 @@ from pipeline.core.reasons import (
     DropReason,
     LinkReason,
     MatchReason,
+    MatchRule,
     RecordReason,
     Status,
 )
@@ -72,6 +73,15 @@ FIXED: Mapping[str, str] = {
     DropReason.SAME_PICTURE: "embedded already: the same bytes under another URL",
     DropReason.SAME_CAPTION: "embedded already: the same caption elsewhere",
     DropReason.UNREADABLE_PICTURE: "the stored picture cannot be read",
+}
+
+# What holds two pictures to be the same, as a name for charts.
+RULES: Mapping[str, str] = {
+    MatchRule.SAME_FINGERPRINT: "same fingerprint",
+    MatchRule.PERCEPTUAL: "perceptual hashes",
+    "turned": "mirrored or turned",
+    MatchRule.COPY: "copy detection",
+    MatchRule.RELEASED: "released before",
 }
 
 # Measure -> what is wrong below and above its bound. Any other measure is described by its field.
@@ -165,6 +175,21 @@ def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
     unit = f" {limit.unit}" if limit.unit else ""
     doc = f" ({limit.doc})" if limit.doc else ""
     return f"{words(measure)} {'under' if side == 'low' else 'over'} {number(value)}{unit}{doc}"
+
+
+def rule(name: str) -> str:
+    """The name of a MatchRule for people."""
+    return RULES.get(name, words(name))
+
+
+def duplicate(name: str, distance: int | None, similarity: float | None) -> str:
+    """How a picture is the same as another, e.g. "4 bits apart"."""
+    if distance is not None:
+        apart = f"{distance} bit{'' if distance == 1 else 's'} apart"
+        if name == MatchRule.SAME_FINGERPRINT:
+            return RULES[name]
+        return apart if name == MatchRule.PERCEPTUAL else f"{rule(name)}, {apart}"
+    return rule(name) if similarity is None else f"{rule(name)}, cosine {similarity:.2f}"
 
 
 def reason_filter(reason: str, bounds: Mapping[str, Limit]) -> str:

@@ -17,7 +17,8 @@ from pipeline.core.tables import DECISIONS, Table, column, measures_table
 from pipeline.stages import shard
 
 WORDS = column("caption_words", pa.int32(), "words", null="cannot be told")
-MEASURES = measures_table([WORDS])
+SIDE = column("image_min_side", pa.int32(), "shorter side", unit="pixels")
+MEASURES = measures_table([WORDS, SIDE])
 _CAPTIONS = ("a red boat, number {}", "검은 고양이 {}", 'quotes "{}" and \\ slashes', "ünïcödé {}")
 
 
@@ -26,15 +27,26 @@ class WordsMeasure:
     """Stands where an enabled filter does: all that the stage asks is what it measures."""
 
     measures: tuple[pa.Field, ...] = (WORDS,)
+    reads: tuple[str, ...] = ("caption",)
+
+
+@dataclass(frozen=True)
+class SideMeasure:
+    """The same of a picture."""
+
+    measures: tuple[pa.Field, ...] = (SIDE,)
+    reads: tuple[str, ...] = ("original_width", "original_height")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A measured pair. jpg: the bytes stored for it."""
+    """A measured pair. jpg: the bytes stored for it. picture_id: of the image it is kept with,
+    None for its own."""
 
     row: dict[str, Any]
     jpg: bytes
     is_kept: bool
+    picture_id: bytes | None = None
 
     @property
     def key(self) -> str:
@@ -85,8 +97,9 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "format": "JPEG",
                 "frames": 1,
                 "body_bytes": len(jpg),
-                "original_width": 48,
-                "original_height": 48,
+                "original_width": 48 + i,
+                "original_height": 48 + i,
+                "image_min_side": 48 + i,
                 "width": 48,
                 "height": 48,
                 "texture": 50,
@@ -136,8 +149,11 @@ def start(
             "is_kept": p.is_kept,
             "reason": None if p.is_kept else "width_low",
             "reasons": [] if p.is_kept else ["width_low"],
-            "duplicate_of": None,
-            "duplicate_distance": None,
+            "picture_id": p.picture_id or p.row["image_id"],
+            "duplicate_of": p.picture_id,
+            "duplicate_rule": "perceptual" if p.picture_id else None,
+            "duplicate_distance": 2 if p.picture_id else None,
+            "duplicate_similarity": None,
         }
         for p in pairs
     ]
@@ -147,7 +163,7 @@ def start(
         store,
         shard.ShardSection(**config),
         {},
-        {"language": WordsMeasure()},  # type: ignore[dict-item]
+        {"words": WordsMeasure(), "side": SideMeasure()},  # type: ignore[dict-item]
     )
     _write(ctx, MEASURES, [p.row for p in pairs], slices)
     _write(ctx, DECISIONS, decisions, slices)

@@ -26,6 +26,7 @@ def test_shortest_is_short() -> None:
 @given(st.text(), st.one_of(st.none(), st.text(max_size=5)))
 def test_record_has_no_nulls_and_one_schema(caption: str, lang: str | None) -> None:
     row = small_run.make_pairs(1)[0].row | {"caption": caption, "page_lang": lang}
+    row |= {"caption_url": row["url"]}
     parsed = json.loads(sample.record(row))
     assert parsed["caption"] == caption and parsed["page_lang"] == (lang or "")
     assert None not in parsed.values() and parsed["caption_lang"] == row["caption_lang"]

@@ -61,8 +61,38 @@ def test_record_tells_the_row(release: Path, pairs: list[small_run.Pair]) -> Non
                 assert record["clip_similarity"] == round(row["clip_similarity"], 3)
                 for name in ("url", "caption", "page_url", "width", "original_height", "domain"):
                     assert record[name] == row[name]
+                assert record["caption_url"] == row["url"]
                 seen += 1
     assert seen == sum(p.is_kept for p in pairs)
+
+
+def test_a_caption_kept_with_another_picture_comes_with_that_one(
+    spark: Any, tmp_path: Path, pairs: list[small_run.Pair]
+) -> None:
+    stays, *_, gone = few = [p for p in pairs if p.is_kept][:6]
+    few[-1] = dataclasses.replace(gone, picture_id=stays.row["image_id"])
+    (account,) = shard.build(small_run.start(spark, tmp_path, few))
+    assert (account.rows_in, account.kept) == (6, 6)
+    release = tmp_path / "release"
+    assert verify(str(release)) == []
+    with tarfile.open(release / "00000.tar") as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+    assert members[f"{gone.key}.jpg"] == members[f"{stays.key}.jpg"] == stays.jpg != gone.jpg
+    record = json.loads(members[f"{gone.key}.json"])
+    for name in ("url", "domain", "width", "original_width"):
+        assert record[name] == stays.row[name]
+    assert record["image_id"] == stays.row["image_id"].hex()
+    assert record["sha256"] == stays.row["sha256"].hex()
+    assert record["caption_url"] == gone.row["url"] != record["url"]
+    for name in ("caption", "caption_lang", "page_url"):
+        assert record[name] == gone.row[name]
+    assert record["clip_similarity"] == round(gone.row["clip_similarity"], 3)
+    told = pq.read_table(release / ".meta" / "00000.parquet").to_pylist()
+    row = next(r for r in told if r["key"] == gone.key)
+    assert (row["image_id"], row["image_min_side"]) == (stays.row["image_id"], 48)
+    assert (row["caption_words"], row["fingerprint"]) == (
+        gone.row["caption_words"], stays.row["fingerprint"],
+    )  # fmt: skip
 
 
 def test_shards_are_even_numbered_and_described(release: Path, pairs: list[small_run.Pair]) -> None:

@@ -14,7 +14,14 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
-from pipeline.core.tables import NEIGHBORS, PAIR_VIEW, column, measures_table
+from pipeline.core.tables import (
+    COPIES,
+    NEIGHBORS,
+    PAIR_VIEW,
+    RELEASED_NEIGHBORS,
+    column,
+    measures_table,
+)
 from pipeline.stages import decide
 
 
@@ -81,14 +88,26 @@ def pair(name: str, image: str, **other: Any) -> dict[str, Any]:
     return row | other
 
 
-def edge(a: str, b: str, distance: int) -> dict[str, Any]:
+def edge(a: str, b: str, distance: int, rule: str = "perceptual") -> dict[str, Any]:
+    return _ends(a, b) | {"distance": distance, "distance256": 0, "rule": rule}
+
+
+def copy(a: str, b: str, similarity: float) -> dict[str, Any]:
+    return _ends(a, b) | {"similarity": similarity}
+
+
+def _ends(a: str, b: str) -> dict[str, Any]:
     low, high = sorted(image_id("picture of " + image) for image in (a, b))
+    return {"fingerprint_a": low, "fingerprint_b": high}
+
+
+def in_release(image: str, released: str, distance: int) -> dict[str, Any]:
     return {
-        "fingerprint_a": low,
-        "fingerprint_b": high,
+        "fingerprint": image_id("picture of " + image),
+        "released_image_id": image_id(released),
+        "release": "2025",
         "distance": distance,
         "distance256": 0,
-        "rule": "perceptual",
     }
 
 
@@ -98,12 +117,21 @@ def run(
     filters: dict[str, Filter],
     pairs: dict[str, dict[str, Any]],
     edges: list[dict[str, Any]] | None = None,
+    copies: list[dict[str, Any]] | None = None,
+    released: list[dict[str, Any]] | None = None,
     **config: Any,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Decisions by the pairs' short names, and the account."""
+    spark.conf.set("spark.sql.shuffle.partitions", "3")  # a few rows
     store = Store(str(root))
     fields = [f for chosen in filters.values() for f in chosen.measures]
-    for table, rows in ((measures_table(fields), list(pairs.values())), (NEIGHBORS, edges or [])):
+    tables = (
+        (measures_table(fields), list(pairs.values())),
+        (NEIGHBORS, edges or []),
+        (COPIES, copies or []),
+        (RELEASED_NEIGHBORS, released or []),
+    )
+    for table, rows in tables:
         with store.publish_part(table, 0) as sink:
             names = table.schema.names
             sink.write(pa.Table.from_pylist([{n: r[n] for n in names} for r in rows], table.schema))
@@ -155,7 +183,9 @@ def test_bounds_are_closed_and_name_measure_and_side(spark: Any, tmp_path: Path)
         "infinite": ["caption_odd_high"],
         "all": ["caption_chars_low", "caption_odd_high", "is_fine_low", "clip_similarity_low"],
     }
-    assert all(row["duplicate_of"] is None for row in decisions.values())
+    for name, row in decisions.items():
+        assert {row[f"duplicate_{n}"] for n in ("of", "rule", "distance", "similarity")} == {None}
+        assert row["picture_id"] == row["image_id"] == pairs[name]["image_id"]
     assert account == {
         "unit": "pairs",
         "in": 10,
@@ -229,6 +259,19 @@ def test_survivors_are_chosen_among_pictures_that_pass(
         "worse's second": pair("worse's second", "e2", clip_similarity=0.5),
         "alone": pair("alone", "f"),
     }
+    pairs |= {
+        # Copies count as neighbours; where hashes tell it too, they say how far apart.
+        "whole": pair("whole", "g1", **big),
+        "cropped": pair("cropped", "g2", **middle),
+        "mirrored": pair("mirrored", "g3", **small),
+        # The best of three is in an earlier release: it keeps nobody out, its neighbour stays. One
+        # that the release has under the same id goes too.
+        "released": pair("released", "h1", **big),
+        "beside it": pair("beside it", "h2", **middle),
+        "beside that": pair("beside that", "h3", **small),
+        "the same again": pair("the same again", "h4"),
+        "released but failing": pair("released but failing", "h1", **big, caption_chars=1),
+    }
     edges = [
         edge("a1", "a2", 1),
         edge("a1", "a3", 2),
@@ -237,29 +280,136 @@ def test_survivors_are_chosen_among_pictures_that_pass(
         edge("b2", "b3", 2),
         edge("d1", "loser", 3),
         edge("e1", "e2", 0),
+        edge("g1", "g3", 1, "turned"),
+        edge("h1", "h2", 1),
+        edge("h2", "h3", 2),
     ]
+    copies = [copy("g1", "g2", 0.875), copy("g1", "g3", 0.75)]
+    released = [in_release("h1", "of last year", 3), in_release("h4", "h4", 0)]
     filters = {"near": NearDuplicate(), "length": Length(), "captions": CaptionsPerImage(9)}
-    decisions, account = run(spark, tmp_path, filters, pairs, edges, driver_edges=driver_edges)
+    decisions, account = run(
+        spark, tmp_path, filters, pairs, edges, copies, released, driver_edges=driver_edges
+    )
     dropped = {name: row for name, row in decisions.items() if not row["is_kept"]}
+    names = ("of", "distance", "similarity", "rule")
     duplicates = {
-        name: (row["duplicate_of"], row["duplicate_distance"])
+        name: tuple(row[f"duplicate_{n}"] for n in names)
         for name, row in dropped.items()
         if row["reasons"] == ["is_representative_low"]
     }
     assert duplicates == {
-        "small goes": (image_id("a2"), 4),
-        "link": (image_id("b1"), 2),
-        "copy": (image_id("c2"), 0),
-        "loser": (image_id("d1"), 3),
-        "loser's copy": (image_id("d1"), 3),
-        "worse caption": (image_id("e1"), 0),
-        "worse's second": (image_id("e1"), 0),
+        "small goes": (image_id("a2"), 4, None, "perceptual"),
+        "link": (image_id("b1"), 2, None, "perceptual"),
+        "copy": (image_id("c2"), 0, None, "same_fingerprint"),
+        "loser": (image_id("d1"), 3, None, "perceptual"),
+        "loser's copy": (image_id("d1"), 3, None, "perceptual"),
+        "worse caption": (image_id("e1"), 0, None, "perceptual"),
+        "worse's second": (image_id("e1"), 0, None, "perceptual"),
+        "cropped": (image_id("g1"), None, 0.875, "copy"),
+        "mirrored": (image_id("g1"), 1, None, "turned"),
+        "released": (image_id("of last year"), 3, None, "released"),
+        "beside that": (image_id("h2"), 2, None, "perceptual"),
+        "the same again": (image_id("h4"), 0, None, "released"),
     }
-    assert dropped.keys() - duplicates.keys() == {"big fails", "copy failing"}
+    failing = {"big fails", "copy failing", "released but failing"}
+    assert dropped.keys() - duplicates.keys() == failing
     for name in decisions.keys() - duplicates.keys():
-        assert decisions[name]["duplicate_of"] is decisions[name]["duplicate_distance"] is None
-    assert account["dropped"] == {"is_representative_low": 7, "caption_chars_low": 2}
+        assert {decisions[name][f"duplicate_{n}"] for n in names} == {None}
+    assert all(row["picture_id"] == row["image_id"] for row in decisions.values())
+    assert account["dropped"] == {"is_representative_low": 12, "caption_chars_low": 3}
     reasons(decisions)
+
+
+CAPTIONS = {
+    "own": "a red boat on the lake",
+    "other": "a red boat on a lake",
+    "korean": "호수 위의 빨간 배",
+    "title": "Holidays in Sweden 2019, second day",
+}
+
+
+def duplicates_with_captions() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """A picture with two captions, three that give way to it with four, and what stays apart."""
+
+    def said(name: str, image: str, caption: str, similarity: float, **other: Any) -> Any:
+        return pair(name, image, caption=caption, clip_similarity=similarity, **other)
+
+    big, copy_of_small = {"original_width": 300}, {"fingerprint": image_id("picture of small")}
+    pairs = {
+        "own": said("own", "big", CAPTIONS["own"], 0.7, **big),
+        "own too": said("own too", "big", CAPTIONS["other"], 0.6, **big),
+        "best": said("best", "small", "red boat on the lake", 0.9),
+        "same words": said("same words", "small", CAPTIONS["own"], 0.8),
+        "korean": said("korean", "small's copy", CAPTIONS["korean"], 0.65, **copy_of_small),
+        "title": said("title", "cropped", CAPTIONS["title"], 0.5),
+        "title again": said("title again", "small", CAPTIONS["title"], 0.4),
+        "failing": said("failing", "small", "no", 0.99, caption_chars=2),
+        "apart": said("apart", "apart", CAPTIONS["own"], 0.3),
+        "apart too": said("apart too", "apart", CAPTIONS["other"], 0.4),
+        # A released picture takes no captions, whatever those of its neighbours are worth.
+        "released": said("released", "old", CAPTIONS["korean"], 0.95),
+    }
+    return pairs, [edge("big", "small", 2)]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("policy", "kept", "over"),
+    [
+        # Of the picture alone.
+        ("own", {"own", "own too"}, set()),
+        # The best of all, each caption once: "same words" are said by the picture that stays.
+        ("best", {"best", "own", "korean"}, {"own too"}),
+        # The best first, then what is most unlike it.
+        ("diverse", {"best", "korean", "title"}, {"own", "own too"}),
+    ],
+)
+def test_captions_of_what_gave_way_are_kept_with_what_stays(
+    spark: Any, tmp_path: Path, policy: str, kept: set[str], over: set[str]
+) -> None:
+    pairs, edges = duplicates_with_captions()
+    decisions, account = run(
+        spark,
+        tmp_path,
+        {"captions": CaptionsPerImage(3), "length": Length(), "near": NearDuplicate()},
+        pairs,
+        edges,
+        [copy("big", "cropped", 0.875)],
+        [in_release("old", "of last year", 1)],
+        captions=policy,
+    )
+    told = reasons(decisions)
+    apart = {"apart", "apart too"}
+    assert {name for name, found in told.items() if not found} == kept | apart
+    assert {name for name, found in told.items() if found == ["caption_rank_high"]} == over
+    gone = pairs.keys() - kept - over - apart - {"failing"}
+    assert all(told[name] == ["is_representative_low"] for name in gone)
+    assert account["kept"] == len(kept) + 2 and sum(account["dropped"].values()) == 9 - len(kept)
+    rules = {
+        "best": "perceptual",
+        "korean": "perceptual",
+        "title": "copy",
+        "same words": "perceptual",
+    }
+    for name, row in decisions.items():
+        gave_way = name in rules or name in ("title again", "released")
+        assert (row["duplicate_of"] is not None) == gave_way
+        if name in rules:
+            assert (row["duplicate_of"], row["duplicate_rule"]) == (image_id("big"), rules[name])
+        moved = name in kept and gave_way
+        assert row["picture_id"] == (image_id("big") if moved else row["image_id"])
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "filters", [{"near": NearDuplicate()}, {"captions": CaptionsPerImage(3)}], ids=("near", "most")
+)
+def test_captions_of_a_group_need_the_filters_that_make_it(
+    spark: Any, tmp_path: Path, filters: dict[str, Filter]
+) -> None:
+    with pytest.raises(ConfigError, match="captions_per_image"):
+        run(spark, tmp_path, filters, {"p": pair("p", "a")}, captions="best")
+    assert not (tmp_path / "decisions").exists()
 
 
 @pytest.mark.spark

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_report(spark, made: Made) -> str:
+    spark.conf.set("spark.sql.shuffle.partitions", "2")  # sixty pairs
     context = Context("report", spark, Store(str(made.root)), ReportSection(), {}, made.filters)
     (account,) = build(context)
     assert (account.unit, account.rows_in, account.kept) == ("pairs", *[len(made.pairs)] * 2)
@@ -93,6 +94,60 @@ def test_score_quantiles_are_those_of_the_scores(run, made):
     scores = sorted(p["clip_similarity"] for p in made.kept)
     median = scores[math.ceil(len(scores) / 2) - 1]
     assert run.figure("score_quantile")["kept"]["0.50"] == pytest.approx(median, abs=1e-4)
+
+
+def test_duplicates_are_counted_by_group_rule_and_distance(run, made):
+    doubles = [p for p in made.pairs if p["duplicate_of"]]
+    here = [p for p in doubles if p["duplicate_rule"] != "released"]
+    groups = Counter(p["duplicate_of"] for p in here)
+    sizes = Counter(n + 1 for n in groups.values())
+    found = run.figure("duplicate_group")
+    assert found["groups"] == {str(size): n for size, n in sizes.items()}
+    assert found["pictures"] == {str(size): size * n for size, n in sizes.items()}
+    assert run.figure("duplicate_rule")["pictures"] == Counter(p["duplicate_rule"] for p in doubles)
+    distances = run.figure("duplicate_distance")
+    assert {(rule, d): n for rule, row in distances.items() for d, n in row.items()} == Counter(
+        (p["duplicate_rule"], str(p["duplicate_distance"])) for p in doubles
+        if p["duplicate_distance"] is not None
+    )  # fmt: skip
+    similar = [p["duplicate_similarity"] for p in doubles if p["duplicate_rule"] == "copy"]
+    steps = Counter(f"{math.floor(round(s / 0.02, 6)) * 0.02:.2f}" for s in similar)
+    assert run.figure("duplicate_similarity") == {"copy": steps}
+    assert run.figure("copy_similarity")["copy"].keys() == steps.keys()
+
+
+def test_edges_and_chains_are_those_of_the_decisions(run, made):
+    owner = {
+        p["fingerprint"]: p["duplicate_of"] or (p["image_id"] if p["is_kept"] else None)
+        for p in made.pairs
+    }
+    ends = [(e["rule"], owner[e["fingerprint_a"]], owner[e["fingerprint_b"]]) for e in made.edges]
+    fates = Counter(
+        (rule, "outside" if None in (a, b) else "inside" if a == b else "between")
+        for rule, a, b in ends
+    )
+    found = run.figure("duplicate_edges")
+    assert {(rule, fate): n for rule, row in found.items() for fate, n in row.items()} == fates
+    links = {(min(a, b), max(a, b)) for _, a, b in ends if a and b and a != b}
+    chain = run.figure("duplicate_chain")["kept"]
+    assert links and chain["links"] == len(links)
+    assert chain["linked"] == len({end for link in links for end in link})
+    assert chain["would_drop"] == chain["linked"] - chain["components"]
+
+
+def test_groups_are_shown_with_what_stays_and_what_gave_way(html, made):
+    page = HTMLParser(html)
+    here = [p for p in made.pairs if p["duplicate_rule"] not in (None, "released")]
+    groups = Counter(p["duplicate_of"] for p in here)
+    shown = page.css("#duplicates .cluster")
+    # No more groups than the largest that are shown: each is there once.
+    assert len(shown) == len(groups) <= 4
+    for cluster in shown:
+        assert len(cluster.css(".stays img[src^='data:image/jpeg']")) == 1
+        assert cluster.css(".gone img[src^='data:image/jpeg']")
+    text = page.css_first("#duplicates .clusters").text()
+    assert "mirrored or turned, " in text and "copy detection, cosine 0." in text
+    assert sum(len(c.css(".gone figure")) for c in shown) == len(here)
 
 
 def test_every_reason_has_its_examples(html, made):

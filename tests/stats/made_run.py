@@ -18,10 +18,12 @@ from pipeline.core import ids
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import (
     CANDIDATES,
+    COPIES,
     DECISIONS,
     IMAGES,
     NEIGHBORS,
     PAIRS,
+    RELEASED_NEIGHBORS,
     SCORES,
     SHARDS,
     Table,
@@ -86,6 +88,21 @@ class Made:
     root: Path
     filters: dict[str, Filter]
     pairs: list[dict] = field(default_factory=list)
+
+    @property
+    def edges(self) -> list[dict]:
+        """Of every double to what it gave way to, and one to the next picture; both in order."""
+        by_image = {p["image_id"]: p for p in self.pairs}
+        found = []
+        for n, p in enumerate(self.pairs):
+            if p["duplicate_of"] in by_image:
+                more = {"distance256": 9, "similarity": p["duplicate_similarity"]}
+                more |= {"distance": p["duplicate_distance"], "rule": p["duplicate_rule"]}
+                ends = [by_image[p["duplicate_of"]], self.pairs[(n + 1) % len(self.pairs)]]
+                for other in ends:
+                    a, b = sorted((p["fingerprint"], other["fingerprint"]))
+                    found.append({"fingerprint_a": a, "fingerprint_b": b, **more})
+        return found
 
     @property
     def kept(self) -> list[dict]:
@@ -207,12 +224,17 @@ def _decide(made: Made) -> None:
             elif bound.high is not None and value > bound.high:
                 reasons.append(f"{bound.measure}_high")
         is_double = "is_representative_low" in reasons
+        rule = ["perceptual", "turned", "copy"][n // 9 % 3] if n != 17 else "released"
+        other = made.pairs[n // 27 * 27]["image_id"] if n != 17 else b"of an older one."
         pair |= {
             "reasons": reasons,
             "reason": reasons[0] if reasons else None,
             "is_kept": not reasons,
-            "duplicate_of": made.pairs[n - 8]["image_id"] if is_double else None,
-            "duplicate_distance": n % 4 if is_double else None,
+            "picture_id": pair["image_id"],
+            "duplicate_of": other if is_double else None,
+            "duplicate_rule": rule if is_double else None,
+            "duplicate_distance": n % 4 if is_double and rule != "copy" else None,
+            "duplicate_similarity": 0.75 + n / 1000 if is_double and rule == "copy" else None,
         }
 
 
@@ -281,18 +303,21 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
     got = [{**p, "status": "ok", "http_status": 200, "fetch_ms": 20} for p in made.pairs]
     got = [{**row, "fetched_at": 0, "downloads": 1} for row in got]
     write(root, IMAGES, [_only(IMAGES, r) for r in [*got, *failed]])
-    doubles = [p for p in made.pairs if p["duplicate_of"]]
-    edges = [
+    write(root, NEIGHBORS, [e for e in made.edges if e["rule"] != "copy"])
+    copies = [e for e in made.edges if e["rule"] == "copy"]
+    write(root, COPIES, [_only(COPIES, e) for e in copies])
+    released = [
         {
-            "fingerprint_a": p["fingerprint"],
-            "fingerprint_b": p["fingerprint"],
+            "fingerprint": p["fingerprint"],
+            "released_image_id": p["duplicate_of"],
+            "release": "2025",
             "distance": p["duplicate_distance"],
             "distance256": 9,
-            "rule": "perceptual",
         }
-        for p in doubles
+        for p in made.pairs
+        if p["duplicate_rule"] == "released"
     ]
-    write(root, NEIGHBORS, edges)
+    write(root, RELEASED_NEIGHBORS, released)
     write(root, SCORES, [_only(SCORES, p) for p in made.pairs])
     fields = [f for flt in made.filters.values() for f in flt.measures]
     table = measures_table(fields)

@@ -9,6 +9,7 @@ from pipeline.core.reasons import (
     DropReason,
     LinkReason,
     MatchReason,
+    MatchRule,
     RecordReason,
     Status,
 )
@@ -72,3 +73,11 @@ def test_unknown_reasons_stay_themselves():
     assert wording.consent("list:domain") == "an opt-out list names the domain"
     assert wording.consent("adopted").startswith("not asked: taken from a folder")
     assert wording.consent("<b>") == "<b>"
+
+
+def test_every_rule_has_a_name_and_what_it_found_reads_as_words():
+    assert [r for r in MatchRule if r not in wording.RULES] == []
+    assert wording.duplicate("perceptual", 1, None) == "1 bit apart"
+    assert wording.duplicate("released", 0, None) == "released before, 0 bits apart"
+    assert wording.duplicate("same_fingerprint", 0, None) == "same fingerprint"
+    assert wording.duplicate("copy", None, 0.914) == "copy detection, cosine 0.91"

@@ -1,0 +1,102 @@
+"""The report's part on duplicates: chains, and groups to look at."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from pipeline.core.context import Context
+from pipeline.core.raw import PLACE, Place
+from pipeline.stats import duplicates, wording
+from pipeline.stats.chains import find_chains
+from pipeline.stats.pictures import Album
+from pipeline.stats.sheets import Group, Member, Sheet
+
+# Links between groups of duplicates that the driver follows, some 200 bytes each; of more, only
+# their number is told.
+_MOST_LINKS = 500_000
+
+
+def sql(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> DataFrame:
+    """A query that names tables in braces."""
+    used: dict[str, Any] = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
+    return ctx.spark.sql(query, None, **used)
+
+
+def chain_rows(
+    ctx: Context[Any], tables: Mapping[str, DataFrame]
+) -> Iterator[tuple[str, str, str, float]]:
+    """What links between kept pictures come to, where there are not too many to follow."""
+    links = sql(ctx, duplicates.links(_MOST_LINKS), tables).collect()
+    figure, series = "duplicate_chain", "kept"
+    yield figure, series, "links", float(len(links))
+    if len(links) > _MOST_LINKS:
+        return
+    sizes = sql(ctx, duplicates.linked_sizes(), tables).collect() if links else []
+    found = find_chains(
+        [(bytes(row.a), bytes(row.b)) for row in links],
+        {bytes(row.image_id): row.pictures for row in sizes},
+    )
+    for bucket, value in (
+        ("linked", found.linked),
+        ("would_drop", found.would_drop),
+        ("components", found.components),
+        ("largest_kept", found.largest_kept),
+        ("largest_pictures", found.largest_pictures),
+        ("longest", found.longest),
+    ):
+        yield figure, series, bucket, float(value)
+
+
+def group_sheets(
+    ctx: Context[Any], tables: Mapping[str, DataFrame], album: Album, query: str
+) -> list[Sheet]:
+    """The largest groups of duplicates, and random ones by the rule of their least sure member.
+
+    query: of `duplicates.samples`.
+    """
+    rows = [row.asDict() for row in sql(ctx, query, tables).collect()]
+    rows.sort(key=lambda row: (row["sheet"], row["place"], row["position"]))
+    wanted = {bytes(row[name]) for row in rows for name in ("image_id", "duplicate_of")}
+    stored = pictures_of(ctx, tables["measures"], wanted)
+
+    def member(image: bytes, told: str = "") -> Member:
+        size, domain, place = stored.get(bytes(image), ("", "", None))
+        return Member(album.picture(place) if place else None, size, domain, told)
+
+    found: dict[str, list[Group]] = {}
+    for (sheet, _), members in groupby(rows, key=lambda row: (row["sheet"], row["place"])):
+        shown = list(members)
+        dropped = tuple(
+            member(r["image_id"], wording.duplicate(r["rule"], r["distance"], r["similarity"]))
+            for r in shown
+        )
+        group = Group(member(shown[0]["duplicate_of"]), dropped, shown[0]["pictures"] + 1)
+        found.setdefault(sheet, []).append(group)
+    largest = [Sheet("The largest groups", tuple(found.pop("largest", ())))]
+    chance = [
+        Sheet(f"Groups at random: {wording.rule(rule)}", tuple(groups))
+        for rule, groups in sorted(found.items())
+    ]
+    return [sheet for sheet in largest + chance if sheet.groups]
+
+
+def pictures_of(
+    ctx: Context[Any], measures: DataFrame, wanted: set[bytes]
+) -> dict[bytes, tuple[str, str, Place]]:
+    """Size in words, domain and place of some images, by image_id."""
+    if not wanted:
+        return {}
+    listed = ", ".join(f"X'{image.hex()}'" for image in sorted(wanted))
+    query = (
+        f"SELECT DISTINCT original_width, original_height, domain, {', '.join(PLACE)} "
+        f"FROM {{measures}} WHERE image_id IN ({listed})"
+    )
+    found = {}
+    for width, height, domain, image_id, *place in ctx.spark.sql(
+        query, measures=measures
+    ).collect():
+        image = bytes(image_id)
+        found[image] = (f"{width}\u00a0×\u00a0{height}", domain, Place(image, *place))
+    return found
