@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
 
 from pipeline.core.jit import kernel
@@ -33,8 +34,8 @@ Taps = tuple[Indices, Weights]
 MAX_RATIO = 2
 # A window is twice the ratio wide.
 _TAPS = 2 * MAX_RATIO
-# Larger ones are rare, and Pillow needs less memory.
-_MAX_PIXELS = 2**22
+# Larger ones are rare, Pillow needs less memory, and does not hold them in one piece.
+_MAX_PIXELS = 4_000_000
 # One as a whole number. Source: Pillow's Resample.c.
 _BITS = 22
 _ONE = 2.0**_BITS
@@ -60,15 +61,16 @@ def read(body: bytes, scale: int) -> Pixels | None:
 
 
 def pixels_of(image: Image.Image) -> Pixels:
-    """The pixels of a picture of mode RGB."""
-    flat = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
+    """The pixels of a picture of mode RGB that `can_reduce` takes, not copied."""
+    flat: Plane = pa.array(image).flatten().to_numpy()
     return flat.reshape(image.height, image.width, 4)
 
 
 def image_of(pixels: Pixels) -> Image.Image:
-    """A picture of mode RGB."""
+    """A picture of mode RGB, not copied either: it is only to be read."""
     height, width, _ = pixels.shape
-    return Image.frombytes("RGB", (width, height), pixels, "raw", "RGBX")
+    samples = pa.FixedSizeListArray.from_arrays(pa.array(pixels.reshape(-1)), 4)
+    return Image.fromarrow(samples, "RGB", (width, height))
 
 
 def can_reduce(size: Size, target: Size) -> bool:
