@@ -114,7 +114,10 @@ def _down(pixels: Pixels, height: int) -> Pixels:
 
 def warm_up() -> None:
     """Have the kernels compiled, or loaded, before a clock runs."""
-    resized(pixels_of(Image.new("RGB", (12, 12))), (8, 8))
+    side = 3 * _TAPS
+    for pixels in (pixels_of(Image.new("RGB", (side, side))), np.zeros((side, side, 4), np.uint8)):
+        for size in ((side, 2 * _TAPS), (2 * _TAPS, side)):
+            resized(pixels, size)
 
 
 @lru_cache(maxsize=1024)

@@ -36,6 +36,12 @@ class _Refused(Exception):
         self.detail = detail
 
 
+def warm_up() -> None:
+    """Have compiled, or loaded, what is compiled, before a clock runs."""
+    accelerate.warm_up()
+    hashes_of(np.zeros((64, 64), np.uint8))
+
+
 def decode(body: bytes, settings: DecodeSettings) -> Picture:
     """What a body gives: a stored JPEG with sizes and hashes, or the status that says why not.
 
