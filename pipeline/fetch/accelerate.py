@@ -1,177 +1,199 @@
-"""The optional fast way for plain JPEGs: libjpeg-turbo by the simplejpeg package, straight into
-arrays, and a compiled resize.
+"""Pillow's reduction of plain pictures, compiled; and the optional codec for plain JPEGs.
 
-The same codec at the same scale as Pillow's, and the same filter in the same whole numbers: the
-pixels are Pillow's, but for a sample that differs by one level now and then. Anything that is not
-wholly in order is left to Pillow, which says why; and so is encoding, where simplejpeg has only the
-less exact of the codec's transforms.
+The reduction is Pillow's Hamming filter in the same whole numbers and in the same order, so that
+its pixels are Pillow's, for a quarter of the work: rows are filtered eight at a time, transposed,
+which the processor's vector instructions can do and Pillow's loops leave them no chance to.
+
+The codec (libjpeg-turbo by the simplejpeg package) reads straight into arrays, at the same scale as
+Pillow's and with the same result. Anything that is not wholly in order is left to Pillow, which
+says why; and so is encoding, where simplejpeg has only the less exact of the codec's transforms.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
+import pyarrow as pa
+from PIL import Image
 
 from pipeline.core.jit import kernel
 
+Size = tuple[int, int]
+# [height, width, 4]: red, green, blue and a byte that means nothing, as Pillow holds them.
 Pixels = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
-Weights = npt.NDArray[np.float64]
-# Of each target pixel: the first source pixel it takes from, and what of that and the next ones.
+Weights = npt.NDArray[np.int32]
+# Of each target pixel: the first source pixel it takes from, and what of that and the next ones,
+# in units of 1 / _ONE.
 Taps = tuple[Indices, Weights]
 
 # What the codec's own reduction leaves to do is less than this.
-MAX_RATIO = 2.0
-_FEW_TAPS, _TAPS = 3, 5  # up to a ratio of _FEW_RATIO, and of MAX_RATIO
-_FEW_RATIO = 1.25
-# One as a whole number. Source: Pillow's Resample.c. Sums of such products are exact in float64.
-_ONE = 2.0**22
+MAX_RATIO = 2
+# A window is twice the ratio wide.
+_TAPS = 2 * MAX_RATIO
+# Larger ones are rare, Pillow needs less memory, and does not hold them in one piece.
+_MAX_PIXELS = 4_000_000
+# One as a whole number. Source: Pillow's Resample.c.
+_BITS = 22
+_ONE = 2.0**_BITS
+_HALF = 2 ** (_BITS - 1)
 # The window's constants, in single precision there.
-_HAMMING = (float(np.float32(0.54)), float(np.float32(0.46)))
+_HAMMING_A, _HAMMING_B = float(np.float32(0.54)), float(np.float32(0.46))
+# Rows at once: their pixels of one column fill a vector register.
+_ROWS = 8
 
 
 def read(body: bytes, scale: int) -> Pixels | None:
-    """RGB [height, width, 3] of a JPEG at 1/scale (1, 2, 4 or 8) of its size, rounded up; None for
-    one with any fault."""
+    """A JPEG at 1/scale (1, 2, 4 or 8) of its size, rounded up; None for one with any fault."""
+    import simplejpeg
+
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(body)
-        read: Pixels = simplejpeg.decode_jpeg(
-            body, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
+        found: Pixels = simplejpeg.decode_jpeg(
+            body, "RGBX", min_height=-(-height // scale), min_width=-(-width // scale)
         )
     except ValueError:
         return None
-    return read
+    return found
 
 
-def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """RGB pixels reduced to (width, height), by MAX_RATIO at most on either side."""
+def pixels_of(image: Image.Image) -> Pixels:
+    """The pixels of a picture of mode RGB that `can_reduce` takes, not copied."""
+    # As pa.array(image) does it, which would load pandas besides: half a second, and 40 MB.
+    lists = pa.Array._import_from_c_capsule(*image.__arrow_c_array__())
+    flat = np.frombuffer(lists.values.buffers()[1], np.uint8)
+    return flat.reshape(image.height, image.width, 4)
+
+
+def image_of(pixels: Pixels) -> Image.Image:
+    """A picture of mode RGB, not copied either: it is only to be read."""
     height, width, _ = pixels.shape
-    if (width, height) == size:
-        return pixels
-    across, down = _hamming_taps(width, size[0]), _hamming_taps(height, size[1])
-    flat = pixels.reshape(height, width * 3)
+    samples = pa.Array.from_buffers(pa.uint8(), pixels.size, [None, pa.py_buffer(pixels)])
+    lists = pa.FixedSizeListArray.from_arrays(samples, 4)
+    return Image.fromarrow(lists, "RGB", (width, height))
+
+
+def can_reduce(size: Size, target: Size) -> bool:
+    """Whether `resized` takes pictures of one size (width, height) to another."""
+    return size[0] * size[1] <= _MAX_PIXELS and all(
+        b <= a <= MAX_RATIO * b and a >= _TAPS for a, b in zip(size, target, strict=True)
+    )
+
+
+def resized(pixels: Pixels, size: Size) -> Pixels:
+    """Pixels reduced to (width, height), where `can_reduce` says so: Pillow's, exactly."""
+    height, width, _ = pixels.shape
     # Rounding between the two passes makes their order count: Pillow's is rows first, but for
     # pictures that lose more than twice as much height as width.
     if height - size[1] > 2 * (width - size[0]):
-        out = _across(_down(flat, down), across)
-    else:
-        out = _down(_across(flat, across), down)
-    return out.reshape(size[1], size[0], 3)
+        return _across(_down(pixels, size[1]), size[0])
+    return _down(_across(pixels, size[0]), size[1])
 
 
-def _across(flat: Pixels, taps: Taps) -> Pixels:
-    out = np.empty((flat.shape[0], taps[0].size * 3), np.uint8)
-    (_three_across if taps[1].shape[1] == _FEW_TAPS else _five_across)(flat, taps[0], taps[1], out)
-    return out
+def _across(pixels: Pixels, width: int) -> Pixels:
+    if pixels.shape[1] == width:
+        return pixels
+    first, weights = _taps(pixels.shape[1], width)
+    out = np.empty((pixels.shape[0], width), np.uint32)
+    _filter_across(pixels.view(np.uint32)[:, :, 0], first, weights, out)
+    return out[:, :, None].view(np.uint8)
 
 
-def _down(flat: Pixels, taps: Taps) -> Pixels:
-    out = np.empty((taps[0].size, flat.shape[1]), np.uint8)
-    _columns(flat, taps[0], taps[1], out)
-    return out
-
-
-def luminance(pixels: Pixels) -> Pixels:
-    """[height, width]: what Pillow's convert("L") gives, exactly."""
-    height, width, _ = pixels.shape
-    out = np.empty((height, width), np.uint8)
-    _luminance(pixels.reshape(height, width * 3), out)
+def _down(pixels: Pixels, height: int) -> Pixels:
+    if pixels.shape[0] == height:
+        return pixels
+    first, weights = _taps(pixels.shape[0], height)
+    out = np.empty((height, pixels.shape[1], 4), np.uint8)
+    flat = pixels.reshape(pixels.shape[0], -1)
+    _filter_down(flat, first, weights, out.reshape(height, -1))
     return out
 
 
 def warm_up() -> None:
     """Have the kernels compiled, or loaded, before a clock runs."""
-    for target in ((10, 10), (6, 6)):
-        luminance(resized(np.zeros((12, 12, 3), np.uint8), target))
+    side = 3 * _TAPS
+    for pixels in (pixels_of(Image.new("RGB", (side, side))), np.zeros((side, side, 4), np.uint8)):
+        for size in ((side, 2 * _TAPS), (2 * _TAPS, side)):
+            resized(pixels, size)
 
 
-def can_reduce(pixels: Pixels, size: tuple[int, int]) -> bool:
-    """Whether `resized` takes these pixels to (width, height)."""
-    sides = zip(pixels.shape[1::-1], size, strict=True)
-    return all(b <= a <= MAX_RATIO * b and a >= _TAPS for a, b in sides)
+@lru_cache(maxsize=1024)
+def _taps(length: int, target: int) -> Taps:
+    """Pillow's Hamming filter from `length` pixels to `target`."""
+    first, weights = np.empty(target, np.int64), np.zeros((target, _TAPS), np.int32)
+    _fill_taps(length, first, weights)
+    return first, weights
 
 
-@lru_cache(maxsize=256)
-def _hamming_taps(length: int, target: int) -> Taps:
-    """Pillow's Hamming filter from `length` pixels to `target`.
+@kernel
+def _fill_taps(length: int, first: Indices, weights: Weights) -> None:
+    """Fill int64 [target] and zeroed int32 [target, _TAPS]; a first index plus the number of taps
+    never exceeds the length.
 
-    Source: Pillow's documentation of Resampling.HAMMING, and Resample.c for where windows begin.
+    Source: Pillow's documentation of Resampling.HAMMING, and precompute_coeffs of Resample.c, in
+    whose order everything is computed here: a weight that rounds otherwise changes a pixel.
     """
+    target = first.shape[0]
     scale = length / target
     reach = max(scale, 1.0)
-    count = _FEW_TAPS if scale <= _FEW_RATIO else _TAPS
-    centres = (np.arange(target) + 0.5) * scale
-    first = np.maximum(np.trunc(centres - reach + 0.5), 0).astype(np.int64)
-    last = np.minimum(np.trunc(centres + reach + 0.5), length)
-    first = np.minimum(first, length - count)
-    pixels = first[:, None] + np.arange(count)
-    at = (pixels - centres[:, None] + 0.5) / reach
-    weights = np.sinc(at) * (_HAMMING[0] + _HAMMING[1] * np.cos(np.pi * at))
-    weights[(np.abs(at) >= 1) | (pixels >= last[:, None])] = 0.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    return first, np.floor(weights * _ONE + 0.5) / _ONE
+    found = np.empty(_TAPS + 2, np.float64)
+    for x in range(target):
+        centre = (x + 0.5) * scale
+        start = max(int(centre - reach + 0.5), 0)
+        count = min(min(int(centre + reach + 0.5), length) - start, found.shape[0])
+        total = 0.0
+        for i in range(count):
+            at = abs((start + i - centre + 0.5) * (1.0 / reach))
+            value = 1.0 if at == 0.0 else 0.0
+            if 0.0 < at < 1.0:
+                at *= math.pi
+                value = math.sin(at) / at * (_HAMMING_A + _HAMMING_B * math.cos(at))
+            found[i] = value
+            total += value
+        # What takes nothing, at the window's ends, has no place among the taps.
+        skipped = 0
+        while int(found[skipped] / total * _ONE + 0.5) == 0:
+            skipped += 1
+        first[x] = min(start + skipped, length - _TAPS)
+        for i in range(skipped, count):
+            place = start + i - first[x]
+            if place < _TAPS:
+                weights[x, place] = int(found[i] / total * _ONE + 0.5)
 
 
 @kernel
-def _three_across(source: Pixels, first: Indices, weights: Weights, out: Pixels) -> None:
-    """Along the rows of uint8 [h, w*3], three pixels for each. A first index plus the number of
-    taps never exceeds the side it counts along, here and below."""
-    line = np.empty(source.shape[1], np.float64)
-    for y in range(source.shape[0]):
-        row, target = source[y], out[y]
-        for j in range(line.shape[0]):
-            line[j] = row[j]
-        for x in range(first.shape[0]):
-            at = first[x] * 3
-            a, b, c = weights[x, 0], weights[x, 1], weights[x, 2]
-            for j in range(3):
-                total = line[at + j] * a + line[at + 3 + j] * b + line[at + 6 + j] * c
-                target[x * 3 + j] = np.uint8(np.int32(total + 0.5))
+def _filter_across(source: Words, first: Indices, weights: Weights, out: Words) -> None:
+    """Along the rows of pixels [h, w] to [h, n]."""
+    height, width = source.shape
+    count = first.shape[0]
+    tile, done = np.zeros((width, _ROWS), np.uint32), np.empty((count, _ROWS), np.uint32)
+    tile_bytes, done_bytes = tile.view(np.uint8), done.view(np.uint8)
+    for top in range(0, height, _ROWS):
+        rows = min(_ROWS, height - top)
+        for r in range(rows):
+            row = source[top + r]
+            for x in range(width):
+                tile[x, r] = row[x]
+        _filter_down(tile_bytes, first, weights, done_bytes)
+        for r in range(rows):
+            target = out[top + r]
+            for x in range(count):
+                target[x] = done[x, r]
 
 
 @kernel
-def _five_across(source: Pixels, first: Indices, weights: Weights, out: Pixels) -> None:
-    """The same with five pixels. Loops over taps would take twice as long."""
-    line = np.empty(source.shape[1], np.float64)
-    for y in range(source.shape[0]):
-        row, target = source[y], out[y]
-        for j in range(line.shape[0]):
-            line[j] = row[j]
-        for x in range(first.shape[0]):
-            at = first[x] * 3
-            a, b, c = weights[x, 0], weights[x, 1], weights[x, 2]
-            d, e = weights[x, 3], weights[x, 4]
-            for j in range(3):
-                total = line[at + j] * a + line[at + 3 + j] * b + line[at + 6 + j] * c
-                total += line[at + 9 + j] * d + line[at + 12 + j] * e
-                target[x * 3 + j] = np.uint8(np.int32(total + 0.5))
-
-
-@kernel
-def _columns(source: Pixels, first: Indices, weights: Weights, out: Pixels) -> None:
-    """Along the columns of uint8 [h, n]."""
-    totals = np.empty(out.shape[1], np.int32)
+def _filter_down(source: Plane, first: Indices, weights: Weights, out: Plane) -> None:
+    """Along the columns of uint8 [h, k] to [n, k]."""
+    half, bits = np.int32(_HALF), np.int32(_BITS)
     for y in range(out.shape[0]):
-        totals[:] = np.int32(_ONE / 2)
-        for k in range(weights.shape[1]):
-            weight = np.int32(weights[y, k] * _ONE)
-            row = source[first[y] + k]
-            for j in range(totals.shape[0]):
-                totals[j] += np.int32(row[j]) * weight
+        at = first[y]
+        row_a, row_b, row_c, row_d = source[at], source[at + 1], source[at + 2], source[at + 3]
+        a, b, c, d = weights[y, 0], weights[y, 1], weights[y, 2], weights[y, 3]
         target = out[y]
-        for j in range(totals.shape[0]):
-            target[j] = np.uint8(totals[j] >> np.int32(22))
-
-
-@kernel
-def _luminance(source: Pixels, out: Pixels) -> None:
-    """ITU-R 601-2 luma in 16-bit fractions. Source: Pillow's Convert.c."""
-    for y in range(out.shape[0]):
-        row = source[y]
-        target = out[y]
-        for x in range(out.shape[1]):
-            total = np.int32(row[3 * x]) * np.int32(19595)
-            total += np.int32(row[3 * x + 1]) * np.int32(38470)
-            total += np.int32(row[3 * x + 2]) * np.int32(7471)
-            target[x] = np.uint8((total + np.int32(0x8000)) >> np.int32(16))
+        for j in range(out.shape[1]):
+            total = half + np.int32(row_a[j]) * a + np.int32(row_b[j]) * b
+            total += np.int32(row_c[j]) * c + np.int32(row_d[j]) * d
+            target[j] = np.uint8(np.int32(total) >> bits)

@@ -399,19 +399,21 @@ class Client:
             if max(received, length or 0) > _SMALL_BODY_BYTES and not found.reserved_bytes:
                 most = (length or cap) + (0 if is_plain else cap)
                 found.reserved_bytes = await self._memory.reserve(most)
+            # One timer for as many chunks as need no wait for memory between them.
             async with deadline.running():
-                chunk = await response.content.readany()
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-            received += len(chunk)
-            if received > cap:
-                raise FetchError(Status.TOO_LARGE, f"over {cap} bytes")
-            if not is_known and received >= SIGNATURE_BYTES:
-                is_known = has_signature(b"".join(chunks)[:SIGNATURE_BYTES], formats)
-                if not is_known and (length is None or length > DRAIN_BYTES):
-                    raise FetchError(Status.NOT_AN_IMAGE, "no known format")
-                is_known = True
+                while received <= _SMALL_BODY_BYTES or found.reserved_bytes:
+                    chunk = await response.content.readany()
+                    if not chunk:
+                        return b"".join(chunks)
+                    chunks.append(chunk)
+                    received += len(chunk)
+                    if received > cap:
+                        raise FetchError(Status.TOO_LARGE, f"over {cap} bytes")
+                    if not is_known and received >= SIGNATURE_BYTES:
+                        is_known = has_signature(b"".join(chunks)[:SIGNATURE_BYTES], formats)
+                        if not is_known and (length is None or length > DRAIN_BYTES):
+                            raise FetchError(Status.NOT_AN_IMAGE, "no known format")
+                        is_known = True
 
 
 def _parse(url: str, base: str | None) -> Target:

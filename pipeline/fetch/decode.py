@@ -8,17 +8,13 @@ that ended early, whatever it may have shown.
 import io
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.core.reasons import Status
-from pipeline.fetch import pixels
+from pipeline.fetch import accelerate, pixels
 from pipeline.fetch.frames import count_frames
 from pipeline.fetch.hashes import fingerprint, hashes_of
 from pipeline.fetch.picture import DecodeSettings, Picture
@@ -40,6 +36,12 @@ class _Refused(Exception):
         self.detail = detail
 
 
+def warm_up() -> None:
+    """Have compiled, or loaded, what is compiled, before a clock runs."""
+    accelerate.warm_up()
+    hashes_of(np.zeros((64, 64), np.uint8))
+
+
 def decode(body: bytes, settings: DecodeSettings) -> Picture:
     """What a body gives: a stored JPEG with sizes and hashes, or the status that says why not.
 
@@ -59,16 +61,6 @@ def decode(body: bytes, settings: DecodeSettings) -> Picture:
     return found
 
 
-@dataclass(frozen=True)
-class _Reduced:
-    """The picture to store: (width, height), luminance [height, width], and what makes a JPEG of
-    it at a quality."""
-
-    size: pixels.Size
-    luminance: npt.NDArray[np.uint8]
-    jpeg: Callable[[int], bytes]
-
-
 def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     if not body:
         raise _Refused(Status.EMPTY, "no bytes")
@@ -83,13 +75,13 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
         if reduced is None:
             reduced = _reduced(image, turned, settings, found)
     started = time.thread_time()
-    looks = hashes_of(reduced.luminance)
+    looks = hashes_of(np.asarray(reduced.convert("L")))
     digest = sha256(body).digest()
     hashed = time.thread_time()
     if settings.keep_original and may_be_kept and reduced.size == size:
         found.data = body
     else:
-        found.data = reduced.jpeg(settings.jpeg_quality)
+        found.data = _jpeg(reduced, settings.jpeg_quality)
     found.width, found.height = reduced.size
     found.sha256 = digest
     found.hash64, found.hash256, found.texture = looks.hash64, looks.hash256, looks.texture
@@ -100,8 +92,10 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     found.hash_s, found.encode_s = hashed - started, time.thread_time() - hashed
 
 
-def _reduced(image: Image.Image, turned: int, settings: DecodeSettings, found: Picture) -> _Reduced:
-    """By Pillow, which takes everything."""
+def _reduced(
+    image: Image.Image, turned: int, settings: DecodeSettings, found: Picture
+) -> Image.Image:
+    """The picture to store, by Pillow, which takes everything."""
     started = time.thread_time()
     wanted = pixels.target_size(image.size, settings.resize_mode, settings.image_size_px)
     if image.format == "JPEG" and _codec_scale(image.size, wanted) > 1:
@@ -114,26 +108,26 @@ def _reduced(image: Image.Image, turned: int, settings: DecodeSettings, found: P
     stored = pixels.upright(stored, turned)
     stored = pixels.frame(stored, settings.resize_mode, settings.image_size_px, settings.background)
     found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
-    return _Reduced(stored.size, np.asarray(stored.convert("L")), partial(_jpeg, stored))
+    return stored
 
 
 def _reduced_fast(
     body: bytes, size: pixels.Size, settings: DecodeSettings, found: Picture
-) -> _Reduced | None:
+) -> Image.Image | None:
     """A plain JPEG by the optional codec; None for what it does not take, or finds fault with."""
-    from pipeline.fetch import accelerate
-
     started = time.thread_time()
     wanted = pixels.target_size(size, settings.resize_mode, settings.image_size_px)
-    if settings.resize_mode in ("center_crop", "border"):
+    scale = _codec_scale(size, wanted)
+    if not accelerate.can_reduce((-(-size[0] // scale), -(-size[1] // scale)), wanted):
         return None
-    samples = accelerate.read(body, _codec_scale(size, wanted))
-    if samples is None or not accelerate.can_reduce(samples, wanted):
+    samples = accelerate.read(body, scale)
+    if samples is None:
         return None
     loaded = time.thread_time()
-    stored = accelerate.resized(samples, wanted)
+    stored = accelerate.image_of(accelerate.resized(samples, wanted))
+    stored = pixels.frame(stored, settings.resize_mode, settings.image_size_px, settings.background)
     found.decode_s, found.resize_s = loaded - started, time.thread_time() - loaded
-    return _Reduced(wanted, accelerate.luminance(stored), partial(_jpeg, Image.fromarray(stored)))
+    return stored
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ada_url
 
@@ -87,6 +88,7 @@ class Guard:
         return socket.socket(family, kind, protocol)
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """An address in canonical notation, brackets and zone allowed; None when it is a name."""
     try:
@@ -115,6 +117,8 @@ class Target:
         return self.scheme, self.host, self.port
 
 
+# One URL is taken apart several times in a row: to see whether it may be asked for, and to ask.
+@lru_cache(maxsize=1024)
 def parse_target(url: str, base: str | None = None) -> Target:
     """Take apart a URL, or a reference relative to `base`. Raises UrlError."""
     try:
@@ -124,7 +128,8 @@ def parse_target(url: str, base: str | None = None) -> Target:
     scheme = parsed.protocol.rstrip(":")
     if scheme not in ("http", "https"):
         raise UrlError(f"scheme {scheme}")
-    parsed.username = parsed.password = parsed.hash = ""
+    if "@" in parsed.href or "#" in parsed.href:
+        parsed.username = parsed.password = parsed.hash = ""
     host = parsed.hostname.strip("[]").rstrip(".")
     port = int(parsed.port) if parsed.port else (80 if scheme == "http" else 443)
     if not host:

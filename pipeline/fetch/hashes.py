@@ -1,8 +1,7 @@
 """Perceptual hashes of a picture, how far they can be trusted, and its fingerprint.
 
-Both hashes come from one plane of luminance by a matrix product along its rows and another along
-its columns. Weights and sums are whole numbers that floating point holds exactly, so that hashes
-are the same on every processor.
+Both hashes come from one plane of luminance by a weighted sum along its rows and another along its
+columns. Weights and sums are whole numbers, so that hashes are the same on every processor.
 
 Sources: N. Krawetz, "Looks Like It", hackerfactor.com (2011), for the 64-bit DCT hash, in the form
 of the imagehash library's `phash`; `pipeline.fetch.pdq` for the 256-bit one.
@@ -12,7 +11,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,15 @@ from PIL import Image
 from scipy.fft import dct
 
 from pipeline.core.ids import ID_BYTES
+from pipeline.core.jit import kernel
 from pipeline.fetch import pdq
 
 Floats = npt.NDArray[np.float64]
-Plane = npt.NDArray[np.float32]
-# What some neighbouring samples take: of pixels first to last (exclusive), [pixels, samples].
-Block = tuple[int, int, Plane]
+Plane = npt.NDArray[np.uint8]
+Whole = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.int64]
+# What samples take: of each the first pixel it takes from, and weights of that and the next ones.
+Taps = tuple[Indices, Whole]
 
 # Steps of the shape in a fingerprint: one is a tenth of the natural logarithm of width/height,
 # about 10% of the ratio.
@@ -37,11 +38,13 @@ _SAMPLE_SIDE = 32
 # Larger pictures are reduced by a whole factor first, as PDQ's reference does over 512.
 _MAX_SIDE_PX = 2048
 # Lanczos weights as whole numbers. Source: Pillow's Resample.c, whose 8-bit results these equal.
-_LANCZOS_ONE = 2.0**22
+# The absolute values of a sample's weights sum to less than two, so that sums stay under 2^31.
+_LANCZOS_BITS = 22
 _LANCZOS_LOBES = 3.0
-_LOW_PART = 2.0**8
-# PDQ's: 255 times this is under 2^24, up to which float32 holds every whole number.
+# PDQ's weights sum to one.
 _PDQ_ONE = 2.0**15
+# Weights kept for sides of other pictures, 8 KB each.
+_SIDES = 1024
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ def hashes(picture: Image.Image) -> Hashes:
     return hashes_of(np.asarray(picture.convert("L")))
 
 
-def hashes_of(plane: npt.NDArray[np.uint8]) -> Hashes:
+def hashes_of(plane: Plane) -> Hashes:
     """`hashes` of a picture's luminance [height, width]."""
     side = min(plane.shape)
     if max(plane.shape) > _MAX_SIDE_PX:
         factor = math.ceil(max(plane.shape) / _MAX_SIDE_PX)
         plane = np.asarray(Image.fromarray(plane).reduce(factor))
-    levels = plane.astype(np.float32)
+    levels = np.array(plane, order="C")
     small, wide = _lanczos_samples(levels), _pdq_samples(levels)
     return Hashes(
         int.from_bytes(_low_frequencies(small, 8), "big", signed=True),
@@ -79,59 +82,91 @@ def hashes_of(plane: npt.NDArray[np.uint8]) -> Hashes:
 
 
 def _lanczos_samples(levels: Plane) -> Plane:
-    """32x32 luminances, whole numbers, as Pillow's resize gives them.
+    """32x32 luminances as Pillow's resize gives them.
 
     Rounding between the two passes makes their order count: rows first, but for high pictures.
     """
     height, width = levels.shape
     if height > _SAMPLE_SIDE and height - _SAMPLE_SIDE > 2 * (width - _SAMPLE_SIDE):
-        return _lanczos_pass(_lanczos_pass(levels.T).T)
-    return _lanczos_pass(_lanczos_pass(levels).T).T
+        return _lanczos_pass(_lanczos_pass(np.ascontiguousarray(levels.T))).T
+    return _lanczos_pass(_lanczos_pass(levels))
 
 
 def _lanczos_pass(levels: Plane) -> Plane:
-    """32 samples along the last axis, rounded to whole luminances."""
-    sums = _sampled(levels, _lanczos_blocks(levels.shape[1])).astype(np.float64)
-    sums = sums[:, 0::2] * _LOW_PART + sums[:, 1::2]
-    return np.clip(np.floor(sums / _LANCZOS_ONE + 0.5), 0.0, 255.0).astype(np.float32)
+    """32 samples along the last axis, rounded to whole luminances; transposed."""
+    first, weights = _lanczos_taps(levels.shape[1])
+    out = np.empty((_SAMPLE_SIDE, levels.shape[0]), np.uint8)
+    _lanczos_sums(levels, first, weights, out)
+    return out
 
 
 def _pdq_samples(levels: Plane) -> Floats:
     """64x64 luminances of the blurred picture."""
-    rows = _sampled(levels, _pdq_blocks(levels.shape[1]))
-    both = _sampled(rows.T.astype(np.float64), _pdq_blocks(levels.shape[0])).T
-    return both / (_PDQ_ONE * _PDQ_ONE)
+    height, width = levels.shape
+    out = np.empty((pdq.SIDE, pdq.SIDE), np.float64)
+    _pdq_sums(np.ascontiguousarray(levels), *_pdq_taps(height), *_pdq_taps(width), out)
+    return out / (_PDQ_ONE * _PDQ_ONE)
 
 
-def _sampled(plane: npt.NDArray[Any], blocks: tuple[Block, ...]) -> npt.NDArray[Any]:
-    """Samples along the last axis."""
-    return np.concatenate([plane[:, a:b] @ weights for a, b, weights in blocks], axis=1)
+@kernel
+def _lanczos_sums(levels: Plane, first: Indices, weights: Whole, out: Plane) -> None:
+    """Along the rows of uint8 [h, w] to uint8 [samples, h]. A first index plus the number of taps
+    never exceeds the side it counts along, here and below."""
+    half, bits = np.int32(1 << (_LANCZOS_BITS - 1)), np.int32(_LANCZOS_BITS)
+    taps = weights.shape[1]
+    for y in range(levels.shape[0]):
+        for s in range(first.shape[0]):
+            row, some = levels[y, first[s] : first[s] + taps], weights[s]
+            total = half
+            for k in range(taps):
+                total = np.int32(total + np.int32(row[k]) * some[k])
+            level = total >> bits
+            out[s, y] = 0 if level < 0 else 255 if level > 255 else level
 
 
-@lru_cache(maxsize=64)
-def _lanczos_blocks(length: int) -> tuple[Block, ...]:
-    """Each sample twice: by the high part of its weights, in units of _LOW_PART, and by the rest.
-    So either's sum is under 2^24 for sides up to _MAX_SIDE_PX."""
-    weights = np.round(_lanczos(length) * _LANCZOS_ONE)
-    high = np.round(weights / _LOW_PART)
-    parts = np.stack([high, weights - high * _LOW_PART], axis=1)
-    return _blocks(parts.reshape(2 * _SAMPLE_SIDE, length), 2)
+@kernel
+def _pdq_sums(
+    levels: Plane,
+    down: Indices,
+    down_weights: Whole,
+    across: Indices,
+    across_weights: Whole,
+    out: Floats,
+) -> None:
+    """Along the columns of uint8 [h, w], then along the rows."""
+    line = np.empty(levels.shape[1], np.int32)
+    for y in range(out.shape[0]):
+        line[:] = 0
+        for k in range(down_weights.shape[1]):
+            row, weight = levels[down[y] + k], down_weights[y, k]
+            for x in range(line.shape[0]):
+                line[x] += np.int32(row[x]) * weight
+        for s in range(out.shape[1]):
+            total = np.int64(0)
+            for k in range(across_weights.shape[1]):
+                total += np.int64(line[across[s] + k]) * np.int64(across_weights[s, k])
+            out[y, s] = total
 
 
-@lru_cache(maxsize=64)
-def _pdq_blocks(length: int) -> tuple[Block, ...]:
-    return _blocks(np.round(pdq.sampling(length) * _PDQ_ONE), 4)
+@lru_cache(maxsize=_SIDES)
+def _lanczos_taps(length: int) -> Taps:
+    return _taps(_lanczos(length) * 2.0**_LANCZOS_BITS)
 
 
-def _blocks(weights: Floats, count: int) -> tuple[Block, ...]:
-    """Weights [samples, pixels] in blocks of samples, without the pixels that none of them takes:
-    most of a dense product would be with zeros."""
-    found = []
-    for some in np.split(weights, count):
-        taken = np.flatnonzero(some.any(axis=0))
-        first, last = int(taken[0]), int(taken[-1]) + 1
-        found.append((first, last, np.ascontiguousarray(some[:, first:last].T, np.float32)))
-    return tuple(found)
+@lru_cache(maxsize=_SIDES)
+def _pdq_taps(length: int) -> Taps:
+    return _taps(pdq.sampling(length) * _PDQ_ONE)
+
+
+def _taps(weights: Floats) -> Taps:
+    """Weights [samples, pixels] without the pixels at both ends of which a sample takes nothing."""
+    whole = np.round(weights).astype(np.int32)
+    length = whole.shape[1]
+    taken = whole != 0
+    first, last = taken.argmax(axis=1), length - taken[:, ::-1].argmax(axis=1)
+    count = int((last - first).max())
+    first = np.minimum(first, length - count)
+    return first, np.take_along_axis(whole, first[:, None] + np.arange(count), axis=1)
 
 
 def _lanczos(length: int) -> Floats:

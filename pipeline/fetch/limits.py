@@ -5,10 +5,11 @@ import email.utils
 import ipaddress
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from types import TracebackType
 from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
@@ -47,20 +48,36 @@ class Deadline:
     """Time that one picture may take on the network; waits for one's turn do not count."""
 
     def __init__(self, seconds: float) -> None:
-        self._left = seconds
+        self.left = seconds
         self.spent = 0.0
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Let the time run inside the block. Raises TimeoutError when it is used up."""
-        started = time.monotonic()
-        try:
-            async with asyncio.timeout(self._left):
-                yield
-        finally:
-            took = time.monotonic() - started
-            self._left -= took
-            self.spent += took
+    def running(self) -> "_Running":
+        """`async with`: let the time run. Raises TimeoutError when it is used up."""
+        return _Running(self)
+
+
+class _Running:
+    """A stretch of a deadline. A class, as a generator would take twice as long, some times for
+    each picture."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    async def __aenter__(self) -> None:
+        self._started = time.monotonic()
+        self._timeout = asyncio.timeout(self._deadline.left)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        took = time.monotonic() - self._started
+        self._deadline.left -= took
+        self._deadline.spent += took
+        await self._timeout.__aexit__(kind, error, trace)
 
 
 # [limit, interval_s, active, seconds until next_at, failures, given_up_because]
@@ -231,12 +248,7 @@ class Gates:
 
         Source: RFC 6177, end sites are given a /64 at least.
         """
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(parsed, ipaddress.IPv6Address):
-            mapped = parsed.ipv4_mapped
-            network = mapped or ipaddress.ip_network((int(parsed) >> 64 << 64, 64))
-            return self.of(f"addr:{network}")
-        return self.of(f"addr:{parsed}")
+        return self.of(_address_key(address))
 
     def of(self, key: str) -> Gate:
         """The gate with a key, made when it is first asked for."""
@@ -337,6 +349,15 @@ class Gates:
                 gate.start(now)
         finally:
             gate.pending -= 1
+
+
+@lru_cache(maxsize=4096)
+def _address_key(address: str) -> str:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return f"addr:{mapped or ipaddress.ip_network((int(parsed) >> 64 << 64, 64))}"
+    return f"addr:{parsed}"
 
 
 class Lease:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from pipeline.fetch import accelerate
+
 Size = tuple[int, int]
 Colour = tuple[int, int, int]
 Range = tuple[float, float]
@@ -101,7 +103,9 @@ def _resized(image: Image.Image, size: Size) -> Image.Image:
         reduced = _reduced(image, deep, factors)
     else:
         reduced = _assembled(image, deep, factors)
-    if image.size != size:
+    if image.size != size and reduced.mode == "RGB" and accelerate.can_reduce(image.size, size):
+        reduced = accelerate.image_of(accelerate.resized(accelerate.pixels_of(reduced), size))
+    elif image.size != size:
         box = (0.0, 0.0, width / factors[0], height / factors[1])
         reduced = reduced.resize(size, _FILTER, box=box)
     return reduced.convert(_PLAIN[reduced.mode]) if reduced.mode in _PLAIN else reduced

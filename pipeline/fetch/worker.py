@@ -32,12 +32,9 @@ def serve(connection: socket.socket) -> None:
     if first is None:
         return
     start = msgspec.msgpack.decode(first, type=Start)
-    from pipeline.fetch.decode import decode
+    from pipeline.fetch.decode import decode, warm_up
 
-    if start.settings.jpeg_codec != "pillow":
-        from pipeline.fetch import accelerate
-
-        accelerate.warm_up()
+    warm_up()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What it may write to; the libraries that are merely mapped count for nothing.
     resource.setrlimit(resource.RLIMIT_DATA, (start.memory_bytes, start.memory_bytes))

@@ -87,7 +87,11 @@ def run(urls, folder, size, quality):
     fetch(urls[:4], os.path.join(folder, "warm"), size, quality)
     started, cpu = time.perf_counter(), cpu_s()
     fetch(urls, os.path.join(folder, "all"), size, quality)
-    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_s() - cpu}
+    figures = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": cpu_s() - cpu,
+        "start_cpu_seconds": cpu,
+    }
     table = pq.read_table(os.path.join(folder, "all", "00000.parquet")).to_pylist()
     good = [row for row in table if row["status"] == "success"]
     rows = [[row["url"], row["sha256"], row["width"], row["height"]] for row in good]
