@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify test test-fast check format bench bench-peers lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify test test-fast test-spark test-plain check format bench bench-peers lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -39,8 +39,11 @@ retry recheck: setup  ## Ask again for failures that are due / for stored images
 verify: setup  ## Hold the images against a list: EXPECTED=<Parquet of url and sha256 or phash> CONFIG=
 	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
 
-test: setup  ## All tests
-	@$(PY) -m pytest
+test: setup  ## All tests: those with Spark and the others side by side, told one after the other
+	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
+
+test-spark test-plain: setup
+	@$(PY) -m pytest -m '$(if $(findstring plain,$@),not )spark'
 
 test-fast: setup  ## Tests that need no Spark
 	@$(PY) -m pytest -m 'not spark and not slow'
