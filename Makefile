@@ -43,7 +43,7 @@ test: setup  ## All tests: those with Spark and the others side by side, told on
 	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
 
 test-spark test-plain: setup
-	@$(PY) -m pytest -m '$(if $(findstring plain,$@),not )spark'
+	@$(PY) -m pytest --durations=10 -m '$(if $(findstring plain,$@),not )spark'
 
 test-fast: setup  ## Tests that need no Spark
 	@$(PY) -m pytest -m 'not spark and not slow'

@@ -113,6 +113,7 @@ def test_no_java(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
     """A run that fills its disk says so in one line and goes on when there is room again."""
     disk = tmp_path / "small-disk"
