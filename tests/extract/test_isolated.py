@@ -20,7 +20,7 @@ from tests.extract.archive import response
 CRASHER = "tests.extract.crasher"
 KINDS = ("segfault", "kill", "abort", "hang", "sleep", "memory", "raise")
 # A batch after every few pages, so that crashes fall before, between and behind batches.
-LIMITS = Limits(batch_rows=5, timeout_s=1.0, memory_bytes=400 << 20)
+LIMITS = Limits(batch_rows=5, timeout_s=2.0, memory_bytes=400 << 20)
 
 
 def page(i: int) -> bytes:
