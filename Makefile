@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify view test test-fast check format bench bench-peers match-plan lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify view test test-fast check format bench bench-peers match-plan test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -42,8 +42,11 @@ verify: setup  ## Hold the images against a list: EXPECTED=<Parquet of url and s
 view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=some.view
 	@.venv/bin/python -m pipeline.stream select '$(RELEASE)' '$(subst ','\'',$(WHERE))' '$(OUT)'
 
-test: setup  ## All tests
-	@$(PY) -m pytest
+test: setup  ## All tests: those with Spark and the others side by side, told one after the other
+	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
+
+test-spark test-plain: setup
+	@$(PY) -m pytest --durations=10 -m '$(if $(findstring plain,$@),not )spark'
 
 test-fast: setup  ## Tests that need no Spark
 	@$(PY) -m pytest -m 'not spark and not slow'

@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# What Spark needs to be quick here: for the shared session, and for jobs that tests submit.
+SPARK_CONF = ROOT / "tests" / "spark.conf"
 # Real archives, pages and photos for tests that want them; absent on most machines.
 REAL_DATA = Path(os.environ.get("PAIRMILL_REAL_DATA", ROOT.parent / "shared" / "data"))
 
@@ -20,12 +22,10 @@ hypothesis.settings.load_profile("pairmill")
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
-    """The one Spark session of the test run: local[2], small heap."""
+    """The one Spark session of the test run, as tests/spark.conf says."""
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ.setdefault(
-        "PYSPARK_SUBMIT_ARGS", "--master local[2] --driver-memory 1g pyspark-shell"
-    )
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", f"--properties-file {SPARK_CONF} pyspark-shell")
     from pipeline.core.spark import session
 
     started = session("tests")

@@ -1,14 +1,15 @@
 """Bad input ends in one clear line and an exit status, before anything is written."""
 
+import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from jobs.line import run_stages
+from tests.submitted import demo, kill, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -112,6 +113,7 @@ def test_no_java(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
     """A run that fills its disk says so in one line and goes on when there is room again."""
     disk = tmp_path / "small-disk"
@@ -120,39 +122,29 @@ def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("needs to mount a small file system")
     try:
-        command = [ROOT / "conf/environment/submit.sh", ROOT / "jobs/run.py"]
-        sets = [
-            f"run.root={disk}/run",
-            f"demo.folder={tmp_path}/web",
-            "demo.pages=120",
-            "dedupe.parts=4",
-        ]
-        command += ["--config", ROOT / "conf/demo.toml"]
-        command += [word for s in sets for word in ("--set", s)]
-        environment = os.environ | {"SPARK_ARGS": "--master local[2] --driver-memory 1g"}
+        sets = [f"run.root={disk}/run", f"demo.folder={tmp_path}/web"]
+        sets += ["demo.pages=120", "dedupe.parts=2"]
+        stages = disk / "run" / "_stages"
+        download = stages / "download.json"
+
+        def is_downloaded() -> bool:
+            return download.exists() and json.loads(download.read_text())["state"] == "done"
+
         # 202 MB are free at the start, as a run asks for; then the rest is taken.
-        filler = disk / "filler"
+        filler, rest = disk / "filler", disk / "rest"
         filler.write_bytes(b"\0" * (24 << 20))
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,  # spark-submit sends both streams of the job there
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        while process.poll() is None and not (disk / "run" / "_stages" / "dedupe.json").exists():
-            time.sleep(0.1)
-        free = shutil.disk_usage(disk).free
-        (disk / "filler2").write_bytes(b"\0" * max(0, free - (1 << 20)))
-        error, _ = process.communicate(timeout=600)
-        assert process.returncode != 0
-        last = error.strip().splitlines()[-1]
-        assert last.startswith("pairmill: disk full"), error[-2000:]
-        assert "Traceback" not in error
-        (disk / "filler2").unlink()
+        job = demo(sets)
+        wait_for((stages / "dedupe.json").exists, "dedupe", job)
+        rest.write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - (1 << 20)))
+        told, _ = job.communicate(timeout=600)
+        assert job.returncode == 1
+        assert told.strip().splitlines()[-1].startswith("pairmill: disk full"), told[-2000:]
+        assert "Traceback" not in told
+        assert not is_downloaded()
+        rest.unlink()
         filler.unlink()
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-        assert (disk / "run" / "release" / "00000.tar").exists()
+        job = demo(sets)
+        wait_for(is_downloaded, "the download to be done", job)
+        kill(job)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

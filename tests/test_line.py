@@ -6,53 +6,22 @@ of three stages must give the same bytes.
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.reasons import Status
+from tests.submitted import Job, demo, finish, kill, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 SMALL = ("demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
 
 
-def start(root: Path, cores: int, *overrides: str) -> "subprocess.Popen[str]":
+def start(root: Path, cores: int, *overrides: str) -> Job:
     # The web is written once, beside the first run, and served anew for each.
     web = root.parent.parent / "line-web"
-    sets = [f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides]
-    environment = os.environ | {"SPARK_ARGS": f"--master local[{cores}] --driver-memory 1g"}
-    return subprocess.Popen(
-        [
-            ROOT / "conf/environment/submit.sh",
-            ROOT / "jobs/run.py",
-            "--config",
-            ROOT / "conf/demo.toml",
-        ]
-        + [word for s in sets for word in ("--set", s)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process: "subprocess.Popen[str]") -> str:
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, output[-4000:]
-    return output
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    return demo([f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides], cores)
 
 
 def tar_hashes(root: Path) -> dict[str, str]:
@@ -112,17 +81,6 @@ def test_similarity_separates_right_from_wrong_captions(truth: dict[str, float])
     assert truth["decide.right_captions_passed"] >= 0.9
 
 
-def wait_for(condition: "list[str]", root: Path, process: "subprocess.Popen[str]") -> None:
-    """Wait until a file matching one of the patterns is in the run folder."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        if any(next(root.glob(pattern), None) for pattern in condition):
-            return
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        time.sleep(0.02)
-    raise AssertionError(f"nothing like {condition} appeared in {root}")
-
-
 def test_killed_in_download_score_and_shard_on_one_core_gives_the_same_bytes(
     milled: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -133,7 +91,7 @@ def test_killed_in_download_score_and_shard_on_one_core_gives_the_same_bytes(
         ("shard", ["release.building/*.tar", "release.building/.writing-*"]),
     ):
         process = start(root, 1)
-        wait_for(sign, root, process)
+        wait_for(lambda: any(next(root.glob(p), None) for p in sign), f"{sign}", process)
         kill(process)
         record = json.loads((root / "_stages" / f"{stage}.json").read_text())
         assert record["state"] == "started", f"{stage} was not cut"

@@ -76,8 +76,17 @@ def test_crash_costs_the_record(reader: IsolatedReader, tmp_path: Path, kind: st
     check(reader, archive(tmp_path / "x.warc.gz", 23, {11: kind}), 23, {11})
 
 
-@pytest.mark.parametrize("bad", [{0, 22}, {9, 10, 11}, {5, 6, 17}])
-@pytest.mark.parametrize("together", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("bad", "together"),
+    [
+        ({0, 22}, 1),
+        ({9, 10, 11}, 1),
+        ({5, 6, 17}, 1),
+        ({9, 10, 11}, 4),
+        ({5, 6, 17}, 4),
+        ({0, 5, 22}, 100),
+    ],
+)
 def test_crashes_anywhere(
     reader: IsolatedReader, tmp_path: Path, bad: set[int], together: int
 ) -> None:
@@ -98,11 +107,16 @@ def test_plain_archive_and_ranges(reader: IsolatedReader, tmp_path: Path) -> Non
     check(reader, plain, 12, {3, 4})
 
 
-def test_too_many_crashes_end_with_a_clear_error(reader: IsolatedReader, tmp_path: Path) -> None:
+def test_too_many_crashes_end_with_a_clear_error(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.warc.gz", 23, dict.fromkeys(range(4, 20), "kill"))
-    with pytest.raises(InputError, match=rf"{path}: the parser died \(killed by SIGKILL\).*max_cr"):
-        read(reader, path)
-    check(reader, archive(tmp_path / "y.warc.gz", 5, {}), 5, set())
+    started = IsolatedReader(LIMITS, 2, CRASHER)
+    try:
+        told = rf"{path}: the parser died \(killed by SIGKILL\).*max_crashes = 2 "
+        with pytest.raises(InputError, match=told):
+            read(started, path)
+        check(started, archive(tmp_path / "y.warc.gz", 5, {}), 5, set())
+    finally:
+        started.close()
 
 
 def test_archive_that_cannot_be_read_is_named(reader: IsolatedReader, tmp_path: Path) -> None:
@@ -175,7 +189,7 @@ def test_no_file_descriptors_are_left(tmp_path: Path) -> None:
 
     path = archive(tmp_path / "x.warc.gz", 6, {2: "kill"})
     before = opened()
-    for _ in range(3):
+    for _ in range(2):
         started = IsolatedReader(LIMITS, 10, CRASHER)
         check(started, path, 6, {2})
         started.close()

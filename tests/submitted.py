@@ -1,0 +1,50 @@
+"""Jobs run as a user runs them: spark-submit in a process of its own, quick by tests/spark.conf."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+
+from tests.conftest import ROOT, SPARK_CONF
+
+Job = subprocess.Popen[str]
+
+
+def demo(sets: Iterable[str], cores: int = 2) -> Job:
+    """Start the whole line on the embedded web; both its streams are read from stdout."""
+    return subprocess.Popen(
+        [ROOT / "conf/environment/submit.sh", ROOT / "jobs/run.py"]
+        + ["--config", ROOT / "conf/demo.toml"]
+        + [word for s in sets for word in ("--set", s)],
+        cwd=ROOT,
+        env=os.environ | {"SPARK_ARGS": f"--properties-file {SPARK_CONF} --master local[{cores}]"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(job: Job) -> str:
+    """Wait for a job that is to succeed; what it printed."""
+    output, _ = job.communicate(timeout=900)
+    assert job.returncode == 0, output[-4000:]
+    return output
+
+
+def kill(job: Job) -> None:
+    """End a job and all its processes at once, wherever they are."""
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate()
+
+
+def wait_for(condition: Callable[[], bool], what: str, job: Job) -> None:
+    """Wait until something is so; fails when the job ends before."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        assert job.poll() is None, job.communicate()[0][-3000:]
+        time.sleep(0.02)
+    raise AssertionError(f"in vain waited for {what}")
