@@ -13,6 +13,9 @@ from pipeline.core.reasons import MatchReason
 from pipeline.match.blocks import U64
 
 HASH256_BYTES = 32
+# What is compared of the two sides of a candidate pair.
+_COMPARED = ("fingerprint", "hash256", "aspect")
+PAIR_COLUMNS = (*(f"{name}_{side}" for side in "ab" for name in _COMPARED), "distance")
 VERIFIED_SCHEMA = (
     "fingerprint_a binary, fingerprint_b binary, distance int, distance256 int, reason string"
 )
@@ -24,15 +27,19 @@ def node_pairs(nodes: DataFrame, pairs: DataFrame, has_equal_hashes: bool) -> Da
     nodes: fingerprint, hash64, hash256, aspect. pairs: hash_a, hash_b, distance.
     has_equal_hashes: whether some hash64 has several nodes; False saves a join.
     """
-    kept = ("fingerprint", "hash256", "aspect")
-    a = nodes.select(F.col("hash64").alias("hash_a"), *[F.col(c).alias(f"{c}_a") for c in kept])
-    b = nodes.select(F.col("hash64").alias("hash_b"), *[F.col(c).alias(f"{c}_b") for c in kept])
-    columns = [f"{name}_{side}" for side in "ab" for name in kept] + ["distance"]
-    close = pairs.join(a, "hash_a").join(b, "hash_b").select(*columns)
+    a, b = pair_side(nodes, "a"), pair_side(nodes, "b")
+    close = pairs.join(a, "hash_a").join(b, "hash_b").select(*PAIR_COLUMNS)
     if not has_equal_hashes:
         return close
     same = a.join(b, (a["hash_a"] == b["hash_b"]) & (a["fingerprint_a"] < b["fingerprint_b"]))
-    return close.unionByName(same.withColumn("distance", F.lit(0)).select(*columns))
+    return close.unionByName(same.withColumn("distance", F.lit(0)).select(*PAIR_COLUMNS))
+
+
+def pair_side(nodes: DataFrame, side: str) -> DataFrame:
+    """Nodes with the names they have as side "a" or "b" of a pair: hash_a, fingerprint_a, ..."""
+    return nodes.select(
+        F.col("hash64").alias(f"hash_{side}"), *[F.col(c).alias(f"{c}_{side}") for c in _COMPARED]
+    )
 
 
 def verify(

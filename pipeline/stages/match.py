@@ -15,16 +15,18 @@ from pyspark.sql import functions as F
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
-from pipeline.core.errors import PairmillError
+from pipeline.core.errors import ConfigError, PairmillError
 from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchReason, MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import IMAGES, NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
+from pipeline.fetch.turns import FIRST_SIDEWAYS, TURNS
 from pipeline.match.audit import audit
 from pipeline.match.blocks import choose_plan
 from pipeline.match.candidates import candidate_pairs
 from pipeline.match.radius import refuse_unsafe
+from pipeline.match.turned import new_edges, query_pairs, turned_nodes, turned_pairs
 from pipeline.match.verify import VERIFIED_SCHEMA, node_pairs, verify
 
 MAX_RADIUS = 6
@@ -45,6 +47,8 @@ class MatchSection(StageSection):
         Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm", 2019), for copies that are
         not reduced below the size it hashes.
     aspect_tolerance: relative difference of width / height that is still the same shape.
+    turned: whether mirror images and turned pictures (by 90, 180 and 270 degrees) are edges too. It
+        needs `download.turned_hashes`, and multiplies the cost of the search.
     bucket_cap: rows of a bucket above which it is cut again; changes speed only.
     audit_rows: hashes that are searched by brute force to check the search; 0 for none.
     max_random_neighbours: the radius is refused when more unrelated hashes are expected within it
@@ -54,6 +58,7 @@ class MatchSection(StageSection):
     radius: int = Field(default=4, ge=0, le=MAX_RADIUS)
     radius256: int = Field(default=48, ge=0, le=256)
     aspect_tolerance: float = Field(default=0.1, ge=0)
+    turned: bool = False
     bucket_cap: int = tuning(4096, ge=2)
     audit_rows: int = tuning(1000, ge=0)
     max_random_neighbours: float = tuning(0.02, gt=0)
@@ -68,13 +73,16 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         pictures = ctx.read(IMAGES).where(F.col("status") == Status.OK.value)
         total = pictures.count()
         tasks = _tasks(ctx.spark, total)
-        nodes = distinct_pictures(pictures).coalesce(tasks).persist()
+        nodes = distinct_pictures(pictures, config.turned).coalesce(tasks).persist()
         searched = nodes.where(F.col("texture") >= download.min_texture)
+        if config.turned:
+            _require_turned_hashes(searched)
         hashes = searched.select("hash64").distinct().coalesce(tasks).persist()
         distinct = hashes.count()
         accounts, searched_rows = _picture_accounts(total, nodes, download.min_texture)
+        met = distinct * (1 + len(TURNS)) if config.turned else distinct
         expected = refuse_unsafe(
-            distinct, config.radius, config.max_random_neighbours, widest=MAX_RADIUS
+            met, config.radius, config.max_random_neighbours, widest=MAX_RADIUS
         )
         plan = choose_plan(distinct, config.radius)
         structlog.get_logger().info(
@@ -91,38 +99,86 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         pairs = candidate_pairs(hashes, plan, config.bucket_cap, tasks).persist()
         if config.audit_rows:
             accounts.append(_audited(ctx, hashes, pairs))
-        judged = (
-            node_pairs(searched, pairs, has_equal_hashes=searched_rows > distinct)
-            .mapInArrow(
-                partial(
-                    verify,
-                    radius256=config.radius256,
-                    aspect_tolerance=config.aspect_tolerance,
-                ),
-                VERIFIED_SCHEMA,
-            )
-            .persist()
-        )
-        accounts.append(_pair_account(judged))
-    edges = judged.where(F.col("reason").isNull())
-    ctx.write(NEIGHBORS, edges.withColumn("rule", F.lit(MatchRule.PERCEPTUAL.value)))
-    for kept in (judged, pairs, hashes, nodes):
-        kept.unpersist()
+        judged = _judge(
+            node_pairs(searched, pairs, has_equal_hashes=searched_rows > distinct), config
+        ).persist()
+        accounts.append(_pair_account("candidate_pairs", judged))
+        edges = _edges(judged.where(F.col("reason").isNull()), MatchRule.PERCEPTUAL)
+        kept = [judged, pairs, hashes, nodes]
+        if config.turned:
+            turned, turned_accounts = _turned_edges(ctx, searched, hashes, distinct, edges)
+            accounts += turned_accounts
+            kept.append(turned)
+            edges = edges.unionByName(_edges(turned, MatchRule.TURNED))
+    ctx.write(NEIGHBORS, edges)
+    for frame in kept:
+        frame.unpersist()
     return accounts
 
 
-def distinct_pictures(pictures: DataFrame) -> DataFrame:
-    """One node per fingerprint: hash64, hash256, texture, aspect (width / height, upright).
+def distinct_pictures(pictures: DataFrame, with_turned: bool = False) -> DataFrame:
+    """One node per fingerprint: hash64, hash256, texture, aspect (width / height, upright); asked
+    for them, turned64 and turned256 too.
 
     Pictures of one fingerprint agree in all of these but for rounding; the smallest is taken.
     """
     aspect = F.col("original_width") / F.col("original_height")
-    return pictures.groupBy("fingerprint").agg(
+    found = [
         F.min("hash64").alias("hash64"),
         F.min("hash256").alias("hash256"),
         F.min("texture").alias("texture"),
         F.min(aspect).alias("aspect"),
-    )
+    ]
+    if not with_turned:
+        return pictures.groupBy("fingerprint").agg(*found)
+    found.append(F.max(F.struct("turned64", "turned256")).alias("turned"))
+    return pictures.groupBy("fingerprint").agg(*found).select("*", "turned.*").drop("turned")
+
+
+def _judge(pairs: DataFrame, config: MatchSection) -> DataFrame:
+    """Candidate pairs with what `verify` says of them."""
+    judge = partial(verify, radius256=config.radius256, aspect_tolerance=config.aspect_tolerance)
+    return pairs.mapInArrow(judge, VERIFIED_SCHEMA)
+
+
+def _edges(pairs: DataFrame, rule: MatchRule) -> DataFrame:
+    columns = ("fingerprint_a", "fingerprint_b", "distance", "distance256")
+    return pairs.select(*columns, F.lit(rule.value).alias("rule"))
+
+
+def _require_turned_hashes(searched: DataFrame) -> None:
+    """ConfigError unless the download stored them of every picture that is searched."""
+    missing = searched.where(F.col("turned64").isNull()).count()
+    if missing:
+        raise ConfigError(
+            f"match.turned = true: {missing:,} pictures have no turned hashes; they are stored by "
+            "a download with download.turned_hashes = true"
+        )
+
+
+def _turned_edges(
+    ctx: Context[MatchSection],
+    searched: DataFrame,
+    hashes: DataFrame,
+    distinct: int,
+    edges: DataFrame,
+) -> tuple[DataFrame, list[Account]]:
+    """Edges between a picture and another turned, kept in memory, that are not among `edges`."""
+    config = ctx.config
+    turned = turned_nodes(searched, FIRST_SIDEWAYS)
+    queries = turned.select("hash64").distinct()
+    asked = distinct * (1 + len(TURNS))
+    plan = choose_plan(asked, config.radius)
+    tasks = _tasks(ctx.spark, asked * len(plan.masks))
+    pairs = query_pairs(queries, hashes, plan, config.bucket_cap, tasks)
+    judged = _judge(turned_pairs(turned, searched, pairs), config).persist()
+    account = _pair_account("turned_pairs", judged)
+    found = new_edges(judged, edges).persist()
+    new = found.count()
+    account.dropped[MatchReason.SAME_PAIR] = account.kept - new
+    account.kept = new
+    judged.unpersist()
+    return found, [account]
 
 
 def _tasks(spark: SparkSession, rows: int) -> int:
@@ -161,8 +217,8 @@ def _audited(ctx: Context[MatchSection], hashes: DataFrame, pairs: DataFrame) ->
     return account
 
 
-def _pair_account(judged: DataFrame) -> Account:
-    account = Account("candidate_pairs")
+def _pair_account(unit: str, judged: DataFrame) -> Account:
+    account = Account(unit)
     for row in sorted(judged.groupBy("reason").count().collect(), key=lambda r: r[0] or ""):
         if row["reason"] is None:
             account.keep(row["count"])

@@ -55,6 +55,7 @@ FIXED: Mapping[str, str] = {
     MatchReason.LOW_TEXTURE: "too flat to be compared",
     MatchReason.HASH256_DIFFERS: "alike at a glance, but the wider hash differs",
     MatchReason.SHAPE_DIFFERS: "alike, but of another shape",
+    MatchReason.SAME_PAIR: "alike when turned, and found as the same already",
     MatchReason.MISSED: "missed by the search: a bug",
     DropReason.DUPLICATE_PAIR: "the same image with the same caption, on another page",
     DropReason.OVER_CAPTION_CAP: "beyond the most captions kept of one image",

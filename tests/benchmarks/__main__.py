@@ -35,6 +35,7 @@ WORKLOADS = {
     "download-http": ("download", "run_http"),
     "download-latency": ("download", "run_latency"),
     "match": ("match", "run"),
+    "match-attacks": ("attacks", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),

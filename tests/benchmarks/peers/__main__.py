@@ -20,6 +20,7 @@ COMPARISONS = {
     "extract-wat-generated": ("extract", "run_wat_generated"),
     "download-https": ("download", "run_https"),
     "download-http": ("download", "run_http"),
+    "match-attacks": ("attacks", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed.append(workload)
             continue
         (OUT / "peers" / f"{workload}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        if "summary" in figures:
+            print(figures["summary"], flush=True)
+            continue
         rates = {
             side: max(f["items_per_core_second"] for f in figures[side])
             for side in ("ours", "peer")
