@@ -267,8 +267,14 @@ NEIGHBORS = Table(
         [
             column("fingerprint_a", ID, "the smaller of the two"),
             column("fingerprint_b", ID, "the larger of the two"),
-            column("distance", pa.int32(), "Hamming distance of hash64", unit="bits"),
-            column("distance256", pa.int32(), "Hamming distance of hash256", unit="bits"),
+            column(
+                "distance",
+                pa.int32(),
+                "Hamming distance of hash64; by the rule `turned`, of one's and the other's turned "
+                "one",
+                unit="bits",
+            ),
+            column("distance256", pa.int32(), "likewise of hash256", unit="bits"),
             column("rule", pa.string(), "a MatchRule"),
         ]
     ),

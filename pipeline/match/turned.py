@@ -7,6 +7,8 @@ from pipeline.match.blocks import BlockPlan
 from pipeline.match.candidates import candidate_pairs
 from pipeline.match.verify import PAIR_COLUMNS, pair_side
 
+_EITHER_WAY = (("hash_a", "hash_b"), ("hash_b", "hash_a"))
+
 
 def turned_nodes(nodes: DataFrame, first_sideways: int) -> DataFrame:
     """Each node as it would be turned: fingerprint, hash64, hash256, aspect; a row per turn.
@@ -33,14 +35,14 @@ def query_pairs(
     queries, hashes: one long column, hash64, without repeats. Cost: a search of both together.
     """
     pairs = candidate_pairs(queries.union(hashes).distinct(), plan, bucket_cap, tasks)
-    swapped = pairs.select(
-        F.col("hash_b").alias("hash_a"), F.col("hash_a").alias("hash_b"), "distance"
-    )
+    # Both ways round, by one search.
+    sides = [F.struct(F.col(a).alias("hash_a"), F.col(b).alias("hash_b")) for a, b in _EITHER_WAY]
+    either = pairs.select(F.explode(F.array(*sides)).alias("pair"), "distance")
     asked, known = (
         queries.withColumnRenamed("hash64", "hash_a"),
         hashes.withColumnRenamed("hash64", "hash_b"),
     )
-    close = pairs.unionByName(swapped).join(asked, "hash_a").join(known, "hash_b")
+    close = either.select("pair.*", "distance").join(asked, "hash_a").join(known, "hash_b")
     equal = asked.join(known, F.col("hash_a") == F.col("hash_b")).withColumn("distance", F.lit(0))
     return close.unionByName(equal)
 

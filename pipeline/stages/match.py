@@ -111,8 +111,8 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         edges = _edges(judged.where(F.col("reason").isNull()), MatchRule.PERCEPTUAL)
         kept = [judged, pairs, hashes, nodes]
         if config.turned:
-            turned, turned_accounts = _turned_edges(ctx, searched, hashes, distinct, edges)
-            accounts += turned_accounts
+            turned, account = _turned_edges(ctx, searched, hashes, distinct, edges)
+            accounts.append(account)
             kept.append(turned)
             edges = edges.unionByName(_edges(turned, MatchRule.TURNED))
     ctx.write(NEIGHBORS, edges)
@@ -167,8 +167,8 @@ def _turned_edges(
     hashes: DataFrame,
     distinct: int,
     edges: DataFrame,
-) -> tuple[DataFrame, list[Account]]:
-    """Edges between a picture and another turned, kept in memory, that are not among `edges`."""
+) -> tuple[DataFrame, Account]:
+    """Pairs of a picture and another turned that are not among `edges`, kept in memory."""
     config = ctx.config
     turned = turned_nodes(searched, FIRST_SIDEWAYS)
     queries = turned.select("hash64").distinct()
@@ -183,7 +183,7 @@ def _turned_edges(
     account.dropped[MatchReason.SAME_PAIR] = account.kept - new
     account.kept = new
     judged.unpersist()
-    return found, [account]
+    return found, account
 
 
 def _tasks(spark: SparkSession, rows: int) -> int:
