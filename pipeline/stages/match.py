@@ -43,7 +43,7 @@ class MatchSection(StageSection):
 
     radius: bits of hash64 that near-duplicates may differ in, inclusive. As many bits are set as
         not, so that distances are even but for ties. 4 is safe for ten billion pictures. 6 is for a
-        billion, and finds 86% of the copies with a logo instead of 72%, 93% of those with a line of
+        billion, and finds 86% of the copies with a logo instead of 72%, 92% of those with a line of
         text instead of 81%, 97% of brighter ones instead of 88%, by 84 tables instead of 15.
     radius256: bits of hash256 (PDQ), inclusive. Of the pairs within a radius of 6, no two different
         photographs are closer than 90, but two maps drawn on one sheet are 50 apart; from 48 to 64

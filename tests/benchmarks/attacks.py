@@ -174,14 +174,14 @@ def within(name: str, radius: int) -> Rule:
     return lambda a, b: distances(a.peers[name], b.peers[name]) <= radius
 
 
-def widest(name: str, copies: Mapping[str, Looks], originals: Looks) -> int:
-    """The largest radius of a peer's hash at which the precision is still `PRECISION`."""
+def widest(name: str, copies: Mapping[str, Looks], originals: Looks) -> int | None:
+    """The largest radius of a peer's hash at which the precision is still `PRECISION`, if any."""
     precise = [
         radius
         for radius in range(17)
         if _judged(within(name, radius), copies, originals)["precision"] >= PRECISION
     ]
-    return max(precise, default=0)
+    return max(precise, default=None)
 
 
 def distances(a: U64, b: U64) -> Matrix:

@@ -36,9 +36,10 @@ def run() -> dict[str, Any]:
     def rules(copies: Any, originals: attacks.Looks) -> dict[str, attacks.Rule]:
         found = attacks.own_rules()
         for name, radius in _DEFAULTS.items():
-            best = attacks.widest(name, copies, originals)
             found[f"{name}, radius {radius} (default)"] = attacks.within(name, radius)
-            found[f"{name}, radius {best} (widest precise)"] = attacks.within(name, best)
+            best = attacks.widest(name, copies, originals)
+            if best is not None:
+                found[f"{name}, radius {best} (widest precise)"] = attacks.within(name, best)
         return found
 
     figures = attacks.measure("match-attacks", rules, hashes)
