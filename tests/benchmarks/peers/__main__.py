@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers")
     parser.add_argument("workload", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
     parser.add_argument(
-        "--scale", type=float, help="of the input of the download workloads, for a quicker look"
+        "--scale", type=float, help="of the input, where it can be less, for a quicker look"
     )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - COMPARISONS.keys())
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, function = COMPARISONS[workload]
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
-            scale = {"scale": args.scale} if args.scale and workload.startswith("download") else {}
+            is_scaled = args.scale and workload.startswith(("download", "match-attacks"))
+            scale = {"scale": args.scale} if is_scaled else {}
             figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:
             print(f"{workload}: {error}", file=sys.stderr)

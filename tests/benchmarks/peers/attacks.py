@@ -24,8 +24,9 @@ _DEFAULTS = {
 }
 
 
-def run() -> dict[str, Any]:
-    """Figures of our rules and of the peers'; `summary` has no ratio of rates, but of recalls."""
+def run(scale: float = 1.0) -> dict[str, Any]:
+    """Figures of our rules and of the peers'; `summary` says what they find, as rates are not
+    what is compared. scale: the share of the photographs that is altered."""
     hashes: attacks.PeerHashes = {
         "imagehash phash": lambda image: int(str(imagehash.phash(image)), 16),
         "imagehash average_hash": lambda image: int(str(imagehash.average_hash(image)), 16),
@@ -42,7 +43,7 @@ def run() -> dict[str, Any]:
                 found[f"{name}, radius {best} (widest precise)"] = attacks.within(name, best)
         return found
 
-    figures = attacks.measure("match-attacks", rules, hashes)
+    figures = attacks.measure("match-attacks", rules, hashes, scale)
     mean = {
         name: float(np.mean([r for a, r in f["recall"].items() if a not in attacks.TURNING]))
         for name, f in figures["rules"].items()
