@@ -121,6 +121,7 @@ class MatchRule(StrEnum):
     PERCEPTUAL = "perceptual"  # 64-bit hash within the radius, 256-bit hash and shape agree
     COPY = "copy"  # embeddings of a copy-detection model are close
     RELEASED = "released"  # an earlier release holds the picture, by fingerprint or perceptually
+    TURNED = "turned"  # so it is once one of them is mirrored or turned
 
 
 class ListRule(StrEnum):
@@ -139,6 +140,7 @@ class MatchReason(StrEnum):
     LOW_TEXTURE = "low_texture"  # too flat for a perceptual hash to mean anything
     HASH256_DIFFERS = "hash256_differs"
     SHAPE_DIFFERS = "shape_differs"
+    SAME_PAIR = "same_pair"  # the two are an edge already, upright or by another turn
     MISSED = "missed"  # brute force finds it, the block tables do not: a bug
 
 

@@ -241,6 +241,20 @@ IMAGES = Table(
                 "equal for pictures that are the same for `match`",
                 null="not ok",
             ),
+            column(
+                "turned64",
+                pa.list_(pa.int64()),
+                "hash64 of the picture under each of the 7 turns of `fetch.turns.TURNS`: left to "
+                "right, top to bottom, by 180 degrees; transposed, by 90 and by 270 degrees "
+                "counter-clockwise, transposed along the other diagonal",
+                null="not ok, or download.turned_hashes is off",
+            ),
+            column(
+                "turned256",
+                pa.list_(pa.binary()),
+                "hash256 likewise",
+                null="not ok, or download.turned_hashes is off",
+            ),
         ]
     ),
 )
@@ -253,8 +267,14 @@ NEIGHBORS = Table(
         [
             column("fingerprint_a", ID, "the smaller of the two"),
             column("fingerprint_b", ID, "the larger of the two"),
-            column("distance", pa.int32(), "Hamming distance of hash64", unit="bits"),
-            column("distance256", pa.int32(), "Hamming distance of hash256", unit="bits"),
+            column(
+                "distance",
+                pa.int32(),
+                "Hamming distance of hash64; by the rule `turned`, of one's and the other's turned "
+                "one",
+                unit="bits",
+            ),
+            column("distance256", pa.int32(), "likewise of hash256", unit="bits"),
             column("rule", pa.string(), "a MatchRule"),
         ]
     ),

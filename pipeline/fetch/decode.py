@@ -75,7 +75,7 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
         if reduced is None:
             reduced = _reduced(image, turned, settings, found)
     started = time.thread_time()
-    looks = hashes_of(np.asarray(reduced.convert("L")))
+    looks = hashes_of(np.asarray(reduced.convert("L")), settings.turned_hashes)
     digest = sha256(body).digest()
     hashed = time.thread_time()
     if settings.keep_original and may_be_kept and reduced.size == size:
@@ -85,6 +85,7 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     found.width, found.height = reduced.size
     found.sha256 = digest
     found.hash64, found.hash256, found.texture = looks.hash64, looks.hash256, looks.texture
+    found.turned64, found.turned256 = looks.turned64, looks.turned256
     assert found.original_width is not None and found.original_height is not None
     found.fingerprint = fingerprint(
         looks, digest, found.original_width, found.original_height, settings.min_texture

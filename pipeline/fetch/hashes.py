@@ -8,7 +8,7 @@ of the imagehash library's `phash`; `pipeline.fetch.pdq` for the 256-bit one.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -20,6 +20,7 @@ from scipy.fft import dct
 from pipeline.core.ids import ID_BYTES
 from pipeline.core.jit import kernel
 from pipeline.fetch import pdq
+from pipeline.fetch.turns import mirrored_spectra, turned_bits
 
 Floats = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.uint8]
@@ -50,23 +51,26 @@ _SIDES = 1024
 @dataclass(frozen=True)
 class Hashes:
     """hash64: 64 bits as a signed integer, first coefficient highest. hash256: PDQ, 32 bytes.
-    texture: 0 (flat, or too small to hash) to 100."""
+    texture: 0 (flat, or too small to hash) to 100. turned64, turned256: both hashes of the picture
+    under each of `turns.TURNS`; None when they were not asked for."""
 
     hash64: int
     hash256: bytes
     texture: int
+    turned64: list[int] | None = None
+    turned256: list[bytes] | None = None
 
 
-def hashes(picture: Image.Image) -> Hashes:
+def hashes(picture: Image.Image, with_turned: bool = False) -> Hashes:
     """Hashes and texture of an upright picture in mode L or RGB.
 
     hash64 is imagehash's of the same picture bit for bit; hash256 is within 10 bits of PDQ's
     reference, whose own reduction to 512 differs. With a side over 2048, hash64 is nearly so.
     """
-    return hashes_of(np.asarray(picture.convert("L")))
+    return hashes_of(np.asarray(picture.convert("L")), with_turned)
 
 
-def hashes_of(plane: Plane) -> Hashes:
+def hashes_of(plane: Plane, with_turned: bool = False) -> Hashes:
     """`hashes` of a picture's luminance [height, width]."""
     side = min(plane.shape)
     if max(plane.shape) > _MAX_SIDE_PX:
@@ -74,10 +78,22 @@ def hashes_of(plane: Plane) -> Hashes:
         plane = np.asarray(Image.fromarray(plane).reduce(factor))
     levels = np.array(plane, order="C")
     small, wide = _lanczos_samples(levels), _pdq_samples(levels)
-    return Hashes(
-        int.from_bytes(_low_frequencies(small, 8), "big", signed=True),
-        pdq.pdq(wide),
+    spectrum, wide_spectrum = _low_frequencies(small, 8), pdq.spectrum(wide)
+    found = Hashes(
+        _hash64(spectrum > pdq.median(spectrum)),
+        pdq.packed(wide_spectrum > pdq.median(wide_spectrum)),
         pdq.quality(wide) if side >= _SAMPLE_SIDE else 0,
+    )
+    if not with_turned:
+        return found
+    # PDQ samples right of and below the middle. So signs alone, which give the 64-bit hashes, would
+    # be 17 to 28 bits off on average.
+    flipped = [levels[:, ::-1], levels[::-1], levels[::-1, ::-1]]
+    wide_spectra = [pdq.spectrum(_pdq_samples(plane)) for plane in flipped]
+    return replace(
+        found,
+        turned64=[_hash64(bits) for bits in turned_bits(mirrored_spectra(spectrum))],
+        turned256=[pdq.packed(bits) for bits in turned_bits([wide_spectrum, *wide_spectra])],
     )
 
 
@@ -186,11 +202,15 @@ def _lanczos(length: int) -> Floats:
     return normal
 
 
-def _low_frequencies(pixels: Plane, side: int) -> bytes:
-    """Which of the side x side lowest DCT coefficients are over their median, packed row by row."""
+def _low_frequencies(pixels: Plane, side: int) -> Floats:
+    """The side x side lowest DCT coefficients."""
     # The same transform as imagehash's, so that even rounding in flat pictures agrees.
-    spectrum = dct(dct(pixels.astype(np.float64), axis=0), axis=1)[:side, :side]
-    return np.packbits(spectrum > pdq.median(spectrum)).tobytes()
+    spectrum: Floats = dct(dct(pixels.astype(np.float64), axis=0), axis=1)[:side, :side]
+    return spectrum
+
+
+def _hash64(bits: npt.NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True)
 
 
 def fingerprint(found: Hashes, sha256: bytes, width: int, height: int, min_texture: int) -> bytes:

@@ -201,4 +201,6 @@ _PICTURE = (
     "hash256",
     "texture",
     "fingerprint",
+    "turned64",
+    "turned256",
 )

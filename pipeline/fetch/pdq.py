@@ -36,11 +36,15 @@ def sampling(length: int) -> Floats:
     return blurred
 
 
-def pdq(luminance: Floats) -> bytes:
-    """The hash of 64x64 sampled luminances: 32 bytes, the highest frequency's bit first, as the
-    reference writes them in hexadecimal."""
-    spectrum = _DCT @ luminance @ _DCT.T
-    bits = spectrum > median(spectrum)
+def spectrum(luminance: Floats) -> Floats:
+    """[16, 16] frequencies, from the first on, of 64x64 sampled luminances."""
+    found: Floats = _DCT @ luminance @ _DCT.T
+    return found
+
+
+def packed(bits: npt.NDArray[np.bool_]) -> bytes:
+    """The hash by which frequencies are over their median: 32 bytes, the highest frequency's bit
+    first, as the reference writes them in hexadecimal."""
     return np.packbits(bits.ravel()[::-1]).tobytes()
 
 

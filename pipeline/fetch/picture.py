@@ -38,7 +38,8 @@ class DecodeSettings(msgspec.Struct, frozen=True):
     jpeg_quality: int = 90
     keep_original: bool = True
     background: tuple[int, int, int] = (255, 255, 255)
-    min_texture: int = 20
+    min_texture: int = 50
+    turned_hashes: bool = False
     jpeg_codec: str = "pillow"
 
 
@@ -63,6 +64,8 @@ class Picture(msgspec.Struct):
     hash256: bytes | None = None
     texture: int | None = None
     fingerprint: bytes | None = None
+    turned64: list[int] | None = None
+    turned256: list[bytes] | None = None
     data: bytes | None = None
     decode_s: float = 0.0
     resize_s: float = 0.0

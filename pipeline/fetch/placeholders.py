@@ -22,6 +22,8 @@ _STORED = (
     "hash256",
     "texture",
     "fingerprint",
+    "turned64",
+    "turned256",
     "etag",
     "last_modified",
 )

@@ -133,7 +133,12 @@ class DownloadSection(StageSection):
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     keep_original: bool = True
     background: tuple[int, int, int] = (255, 255, 255)
-    min_texture: int = Field(default=20, ge=0, le=100)
+    # A picture with less texture is the same as another only when its bytes are. Source: PDQ's
+    # authors take hashes under a quality of 50 for worthless; measured on drawings in docs.
+    min_texture: int = Field(default=50, ge=0, le=100)
+    # Whether the hashes of the mirrored and turned picture are stored too, 280 bytes each, for
+    # `match.turned`.
+    turned_hashes: bool = False
     # The same bytes behind more URLs of one host than this, or as many URLs redirected to one, are
     # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.
     placeholder_urls: int = Field(default=5, ge=0)
@@ -228,6 +233,7 @@ class DownloadSection(StageSection):
             keep_original=self.keep_original,
             background=self.background,
             min_texture=self.min_texture,
+            turned_hashes=self.turned_hashes,
             jpeg_codec=self.jpeg_codec,
         )
 

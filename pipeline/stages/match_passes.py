@@ -70,6 +70,13 @@ def node_pairs(store: Store, buckets: int, pairs: DataFrame) -> DataFrame:
     return exchange.rows(whole, nodes.WHOLE)
 
 
+def second_pairs(store: Store, buckets: int, halves: DataFrame) -> DataFrame:
+    """As `node_pairs`, of pairs that have their first node already: columns of `nodes.HALF`."""
+    sent = exchange.repiece(halves.select(*nodes.HALF.names), partial(_by_second, buckets))
+    whole = exchange.exchange(sent, buckets, nodes.HALF, partial(_second_halves, store))
+    return exchange.rows(whole, nodes.WHOLE)
+
+
 def _by_hash(buckets: int, rows: pa.RecordBatch) -> Iterator[Piece]:
     rows = rows.cast(nodes.PICTURE)
     yield from exchange.scatter(rows, nodes.bucket_of(rows.column("hash64").to_numpy(), buckets))
@@ -77,6 +84,11 @@ def _by_hash(buckets: int, rows: pa.RecordBatch) -> Iterator[Piece]:
 
 def _by_first(buckets: int, rows: pa.RecordBatch) -> Iterator[Piece]:
     yield from exchange.scatter(rows, nodes.bucket_of(rows.column("hash_a").to_numpy(), buckets))
+
+
+def _by_second(buckets: int, rows: pa.RecordBatch) -> Iterator[Piece]:
+    rows = rows.cast(nodes.HALF)
+    yield from exchange.scatter(rows, nodes.bucket_of(rows.column("hash_b").to_numpy(), buckets))
 
 
 def _write_bucket(

@@ -63,6 +63,7 @@ FIXED: Mapping[str, str] = {
     MatchReason.LOW_TEXTURE: "too flat to be compared",
     MatchReason.HASH256_DIFFERS: "alike at a glance, but the wider hash differs",
     MatchReason.SHAPE_DIFFERS: "alike, but of another shape",
+    MatchReason.SAME_PAIR: "alike when turned, and found as the same already",
     MatchReason.MISSED: "missed by the search: a bug",
     ClusterReason.NOT_FINITE: "the model gave no numbers for the picture",
     ClusterReason.OTHER_CLUSTER: "alike, but in clusters that are not compared",

@@ -39,6 +39,7 @@ WORKLOADS = {
     "match-kernel": ("match_kernel", "run"),
     "cluster": ("cluster", "run"),
     "cluster-25k": ("cluster", "run_25k"),
+    "match-attacks": ("attacks", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),

@@ -17,6 +17,7 @@ import pytest
 import trustme
 
 from pipeline.core.ids import image_id
+from pipeline.core.tables import IMAGES
 from pipeline.fetch.flow import download_part
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.part import PartResult
@@ -256,6 +257,17 @@ def test_a_row_has_every_fact_and_the_tar_holds_the_bytes(tmp_path: Path) -> Non
         assert member.name == f"{row['image_id'].hex()}.jpg" and member.mtime == 0
         assert archive.extractfile(member).read() == PHOTO  # type: ignore[union-attr]
     assert (result.account.rows_in, result.account.kept) == (1, 1)
+
+
+def test_turned_hashes_are_in_the_row_only_when_asked_for(tmp_path: Path) -> None:
+    plain = status_of(serving(), tmp_path)
+    asked = status_of(serving(), tmp_path, turned_hashes=True)
+    assert plain["turned64"] is None and plain["turned256"] is None
+    assert len(asked["turned64"]) == 7 and [len(h) for h in asked["turned256"]] == [32] * 7
+    same = ("hash64", "hash256", "fingerprint")
+    assert [asked[name] for name in same] == [plain[name] for name in same]
+    table = pa.Table.from_pylist([asked], schema=IMAGES.schema.remove(1))
+    assert table.column("turned64").to_pylist() == [asked["turned64"]]
 
 
 def robots(text: str) -> Handler:

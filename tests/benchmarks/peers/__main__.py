@@ -24,6 +24,7 @@ COMPARISONS = {
     "match": ("match", "run"),
     "download-https-simplejpeg": ("download", "run_https_simplejpeg"),
     "download-http-simplejpeg": ("download", "run_http_simplejpeg"),
+    "match-attacks": ("attacks", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers")
     parser.add_argument("workload", nargs="*", help=f"of {', '.join(COMPARISONS)}; default all")
     parser.add_argument(
-        "--scale", type=float, help="of the input of the download workloads and match"
+        "--scale",
+        type=float,
+        help="of the input, where it can be less, for a quicker look",
     )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - COMPARISONS.keys())
@@ -46,17 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, function = COMPARISONS[workload]
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
-            scale = (
-                {"scale": args.scale}
-                if args.scale and workload.startswith(("download", "match"))
-                else {}
-            )
+            is_scaled = args.scale and workload.startswith(("download", "match"))
+            scale = {"scale": args.scale} if is_scaled else {}
             figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:
             print(f"{workload}: {error}", file=sys.stderr)
             failed.append(workload)
             continue
         (OUT / "peers" / f"{workload}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        if "summary" in figures:
+            print(figures["summary"], flush=True)
+            continue
         rates = {
             side: max(f["items_per_core_second"] for f in figures[side])
             for side in ("ours", "peer")
