@@ -8,9 +8,9 @@ def turned_nodes(pictures: DataFrame, min_texture: int, first_sideways: int) -> 
     """Each searched fingerprint as it would be turned, a row per turn: fingerprint, hash64, hash256
     and aspect.
 
-    pictures: rows of `images` that are ok, with turned hashes. min_texture: as the nodes have it, of
-    the flattest picture of a fingerprint. first_sideways: the first turn, in the order of the two
-    lists, that exchanges width and height; all after it do too.
+    pictures: rows of `images` that are ok, with turned hashes. min_texture: as the nodes have it,
+    of the flattest picture of a fingerprint. first_sideways: the first turn, in the order of the
+    two lists, that exchanges width and height; all after it do too.
     """
     aspect = F.min(F.col("original_width") / F.col("original_height")).alias("aspect")
     hashes = F.max(F.struct("turned64", "turned256")).alias("turned")
