@@ -134,6 +134,9 @@ class DownloadSection(StageSection):
     keep_original: bool = True
     background: tuple[int, int, int] = (255, 255, 255)
     min_texture: int = Field(default=20, ge=0, le=100)
+    # Whether the MD5 of each file is kept beside its SHA-256: some lists tell pictures by that
+    # alone. It takes longer than SHA-256 does.
+    md5: bool = False
     # The same bytes behind more URLs of one host than this, or as many URLs redirected to one, are
     # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.
     placeholder_urls: int = Field(default=5, ge=0)
@@ -229,6 +232,7 @@ class DownloadSection(StageSection):
             background=self.background,
             min_texture=self.min_texture,
             jpeg_codec=self.jpeg_codec,
+            md5=self.md5,
         )
 
 
