@@ -13,9 +13,10 @@ import aiohttp
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.errors import FetchError, classify
+from pipeline.fetch.gate import backoff_s
 from pipeline.fetch.guard import Target, UrlError, parse_target
 from pipeline.fetch.known_hosts import KnownHosts, KnownSite, Origin
-from pipeline.fetch.limits import Deadline, Lease, backoff_s, retry_after_s
+from pipeline.fetch.limits import Deadline, Lease, retry_after_s
 from pipeline.fetch.response import REDIRECTS, decompressed, drain, read_up_to
 from pipeline.fetch.robots import MAX_BYTES, MAX_REDIRECTS, Rules, answered
 from pipeline.fetch.settings import DownloadSection
@@ -117,7 +118,7 @@ class RobotsAsker:
             except Exception as error:
                 status, detail = classify(error)
                 is_own = at.host == target.host
-                if is_own and status is Status.HOST_GIVEN_UP:
+                if is_own and status in (Status.HOST_GIVEN_UP, Status.HOST_FORBIDS):
                     raise  # says nothing about robots.txt
                 if not is_own or status not in (*_FINAL, Status.CONNECT):
                     status, detail = Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"[:200]

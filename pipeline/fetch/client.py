@@ -302,7 +302,7 @@ class Client:
                 else:
                     lease.gate.pause(found.retry_after_s)
         elif code in _FORBIDDEN:
-            lease.gate.fail(f"HTTP {code}")
+            lease.gate.fail(f"HTTP {code}", refuses=True)
         else:
             lease.gate.succeed()
         fallback = Status.HTTP_5XX if code >= 500 else Status.HTTP_4XX

@@ -22,7 +22,8 @@ from typing import Any
 
 import msgspec
 
-from pipeline.fetch.limits import Gate, Gates
+from pipeline.fetch.gate import Gate
+from pipeline.fetch.limits import Gates
 from pipeline.fetch.messages import Outbox, read
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.shared_sites import Key, SharedSites
@@ -144,8 +145,8 @@ class Coordinator:
         return shared
 
     def _want(self, task: _Task, shared: _Shared) -> None:
-        if shared.gate.given_up_because is not None:
-            task.outbox.put("happened", shared.gate.key, "give_up", shared.gate.given_up_because)
+        if shared.gate.given_up is not None:
+            task.outbox.put("happened", shared.gate.key, "give_up", shared.gate.given_up)
         elif shared.holder is None:
             self._grant(task, shared)
         else:
@@ -166,7 +167,7 @@ class Coordinator:
 
     def _pass_on(self, shared: _Shared) -> None:
         shared.holder = None
-        if shared.gate.given_up_because is not None:
+        if shared.gate.is_given_up:
             while shared.queue:
                 self._want(shared.queue.popleft(), shared)
         elif shared.queue:
@@ -183,7 +184,7 @@ class Coordinator:
         shared.gate.apply(event, value)
         if shared.holder is not None and by != HOLDER:
             shared.holder.outbox.put("happened", shared.gate.key, event, value)
-        if shared.gate.given_up_because is not None:
+        if shared.gate.is_given_up:
             while shared.queue:
                 self._want(shared.queue.popleft(), shared)
 

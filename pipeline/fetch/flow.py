@@ -16,8 +16,9 @@ from pipeline.core.storage import Superseded
 from pipeline.fetch.adopt import read_picture
 from pipeline.fetch.client import Client, Fetched
 from pipeline.fetch.coordinator import Address
+from pipeline.fetch.gate import backoff_s
 from pipeline.fetch.known_hosts import KnownHosts
-from pipeline.fetch.limits import Gates, Lease, backoff_s
+from pipeline.fetch.limits import Gates, Lease
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.part import Part, PartFiles, PartResult
 from pipeline.fetch.picture import Picture

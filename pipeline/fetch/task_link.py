@@ -7,8 +7,9 @@ from collections import deque
 from typing import Any
 
 from pipeline.fetch.coordinator import CONNECT_S, FORMER, HOLDER, OTHER, Address
+from pipeline.fetch.gate import Gate
 from pipeline.fetch.known_hosts import Answer, Origin
-from pipeline.fetch.limits import Gate, Gates
+from pipeline.fetch.limits import Gates
 from pipeline.fetch.messages import Outbox, read
 
 # How long a task keeps a gate that others wait for: long enough to use it, short beside the time

@@ -13,7 +13,8 @@ import pytest
 from pipeline.core.ids import image_id
 from pipeline.fetch.coordinator import Coordinator
 from pipeline.fetch.flow import download_parts
-from pipeline.fetch.limits import Gate, Gates
+from pipeline.fetch.gate import Gate
+from pipeline.fetch.limits import Gates
 from pipeline.fetch.part import PartFiles, PartResult
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.shared_sites import SharedSites
@@ -210,6 +211,18 @@ def test_an_open_breaker_holds_for_all_tasks(tmp_path: Path) -> None:
         rows, _ = run_tasks(config, giant(parts=4, urls=10), tasks=4)
         statuses = sorted(r["status"] for r in rows.values())
         assert statuses == ["disconnected"] * 5 + ["host_given_up"] * 35
+        assert len([path for path in server.asked("a.test") if path.endswith("jpg")]) == 5
+
+
+def test_a_host_that_forbids_one_task_forbids_all(tmp_path: Path) -> None:
+    async def refuse(request: Request) -> None:
+        await request.send(b"", "403 Forbidden")
+
+    with WebServer({f"/{p}-{i}.jpg": refuse for p in range(4) for i in range(10)}) as server:
+        config = settings(tmp_path, server, host_concurrency=1, host_failures=5, open_parts=1)
+        rows, _ = run_tasks(config, giant(parts=4, urls=10), tasks=4)
+        statuses = Counter(r["status"] for r in rows.values())
+        assert statuses == {"http_403": 5, "host_forbids": 35}
         assert len([path for path in server.asked("a.test") if path.endswith("jpg")]) == 5
 
 
