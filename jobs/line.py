@@ -185,9 +185,18 @@ def _tell_end(config: Config) -> None:
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
     if config.run.web == "embedded" and not _lists(config):
         from pipeline.fakeweb.evaluate import evaluate
+        from pipeline.fakeweb.gentleness import Limits
         from pipeline.fakeweb.verdict import render
 
-        found = evaluate(str(root), _demo_folder(config))
+        section = config.sections[download.STAGE.name]
+        assert isinstance(section, DownloadSection)
+        limits = Limits(
+            section.host_concurrency,
+            section.host_interval_s,
+            section.address_concurrency,
+            section.address_interval_s,
+        )
+        found = evaluate(str(root), _demo_folder(config), limits)
         Store(str(root)).write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)
     print(
