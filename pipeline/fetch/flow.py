@@ -14,8 +14,9 @@ import uvloop
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Superseded
 from pipeline.fetch.adopt import read_picture
-from pipeline.fetch.client import Client, Fetched
+from pipeline.fetch.client import Client
 from pipeline.fetch.coordinator import Address
+from pipeline.fetch.fetched import Fetched
 from pipeline.fetch.gate import backoff_s
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.limits import Gates, Lease

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.adopt import Place
-from pipeline.fetch.client import Fetched
+from pipeline.fetch.fetched import Fetched
 from pipeline.fetch.gate import Gate, GivenUp
 from pipeline.fetch.known_hosts import Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
