@@ -47,7 +47,7 @@ def mark_spread(ctx: Context[DownloadSection]) -> list[Account] | None:
         return None
     with watch(ctx.spark, f"{ctx.stage}: placeholders"):
         _write(ctx, _keys(ctx, parts, domains), most)
-        spread = [p for p in parts if ctx.store.exists(f"{SPREAD.name}/{SPREAD.partition}={p}")]
+        spread = _parts_with_some(ctx.store)
         amend = partial(_amend, ctx.store, most, known)
         changed = 0
         if spread:
@@ -61,6 +61,13 @@ def mark_spread(ctx: Context[DownloadSection]) -> list[Account] | None:
             if account.unit == images.unit:
                 images.add(account)
     return [images]
+
+
+def _parts_with_some(store: Store) -> list[int]:
+    prefix = f"{SPREAD.partition}="
+    folders = store.fs.ls(store.path(SPREAD.name), detail=False)
+    names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
+    return sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
 
 
 def _spread_domains(ctx: Context[DownloadSection]) -> frozenset[str]:

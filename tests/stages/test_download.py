@@ -44,7 +44,7 @@ def candidate(url: str, part: int) -> dict[str, Any]:
         "image_id": image_id(url),
         "url": url,
         "canonical_url": url,
-        "domain": "a.test",
+        "domain": url.split("/")[2],
         "page_optout": None,
         "pages": 1,
         "page_domains": 1,
