@@ -36,7 +36,7 @@ $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
 
-verify: setup  ## Hold the images against a list: EXPECTED=<Parquet of url and sha256 or phash> CONFIG=
+verify: setup  ## Hold the images against the run's list, or [EXPECTED=<url and sha256, md5 or phash>]: CONFIG=
 	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
 
 view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=some.view

@@ -71,20 +71,32 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
 
 
 def verify_against(argv: Sequence[str] | None = None) -> int:
-    """Hold a finished download against the command line's list; the exit status."""
+    """Hold a finished download against the command line's list, or the recipe's, or the one that
+    the run was made from; the exit status."""
     parser = argparse.ArgumentParser(description="Pairmill: verify")
     parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--expected", help="Parquet of url and sha256 or perceptual hash")
+    parser.add_argument(
+        "--expected",
+        help="files of url and sha256, md5 or perceptual hash; "
+        "default: the list that the run was made from",
+    )
     parser.add_argument("--redo", action="store_true", help="do it again")
     args = parser.parse_args(argv)
     overrides = list(args.set)
     if args.expected:
-        overrides.append(f"verify.expected={json.dumps(args.expected)}")
-    line = (*LINE, verify.STAGE)
-    return guarded(
-        lambda: run((verify.STAGE.name,), line, _load(args.config, overrides), args.redo)
-    )
+        overrides.append(f"verify.expected={json.dumps([args.expected])}")
+
+    def work() -> None:
+        config = _load(args.config, overrides)
+        section = config.sections[verify.STAGE.name]
+        assert isinstance(section, verify.VerifySection)
+        if not section.expected:
+            found = verify.list_of_run(Store(config.run.root))
+            config = _load(args.config, [*overrides, *found])
+        run((verify.STAGE.name,), (*LINE, verify.STAGE), config, args.redo)
+
+    return guarded(work)
 
 
 def amend_download(
@@ -173,9 +185,18 @@ def _tell_end(config: Config) -> None:
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
     if config.run.web == "embedded" and not _lists(config):
         from pipeline.fakeweb.evaluate import evaluate
+        from pipeline.fakeweb.gentleness import Limits
         from pipeline.fakeweb.verdict import render
 
-        found = evaluate(str(root), _demo_folder(config))
+        section = config.sections[download.STAGE.name]
+        assert isinstance(section, DownloadSection)
+        limits = Limits(
+            section.host_concurrency,
+            section.host_interval_s,
+            section.address_concurrency,
+            section.address_interval_s,
+        )
+        found = evaluate(str(root), _demo_folder(config), limits)
         Store(str(root)).write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)
     print(

@@ -58,6 +58,8 @@ def test_nothing_forbidden_is_requested_and_hosts_are_not_crowded(truth: dict[st
     assert truth["consent.forbidden_requested"] == 0
     assert truth["consent.withheld_stored"] == 0
     assert truth["server.max_open_per_host"] <= 4  # download.host_concurrency
+    assert truth["server.max_open"] <= truth["server.limit_address_concurrency"]
+    assert truth["server.robots_sites"] > 50
 
 
 def test_every_hostile_case_ends_in_its_own_status(truth: dict[str, float]) -> None:

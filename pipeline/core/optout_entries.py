@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import ids
 from pipeline.core.errors import InputError
+from pipeline.core.tracking import without_tracking
 
 Digests = npt.NDArray[np.uint64]
 
@@ -116,7 +117,7 @@ def _entry(line: str) -> str:
     if is_mail or not _HTTP.match(address) or any(c.isspace() for c in address):
         raise ValueError(line)
     url = ada_url.URL(address)
-    host, rest = url.hostname.strip("."), url.pathname + url.search
+    host, rest = url.hostname.strip("."), without_tracking(url.pathname + url.search)
     if not host:
         raise ValueError(line)
     return f"domain:{host}" if rest == "/" else f"url:{host}{rest}"

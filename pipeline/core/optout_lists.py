@@ -7,9 +7,10 @@ A list is text on any fsspec path, in UTF-8, one entry a line:
     domain:example.com             all URLs of this domain and of every host under it
     example.com                    the same
 
-User, port and fragment of a URL count for nothing. Blank lines and lines that start with # are
-skipped. Lists may have many millions of entries: they become sorted 16-byte digests in a file of
-this machine's cache, which all processes map into memory, so that an entry takes 16 bytes once.
+User, port, fragment and tracking parameters (see `tracking`) of a URL count for nothing. Blank
+lines and lines that start with # are skipped. Lists may have many millions of entries: they become
+sorted 16-byte digests in a file of this machine's cache, which all processes map into memory, so
+that an entry takes 16 bytes once.
 """
 
 import hashlib
@@ -30,8 +31,9 @@ import pyarrow.compute as pc
 from pipeline.core import ids, optout_entries
 from pipeline.core.errors import InputError
 from pipeline.core.optout_entries import Digests, ascii_host, blocks, digests
+from pipeline.core.tracking import MAYBE_TRACKING, without_tracking
 
-_LAYOUT = 1  # of the cached file
+_LAYOUT = 2  # of the cached file
 # Kinds of entries, the most specific first: of several the first is told.
 KINDS = ("url", "host", "domain")
 # Scheme, user, port and fragment are left aside.
@@ -63,7 +65,7 @@ class OptoutList:
         parts = pc.extract_regex(pc.fill_null(urls, ""), _PARTS)
         hosts = pc.fill_null(pc.struct_field(parts, "host"), "").dictionary_encode()
         names = [ascii_host(host) for host in hosts.dictionary.to_pylist()]
-        rests = pc.fill_null(pc.struct_field(parts, "rest"), "")
+        rests = _canonical(pc.fill_null(pc.struct_field(parts, "rest"), ""))
         bare = pc.binary_join_element_wise(
             pa.array(names, pa.string()).take(hosts.indices), rests, ""
         )
@@ -78,7 +80,7 @@ class OptoutList:
         """The kind of the entry that one URL is under; None: none."""
         if not len(self):
             return None
-        bare = url.partition("#")[0].partition("://")[2]
+        bare = without_tracking(url.partition("#")[0].partition("://")[2])
         authority = re.split(r"[/?]", bare, maxsplit=1)[0]
         name, rest = ascii_host(_host(authority)), bare[len(authority) :]
         if self._has_one("url", name + rest):
@@ -167,6 +169,15 @@ def _version(path: str) -> object:
         raise InputError(f"opt-out list {path} cannot be read: {error}") from None
     known = ("mtime", "ETag", "LastModified", "last_modified", "updated")
     return info.get("size"), *(str(info.get(name)) for name in known)
+
+
+def _canonical(rests: pa.Array) -> pa.Array:
+    """Paths and queries without tracking parameters; few have any."""
+    may_change = pc.match_substring_regex(rests, MAYBE_TRACKING)
+    if not pc.any(may_change).as_py():
+        return rests
+    changed = [without_tracking(rest) for rest in rests.filter(may_change).to_pylist()]
+    return pc.replace_with_mask(rests, may_change, pa.array(changed, pa.string()))
 
 
 def _host(netloc: str) -> str:

@@ -54,7 +54,9 @@ class Status(StrEnum):
     HTTP_429 = "http_429"
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
-    HOST_GIVEN_UP = "host_given_up"  # the host failed too often; this URL was not asked for
+    # Not asked for, as the host failed too often, or answered that many others by 401, 403 or 451.
+    HOST_GIVEN_UP = "host_given_up"
+    HOST_FORBIDS = "host_forbids"
     TOO_LARGE = "too_large"  # bytes
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_MANY_FRAMES = "too_many_frames"

@@ -219,6 +219,7 @@ IMAGES = Table(
             ),
             column("body_bytes", pa.int64(), "received", unit="bytes", null="no body"),
             column("sha256", pa.binary(), "of the received body, 32 bytes", null="no picture"),
+            column("md5", pa.binary(), "likewise, 16 bytes", null="no picture, or not wanted"),
             column("format", pa.string(), "JPEG, PNG, WEBP, ...", null="not decoded"),
             column("frames", pa.int32(), "frames; more than 1 is animated", null="not decoded"),
             column("original_width", pa.int32(), "upright", unit="pixels", null="not decoded"),

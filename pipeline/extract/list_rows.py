@@ -3,36 +3,22 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from pipeline.core import ids, language
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import CaptionKind, LinkReason, RecordReason
 from pipeline.core.tables import PAIRS
 from pipeline.extract import captions, urls
-from pipeline.extract.lists import (
-    JSON_LINES,
-    MAX_LINE_BYTES,
-    PARQUET,
-    ListPart,
-    delimiter_of,
-    kind_of,
-    open_list,
-    problem,
-)
+from pipeline.extract.list_columns import read_columns, valid_text
+from pipeline.extract.lists import ListPart
 
 _KIND_BIT = 1 << list(CaptionKind).index(CaptionKind.LIST)
 _REASONS = list(LinkReason)
 # Stands in for the page, which a list does not have: what comes out on it was no absolute URL.
 _NO_PAGE = "http://none.invalid/"
-# What Parquet reads ahead of a column, and the piece that CSV is parsed by.
-_PARQUET_BUFFER_BYTES = 1 << 20
-_CSV_BLOCK_BYTES = MAX_LINE_BYTES
 _MAX_ORIGINAL_CHARS = 4 * captions.MAX_CAPTION_CHARS
 
 # Rows as a file has them: url, caption, page (pa.string() with nulls) and the number of each.
@@ -60,93 +46,11 @@ class ListRows:
 
         Raises InputError that names the file when it cannot be read to its end.
         """
-        path = self._part.file.path
-        kind = kind_of(path)
-        readers = {PARQUET: self._parquet, JSON_LINES: self._json_lines}
-        try:
-            for raw in readers.get(kind or "", self._text)():
-                batch = self._pairs(*raw)
-                if len(batch):
-                    yield batch
-        except (OSError, EOFError, pa.ArrowException) as error:
-            raise problem(path, error) from None
-
-    def _parquet(self) -> Iterator[_Raw]:
-        part = self._part
-        row = part.row
-        names = self._names()
-        with open_list(part.file.path) as file:
-            opened = pq.ParquetFile(file, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False)
-            groups = list(range(part.first, part.stop))
-            for batch in opened.iter_batches(self._batch_rows, groups, columns=list(set(names))):
-                yield self._raw(batch, np.arange(row, row + len(batch)))
-                row += len(batch)
-
-    def _text(self) -> Iterator[_Raw]:
-        path, names = self._part.file.path, self._names()
-        bad = 0
-
-        def skip(_: Any) -> str:
-            nonlocal bad
-            bad += 1
-            return "skip"
-
-        # As bytes: text that is no UTF-8 costs its row, not the file.
-        wanted = pa_csv.ConvertOptions(
-            include_columns=list(dict.fromkeys(names)),
-            column_types={name: pa.binary() for name in names},
-        )
-        form = pa_csv.ParseOptions(
-            delimiter=delimiter_of(path), newlines_in_values=True, invalid_row_handler=skip
-        )
-        reading = pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False)
-        row = 0
-        with (
-            open_list(path) as file,
-            pa_csv.open_csv(file, reading, form, wanted) as reader,
-        ):
-            for batch in reader:
-                self.records.drop(RecordReason.UNPARSABLE, bad)
-                bad = 0
-                for start in range(0, len(batch), self._batch_rows):
-                    rows = batch.slice(start, self._batch_rows)
-                    yield self._raw(rows, np.arange(row, row + len(rows)))
-                    row += len(rows)
-        self.records.drop(RecordReason.UNPARSABLE, bad)
-
-    def _json_lines(self) -> Iterator[_Raw]:
-        decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-        names = self._names()
-        rows: list[list[str | None]] = []
-        numbers: list[int] = []
-        with open_list(self._part.file.path) as file:
-            number = -1
-            while line := file.readline(MAX_LINE_BYTES):
-                number += 1
-                if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                    self.records.drop(RecordReason.TOO_LARGE)
-                    while line and not line.endswith(b"\n"):
-                        line = file.readline(MAX_LINE_BYTES)
-                    continue
-                if line.isspace():
-                    continue
-                try:
-                    found = decoder.decode(line)
-                    rows.append([_text_or_none(found.get(name)) for name in names])
-                    numbers.append(number)
-                except (msgspec.DecodeError, ValueError):
-                    self.records.drop(RecordReason.UNPARSABLE)
-                if len(rows) == self._batch_rows:
-                    yield self._lines(rows, numbers)
-                    rows, numbers = [], []
-        if rows:
-            yield self._lines(rows, numbers)
-
-    def _lines(self, rows: list[list[str | None]], numbers: list[int]) -> _Raw:
-        self.records.keep(len(rows))
-        url, caption, *page = (pa.array(column, pa.string()) for column in zip(*rows, strict=True))
-        of_page = page[0] if page else pa.nulls(len(rows), pa.string())
-        return url, caption, of_page, np.array(numbers, np.int64)
+        found = read_columns(self._part, self._names(), self._batch_rows, self.records.drop)
+        for columns, numbers in found:
+            batch = self._pairs(*self._raw(columns, numbers))
+            if len(batch):
+                yield batch
 
     def _names(self) -> list[str]:
         columns = self._part.file.columns
@@ -155,7 +59,7 @@ class ListRows:
     def _raw(self, batch: pa.RecordBatch, numbers: np.ndarray) -> _Raw:
         """The wanted columns as valid text; rows that have others are counted and left out."""
         columns = [batch.column(name) for name in self._names()]
-        read = [_as_text(column) for column in columns]
+        read = [valid_text(column) for column in columns]
         is_good = np.logical_and.reduce([good for _, good in read])
         self.records.keep(int(is_good.sum()))
         self.records.drop(RecordReason.UNPARSABLE, int((~is_good).sum()))
@@ -223,32 +127,3 @@ class ListRows:
         }
         arrays = [columns.get(f.name, pa.nulls(len(rows), f.type)) for f in PAIRS.schema]
         return pa.RecordBatch.from_arrays(arrays, schema=PAIRS.schema)
-
-
-def _text_or_none(raw: msgspec.Raw | None) -> str | None:
-    """A string of a JSON row; ValueError when it is something else."""
-    value = None if raw is None else msgspec.json.decode(raw)
-    if value is not None and not isinstance(value, str):
-        raise ValueError("not a string")
-    # Half a surrogate pair, which JSON can escape, is no text.
-    return value if value is None or value.isascii() else value.encode().decode()
-
-
-def _as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """(pa.string() with nulls, bool [rows]: is valid UTF-8); "" where it is not."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    data = column.cast(pa.binary())
-    try:
-        return data.cast(pa.string()), np.ones(len(data), np.bool_)
-    except pa.ArrowInvalid:
-        texts = [_decoded(value) for value in data.to_pylist()]
-        good = np.fromiter((ok for _, ok in texts), np.bool_, len(texts))
-        return pa.array([text for text, _ in texts], pa.string()), good
-
-
-def _decoded(value: bytes | None) -> tuple[str | None, bool]:
-    try:
-        return (None if value is None else value.decode()), True
-    except UnicodeDecodeError:
-        return "", False

@@ -1,7 +1,7 @@
 """Lists of image URLs and captions, as datasets are released: which files, and how they are cut.
 
 Parquet is read by row groups, so that one file of billions of rows is many parts; CSV, TSV and
-JSON lines, gzip or not, are one part a file. `list_rows` reads the rows of a part.
+JSON lines, gzip or not, are one part a file. `list_columns` reads the columns of a part.
 """
 
 import csv
@@ -39,19 +39,21 @@ MAX_LINE_BYTES = 4 << 20
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Names of the columns of one file. page: "" when it has none."""
+    """Names of the columns of one file. caption, page: "" when it has none, or none is wanted."""
 
     url: str
-    caption: str
+    caption: str = ""
     page: str = ""
 
 
 class ListFile(msgspec.Struct, frozen=True):
-    """A file of a list. rows: of each row group; empty for text, which is read in one go."""
+    """A file of a list. names: of all its columns. rows: of each row group; empty for text, which
+    is read in one go."""
 
     path: str
     size: int
     columns: Columns
+    names: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
 
 
@@ -67,11 +69,12 @@ class ListPart(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Column names to take; "" for the first known one."""
+    """Column names to take; "" for the first known one. has_caption: False: the URL will do."""
 
     url: str = ""
     caption: str = ""
     page: str = ""
+    has_caption: bool = True
 
 
 def kind_of(path: str) -> str | None:
@@ -177,12 +180,13 @@ def _inspect(path: str, size: int, wanted: Wanted) -> ListFile:
             columns = _choose(path, schema.names, wanted)
             _check_types(path, schema, columns)
             rows = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
-            return ListFile(path, size, columns, rows)
+            return ListFile(path, size, columns, tuple(schema.names), rows)
         with open_list(path) as file:
             line = file.readline(MAX_LINE_BYTES)
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise problem(path, error) from None
-    return ListFile(path, size, _choose(path, _header(path, line), wanted))
+    names = _header(path, line)
+    return ListFile(path, size, _choose(path, names, wanted), tuple(names))
 
 
 def _header(path: str, line: bytes) -> list[str]:
@@ -208,6 +212,8 @@ def delimiter_of(path: str) -> str:
 
 def _choose(path: str, names: Sequence[str], wanted: Wanted) -> Columns:
     url = _find(path, "url", names, wanted.url, URL_COLUMNS)
+    if not wanted.has_caption:
+        return Columns(url)
     caption = _find(path, "caption", names, wanted.caption, CAPTION_COLUMNS)
     has_page = wanted.page or any(name.lower() in PAGE_COLUMNS for name in names)
     page = _find(path, "page_url", names, wanted.page, PAGE_COLUMNS) if has_page else ""

@@ -481,7 +481,7 @@ def join(
 
     ends, data: the sources, row i is data[ends[i]:ends[i + 1]] in UTF-8. pages: row of the base.
     base_ends, base_data: bases, serialised http(s) URLs. max_bytes: longer URLs are bad. kinds:
-    from `byte_kinds`. text, sizes, is_prefix, starts: from `tracking.kernel_names`.
+    from `byte_kinds`. text, sizes, is_prefix, starts: from `core.tracking.kernel_names`.
 
     Gives (out, used, spans, states): spans int64 [6, rows], starts and stops in `out`, of which
     `used` bytes are written, of URL, canonical URL and host (0, 0 for a row that is not GOOD);

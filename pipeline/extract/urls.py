@@ -1,9 +1,10 @@
 """Image URLs: resolved against the page, judged, and brought to one canonical form.
 
 The canonical form is the WHATWG serialisation (lower-case host, IDNA, default port and dot segments
-removed, percent-encoding), without the fragment and without the query parameters in `tracking`; a
-query of which nothing is left goes with its mark. What the standard keeps apart stays apart: the
-order of parameters, letter case and percent-encoding in paths, a trailing slash, `www.`.
+removed, percent-encoding), without the fragment and without the query parameters in
+`core.tracking`; a query of which nothing is left goes with its mark. What the standard keeps apart
+stays apart: the order of parameters, letter case and percent-encoding in paths, a trailing slash,
+`www.`.
 
 Whole columns go through `resolve`; `resolve_one` states the same rules for one URL.
 """
@@ -11,7 +12,6 @@ Whole columns go through `resolve`; `resolve_one` states the same rules for one 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 import ada_url
 import numpy as np
@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 from pipeline.core import ids, strings
 from pipeline.core.reasons import LinkReason
+from pipeline.core.tracking import kernel_names, without_tracking
 from pipeline.extract import url_kernel
 from pipeline.extract.suffixes import registrable_domain as registrable_domain
-from pipeline.extract.tracking import TRACKING, TRACKING_PREFIXES, kernel_names
 
 # Servers refuse longer ones; 8,000 octets is what they should take at least.
 # Source: RFC 9110, section 4.1.
@@ -166,17 +166,7 @@ def resolve_one(raw: str, base: str) -> ImageUrl | LinkReason:
 
 def canonical_url(url: str) -> str:
     """The canonical form of a URL that is already in WHATWG serialisation."""
-    url = url.partition("#")[0]
-    path, mark, query = url.partition("?")
-    if not mark:
-        return url
-    kept = [p for p in query.split("&") if not _is_tracking(p.partition("=")[0])]
-    return f"{path}?{'&'.join(kept)}" if any(kept) else path
-
-
-def _is_tracking(name: str) -> bool:
-    name = unquote_to_bytes(name).lower().decode("latin-1")
-    return name in TRACKING or name.startswith(TRACKING_PREFIXES)
+    return without_tracking(url.partition("#")[0])
 
 
 def base_url(page_url: str, base_href: str | None) -> str:

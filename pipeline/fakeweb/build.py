@@ -93,13 +93,17 @@ def _write(folder: Path, section: DemoSection, settings: dict[str, Any]) -> None
         _route(world, image, place) for image, place in zip(world.images, places, strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(routes, schema=ROUTES), folder / "files/routes.parquet")
-    addresses = {host.name: host.address for host in world.hosts if host.address}
+    addresses: dict[str, str | list[str]] = {}
+    for host in world.hosts:
+        if host.address:
+            found = host.address.split(" ")
+            addresses[host.name] = found if len(found) > 1 else found[0]
     hosts = [
         {
             "name": host.name,
             "scheme": host.scheme,
             "robots": host.robots,
-            "has_wrong_certificate": host.has_wrong_certificate,
+            "certificate": host.certificate,
         }
         for host in world.hosts
     ]

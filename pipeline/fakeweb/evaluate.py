@@ -1,6 +1,6 @@
 """Compare what a run made of an embedded web with the truth: precision and recall of every step."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.core.errors import InputError
+from pipeline.fakeweb.gentleness import Figures, Limits, Line, gentleness, read_log
 from pipeline.fakeweb.ranking import auc
 
-Figures = dict[str, float | int]
 Relation = tuple[Any, ...]
 
 _TABLES = ("pairs", "images", "neighbors", "scores", "decisions")
@@ -24,8 +24,10 @@ _CAPTION_REASONS = (
 )
 
 
-def evaluate(run_root: str, web_folder: str) -> Figures:
+def evaluate(run_root: str, web_folder: str, limits: Limits | None = None) -> Figures:
     """Figures by dotted name, e.g. `extract.recall`; only for tables that the run has by now.
+
+    limits: what the download was to keep to.
 
     Counts are ints, shares are floats from 0 to 1; a share of nothing is NaN. Raises InputError
     when the folder holds no web or the run no table.
@@ -40,12 +42,13 @@ def evaluate(run_root: str, web_folder: str) -> Figures:
         found = [name for name in _TABLES if _register(db, root, name)]
         if not found:
             raise InputError(f"no table of a run in {run_root}")
-        db.register("requests", _read_log(web / "access.jsonl"))
+        log = read_log(web / "access.jsonl")
+        db.register("requests", _requests(log))
         figures: Figures = {}
         if "pairs" in found:
             figures |= _extraction(db)
         if "images" in found:
-            figures |= _consent(db) | _downloads(db)
+            figures |= _consent(db) | gentleness(log, limits) | _downloads(db)
         if {"images", "neighbors"} <= set(found):
             figures |= _near_duplicates(db)
         if {"images", "scores"} <= set(found):
@@ -63,22 +66,13 @@ def _register(db: duckdb.DuckDBPyConnection, root: Path, name: str) -> bool:
     return bool(files)
 
 
-def _read_log(path: Path) -> pa.Table:
-    """The server's log: host, image_id (null: none of the web), open; half lines are left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
+def _requests(log: Sequence[Line]) -> pa.Table:
+    """Of each request: host, image_id (null: none of the web)."""
+    images = [bytes.fromhex(line["image"]) if line["image"] else None for line in log]
     return pa.table(
         {
-            "host": pa.array([r["host"] for r in rows], pa.string()),
-            "image_id": pa.array(
-                [bytes.fromhex(r["image"]) if r["image"] else None for r in rows], pa.binary()
-            ),
-            "open": pa.array([r["open"] for r in rows], pa.int32()),
+            "host": pa.array([line["host"] for line in log], pa.string()),
+            "image_id": pa.array(images, pa.binary()),
         }
     )
 
@@ -119,13 +113,12 @@ def _extraction(db: duckdb.DuckDBPyConnection) -> Figures:
 
 
 def _consent(db: duckdb.DuckDBPyConnection) -> Figures:
-    """Requests that must never have been made, and how gently the rest were."""
+    """Requests that must never have been made, and pictures that must not be stored."""
     forbidden, asked = _one(
         db,
         "SELECT count(*) FILTER (is_forbidden), count(*) FILTER (is_forbidden AND image_id IN "
         "(SELECT image_id FROM requests WHERE image_id IS NOT NULL)) FROM true_images",
     )
-    requests, most = _one(db, "SELECT count(*), coalesce(max(open), 0) FROM requests")
     kept_out, stored = _one(
         db,
         "SELECT count(*), count(*) FILTER (status = 'ok') FROM true_images t JOIN images "
@@ -136,16 +129,15 @@ def _consent(db: duckdb.DuckDBPyConnection) -> Figures:
         "consent.forbidden_requested": asked,
         "consent.withheld_images": kept_out,
         "consent.withheld_stored": stored,
-        "server.requests": requests,
-        "server.max_open_per_host": most,
     }
 
 
 def _downloads(db: duckdb.DuckDBPyConnection) -> Figures:
     """Statuses: expected against got, by kind of server behaviour and means of opt-out."""
     rows = db.execute("""
-        SELECT coalesce('optout_' || t.optout, t.kind) AS kind, t.expected_status, i.status,
-            count(*)
+        SELECT coalesce('optout_' || t.optout, t.kind) AS kind,
+            CASE WHEN i.status = t.other_status THEN i.status ELSE t.expected_status END AS due,
+            i.status, count(*)
         FROM true_images t JOIN images i USING (image_id) GROUP BY ALL ORDER BY ALL
     """).fetchall()
     figures: Figures = {"download.images": 0, "download.as_expected": 0}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from pipeline.fakeweb.pictures import render
 
 PACK_IMAGES = 200
 _BOMB_SIDE = 20_000  # pixels
+_BOMB_FRAMES = 1_200
 _ORIENTATION = 0x0112  # EXIF tag
 _TURN_RIGHT = 6  # value of it: what is stored must be turned by 90 degrees clockwise
 
@@ -120,6 +121,8 @@ def body(seed: int, image: Image, original: Image) -> bytes:
     kind = image.kind
     if kind is Kind.BOMB:
         return _bomb()
+    if kind is Kind.FRAMES_BOMB:
+        return _frames_bomb()
     if kind is Kind.TINY:
         return _tiny(image)
     if kind is Kind.PLACEHOLDER:
@@ -224,6 +227,17 @@ def _bomb() -> bytes:
     line = bytes(1 + _BOMB_SIDE // 8)
     data = b"".join(packer.compress(line * 1000) for _ in range(_BOMB_SIDE // 1000))
     return _png(_BOMB_SIDE, _BOMB_SIDE, 1, 0, data + packer.flush())
+
+
+@lru_cache(maxsize=1)
+def _frames_bomb() -> bytes:
+    """A sound GIF of many small frames."""
+    out = io.BytesIO()
+    frames = [Pillow.new("P", (64, 64), n % 2) for n in range(_BOMB_FRAMES)]
+    for frame in frames:
+        frame.putpalette([0, 0, 0, 255, 255, 255])
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=20, loop=0)
+    return out.getvalue()
 
 
 def _tiny(image: Image) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.fakeweb.config import DemoSection
-from pipeline.fakeweb.model import Domain, Host, Lang, Robots
+from pipeline.fakeweb.model import Certificate, Domain, Host, Lang, Robots
 
 _FIRST_WORDS = (
     "harbor meadow copper silver maple cedar amber winter summer river north south coral "
@@ -69,24 +69,30 @@ def single_host(
     robots: Robots = Robots.ABSENT,
     address: str | None = "127.0.0.1",
     *,
-    has_wrong_certificate: bool = False,
+    certificate: Certificate = Certificate.GOOD,
 ) -> Host:
     """A host on a domain of its own, so that what it does harms no other."""
     domain = next(names)
-    return Host(f"{label}.{domain}", domain, scheme, robots, address, has_wrong_certificate)
+    return Host(f"{label}.{domain}", domain, scheme, robots, address, certificate)
+
+
+# The longest match wins, whatever the order. Source: RFC 9309 section 2.2.2.
+_PATH = (
+    b"# pictures we sell are not for crawlers\r\nUser-Agent: *\r\nDisallow: /private/\r\n"
+    b"Allow: /private/press/\r\nDisallow: /*.bak$\r\n\r\nUser-agent: another-bot\r\n"
+    b"Disallow: /\r\n"
+)
+_TEXTS = {
+    Robots.OPEN: b"User-agent: *\nDisallow:\n\nSitemap: /sitemap.xml\n",
+    Robots.PATH: _PATH,
+    Robots.PATH_MOVED: _PATH,
+    Robots.PATH_SLOW: _PATH,
+    # A parser must take 500 KiB, and need not take more. Source: RFC 9309 section 2.5.
+    Robots.PATH_LONG: _PATH + b"# nothing to see here\r\n" * 45_000,
+    Robots.ALL: b"User-agent: *\nDisallow: /\n",
+}
 
 
 def robots_txt(robots: Robots) -> bytes | None:
     """The robots.txt of a host; None when there is none to be had."""
-    if robots is Robots.OPEN:
-        return b"User-agent: *\nDisallow:\n\nSitemap: /sitemap.xml\n"
-    if robots is Robots.PATH:
-        # The longest match wins, whatever the order. Source: RFC 9309 section 2.2.2.
-        return (
-            b"# pictures we sell are not for crawlers\r\nUser-Agent: *\r\nDisallow: /private/\r\n"
-            b"Allow: /private/press/\r\nDisallow: /*.bak$\r\n\r\nUser-agent: another-bot\r\n"
-            b"Disallow: /\r\n"
-        )
-    if robots is Robots.ALL:
-        return b"User-agent: *\nDisallow: /\n"
-    return None
+    return _TEXTS.get(robots)

@@ -3,7 +3,7 @@
 It listens on two free loopback ports, HTTP and HTTPS, for every host name at once, and logs one
 JSON line per request: `time` (Unix seconds), `scheme`, `host`, `target`, `status` (0: not HTTP),
 `user_agent`, `image` (image_id in hex, or null), `open` (requests being answered on that host when
-this one arrived, itself included).
+this one arrived, itself included), `open_in_all` (on all hosts).
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class Server:
     async def _exchange(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         exchange = Exchange(request, writer)
         self._open[request.host] += 1
-        opened, now = self._open[request.host], time.time()
+        opened, now = (self._open[request.host], self._open.total()), time.time()
         try:
             keep = await self._site.respond(exchange)
             await writer.drain()
@@ -119,7 +119,7 @@ class Server:
             self._open[request.host] -= 1
             self._write_log(exchange, now, opened)
 
-    def _write_log(self, exchange: Exchange, now: float, opened: int) -> None:
+    def _write_log(self, exchange: Exchange, now: float, opened: tuple[int, int]) -> None:
         request = exchange.request
         line = {
             "time": round(now, 4),
@@ -129,7 +129,8 @@ class Server:
             "status": exchange.status,
             "user_agent": request.headers.get("user-agent", ""),
             "image": exchange.image,
-            "open": opened,
+            "open": opened[0],
+            "open_in_all": opened[1],
         }
         try:
             self._log.write((json.dumps(line, ensure_ascii=False) + "\n").encode())

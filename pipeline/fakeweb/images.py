@@ -11,7 +11,16 @@ from pipeline.fakeweb import hostile
 from pipeline.fakeweb.config import DemoSection
 from pipeline.fakeweb.hostile import HOSTILITIES, Kind
 from pipeline.fakeweb.hosts import single_host
-from pipeline.fakeweb.model import Domain, Encoding, Host, Image, OptOut, Robots, Variant
+from pipeline.fakeweb.model import (
+    Certificate,
+    Domain,
+    Encoding,
+    Host,
+    Image,
+    OptOut,
+    Robots,
+    Variant,
+)
 
 _VARIANT_SHARES = {
     Variant.RESIZE: 0.03,
@@ -58,12 +67,22 @@ _OPTOUT_HEADERS = (
     "X-Robots-Tag: noimageai",
     "X-Robots-Tag: noindex, nofollow",
     "tdm-reservation: 1",
+    "X-Robots-Tag: pairmill: noai",  # what the demo calls itself
 )
+# Speak to others, and allow us all.
+_OTHERS_HEADERS = ("X-Robots-Tag: otherbot: noai, noindex", "X-Robots-Tag: max-image-preview:large")
 _PLACEHOLDERS_PER_HOST = 12
+# More than the failures in a row that a host is allowed.
+_FORBIDDEN_PER_HOST = 16
 _ROBOTS_BY_OPTOUT = {
-    OptOut.ROBOTS_PATH: Robots.PATH,
-    OptOut.ROBOTS_HOST: Robots.ALL,
-    OptOut.ROBOTS_ERROR: Robots.ERROR,
+    OptOut.ROBOTS_PATH: (Robots.PATH, Robots.PATH_MOVED, Robots.PATH_LONG, Robots.PATH_SLOW),
+    OptOut.ROBOTS_HOST: (Robots.ALL,),
+    OptOut.ROBOTS_ERROR: (Robots.ERROR, Robots.SILENT),
+}
+_CERTIFICATES = {
+    Kind.TLS: Certificate.OTHER_NAME,
+    Kind.TLS_EXPIRED: Certificate.EXPIRED,
+    Kind.TLS_UNKNOWN: Certificate.UNKNOWN,
 }
 
 
@@ -137,10 +156,13 @@ class ImageMaker:
         """Images whose own response or robots.txt says no, and some beside them that may be had."""
         for optout, share in _OPTOUT_SHARES.items():
             host = self._any_host()
-            for number in range(self._count(share, 2)):
-                if optout in _ROBOTS_BY_OPTOUT and number % 20 == 0:
+            robots = _ROBOTS_BY_OPTOUT.get(optout, ())
+            for number in range(self._count(share, max(2, len(robots)))):
+                # One host of each kind, and one more for every 20 images.
+                if robots and (number < len(robots) or number % 20 == 0):
                     scheme = ("https", "http")[len(self.hosts) % 2]
-                    host = single_host(self._names, "img", scheme, _ROBOTS_BY_OPTOUT[optout])
+                    kind = robots[(number if number < len(robots) else number // 20) % len(robots)]
+                    host = single_host(self._names, "img", scheme, kind)
                     self.hosts.append(host)
                 if optout is OptOut.IMAGE_HEADER:
                     host = self._any_host()
@@ -149,7 +171,10 @@ class ImageMaker:
                 header = ""
                 status = Status.ROBOTS
                 if optout is OptOut.IMAGE_HEADER:
-                    header, status = _OPTOUT_HEADERS[number % 4], Status.OPTED_OUT
+                    header, status = (
+                        _OPTOUT_HEADERS[number % len(_OPTOUT_HEADERS)],
+                        Status.OPTED_OUT,
+                    )
                 elif optout is OptOut.ROBOTS_ERROR:
                     status = Status.ROBOTS_UNAVAILABLE
                 self.images[-1] = replace(
@@ -158,6 +183,15 @@ class ImageMaker:
             if optout is OptOut.ROBOTS_PATH:
                 for folder in ("", "/private/press"):
                     self._original(host, folder=folder)
+        self._allowed()
+
+    def _allowed(self) -> None:
+        """What looks as if it were withheld, and is not."""
+        host = single_host(self._names, "img", "https", Robots.REFUSED)
+        self.hosts.append(host)
+        self._original(host)
+        for header in _OTHERS_HEADERS:
+            self.images[-1] = replace(self._original(self._any_host()), optout_header=header)
 
     def _hostile(self) -> None:
         """Every kind of trouble, each that could spoil a host on a host of its own."""
@@ -169,19 +203,25 @@ class ImageMaker:
             if kind is Kind.PLACEHOLDER:
                 self._placeholders()
                 continue
+            if kind is Kind.FORBIDDING:
+                self._forbidding()
+                continue
             count = mixed * 5 if kind is Kind.HTTP_404 else mixed
-            for number in range(own if hostility.has_own_host else count):
+            count = own if hostility.has_own_host else count
+            for number in range(max(count, hostility.least)):
                 self._troubled(kind, number)
 
     def _troubled(self, kind: Kind, number: int) -> None:
         host = self._host_for(kind, number) if HOSTILITIES[kind].has_own_host else self._any_host()
-        encoding = Encoding.PNG if kind is Kind.BOMB else Encoding.JPEG
+        encoding = {Kind.BOMB: Encoding.PNG, Kind.FRAMES_BOMB: Encoding.GIF}.get(
+            kind, Encoding.JPEG
+        )
         width, height = _size(self._rng)
         if kind is Kind.TINY:
             width, height = (1, 1) if number % 2 == 0 else (24, 18)
             encoding = Encoding.GIF if number % 2 == 0 else Encoding.PNG
         image = self._new(host, width, height, encoding, "")
-        self._add(replace(image, kind=kind, expected=HOSTILITIES[kind].expected))
+        self._add(_hostile(image, kind))
 
     def _host_for(self, kind: Kind, number: int) -> Host:
         """The host of one hostile image. Literal addresses are no hosts of the web."""
@@ -192,16 +232,22 @@ class ImageMaker:
         if kind is Kind.MAPPED_LITERAL:
             name = hostile.MAPPED_LITERALS[number % len(hostile.MAPPED_LITERALS)]
             return Host(name, name, "http")
-        scheme = "https" if kind is Kind.TLS or number % 2 else "http"
+        scheme = "https" if kind in _CERTIFICATES or number % 2 else "http"
         address: str | None = "127.0.0.1"
         if kind is Kind.DNS:
             address = None
         elif kind is Kind.PRIVATE_NAME:
-            address = ("10.0.0.1", "169.254.169.254", "192.168.0.1", "100.64.0.1")[number % 4]
+            address = hostile.PRIVATE_ADDRESSES[number % len(hostile.PRIVATE_ADDRESSES)]
+        elif kind is Kind.MIXED_NAME:
+            address = "10.0.0.1 127.0.0.1"
         if kind is Kind.CLOSED_PORT:
             scheme = "http"
         host = single_host(
-            self._names, label, scheme, address=address, has_wrong_certificate=kind is Kind.TLS
+            self._names,
+            label,
+            scheme,
+            address=address,
+            certificate=_CERTIFICATES.get(kind, Certificate.GOOD),
         )
         self.hosts.append(host)
         if kind is Kind.CLOSED_PORT:
@@ -218,6 +264,14 @@ class ImageMaker:
                 self._add(
                     replace(image, kind=Kind.PLACEHOLDER, expected=Status.PLACEHOLDER, source=first)
                 )
+
+    def _forbidding(self) -> None:
+        """One host that forbids picture after picture."""
+        host = single_host(self._names, "forbidding", "https")
+        self.hosts.append(host)
+        for _ in range(_FORBIDDEN_PER_HOST):
+            image = self._new(host, 320, 240, Encoding.JPEG, "")
+            self._add(_hostile(image, Kind.FORBIDDING))
 
     def _variants(self, counts: dict[Variant, int], originals: list[int]) -> None:
         """Near-duplicates of sound originals that are large enough to lose some pixels."""
@@ -246,6 +300,11 @@ class ImageMaker:
             variant=variant, encoding=encoding, quality=quality, source=original.index,
         )  # fmt: skip
         return replace(image, kind=Kind.REDIRECTED) if is_redirect else image
+
+
+def _hostile(image: Image, kind: Kind) -> Image:
+    hostility = HOSTILITIES[kind]
+    return replace(image, kind=kind, expected=hostility.expected, or_else=hostility.or_else)
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:

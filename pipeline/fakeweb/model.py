@@ -15,9 +15,14 @@ class Robots(StrEnum):
 
     ABSENT = "absent"  # 404: everything is allowed
     OPEN = "open"
+    REFUSED = "refused"  # 403, which allows everything. Source: RFC 9309 section 2.3.1.3
     PATH = "path"  # /private/ is disallowed, but for /private/press/
+    PATH_MOVED = "path_moved"  # the same, behind a redirect
+    PATH_LONG = "path_long"  # the same, and a megabyte of comments
+    PATH_SLOW = "path_slow"  # the same, after a second
     ALL = "all"
     ERROR = "error"  # 503: nothing may be fetched. Source: RFC 9309 section 2.3.1.4
+    SILENT = "silent"  # no answer, which is no better
 
 
 class Variant(StrEnum):
@@ -97,16 +102,26 @@ class Place(StrEnum):
     JSON_LD = "json_ld"  # of an ImageObject, and nowhere else
 
 
+class Certificate(StrEnum):
+    """What a host shows when TLS begins."""
+
+    GOOD = "good"
+    OTHER_NAME = "other_name"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"  # by an authority that no client knows
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """scheme: of the URLs to it. address: None when the name does not resolve."""
+    """scheme: of the URLs to it. address: None when the name does not resolve; several with a
+    blank between."""
 
     name: str
     domain: str
     scheme: str
     robots: Robots = Robots.ABSENT
     address: str | None = "127.0.0.1"
-    has_wrong_certificate: bool = False
+    certificate: Certificate = Certificate.GOOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,8 @@ class Image:
     target: path and query in canonical form. picture: number of the scene it shows, or, when it
     has no body to show, that its right captions describe. quality: of the encoder, 1 to 100.
     source: index of the image a redirect leads to or a copy is of, -1 for none.
-    optout_header: header of its response that withholds it, "" for none.
+    optout_header: header of its response that withholds it, from us or from others, "" for none.
+    or_else: a status that is as right as the expected one.
     """
 
     index: int
@@ -143,6 +159,7 @@ class Image:
     optout: OptOut = OptOut.NONE
     optout_header: str = ""
     expected: Status = Status.OK
+    or_else: Status | None = None
 
     @property
     def url(self) -> str:

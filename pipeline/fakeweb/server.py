@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.fakeweb.behaviour import Route, respond
+from pipeline.fakeweb.behaviour import Route, respond, silent
 from pipeline.fakeweb.files import pack_name
 from pipeline.fakeweb.hostile import Kind
 from pipeline.fakeweb.hosts import robots_txt
 from pipeline.fakeweb.httpd import Exchange, serve
-from pipeline.fakeweb.model import Robots
+from pipeline.fakeweb.model import Certificate, Robots
 from pipeline.fakeweb.tls import Certificates
 
+_MOVED_ROBOTS = "/policies/robots.txt"
+_SLOW_ROBOTS_SECONDS = 1.0
 _NOISE = re.compile(r"[?&](utm_\w+|hop)=[^&]*")
 
 
@@ -32,7 +34,8 @@ class EmbeddedSite:
         self._visits: Counter[str] = Counter()
         servers = json.loads((folder / "files/servers.json").read_text(encoding="utf-8"))
         self._robots = {(s["scheme"], s["name"]): Robots(s["robots"]) for s in servers}
-        self.wrong = frozenset(s["name"] for s in servers if s["has_wrong_certificate"])
+        certificates = {s["name"]: Certificate(s["certificate"]) for s in servers}
+        self.wrong = {n: c for n, c in certificates.items() if c is not Certificate.GOOD}
         for number, row in enumerate(pq.read_table(folder / "files/routes.parquet").to_pylist()):
             route = Route(
                 row["image_id"].hex(),
@@ -55,9 +58,8 @@ class EmbeddedSite:
         """Answer a request; what is not known is not found."""
         request = exchange.request
         server = (request.scheme, request.host)
-        if request.target == "/robots.txt":
-            _answer_robots(exchange, self._robots.get(server, Robots.ABSENT))
-            return True
+        if request.target in ("/robots.txt", _MOVED_ROBOTS):
+            return await _answer_robots(exchange, self._robots.get(server, Robots.ABSENT))
         route = self._routes.get((*server, _canonical(request.target)))
         if route is None:
             route = self._placeholders.get(server)
@@ -91,14 +93,26 @@ def _canonical(target: str) -> str:
     return path + ("?" + cleaned[1:] if cleaned else "")
 
 
-def _answer_robots(exchange: Exchange, robots: Robots) -> None:
+async def _answer_robots(exchange: Exchange, robots: Robots) -> bool:
+    """Answer for robots.txt; whether the connection can be used again."""
     text = robots_txt(robots)
-    if robots is Robots.ERROR:
+    is_moved = robots is Robots.PATH_MOVED
+    if is_moved and exchange.request.target != _MOVED_ROBOTS:
+        exchange.answer(301, [("Location", _MOVED_ROBOTS)])
+    elif robots is Robots.SILENT:
+        await silent(exchange)
+        return False
+    elif robots is Robots.ERROR:
         exchange.answer(503, [("Content-Type", "text/plain")], b"try later")
-    elif text is None:
+    elif robots is Robots.REFUSED:
+        exchange.answer(403, [("Content-Type", "text/html")], b"<h1>Not for you</h1>")
+    elif text is None or (exchange.request.target == _MOVED_ROBOTS and not is_moved):
         exchange.answer(404, [("Content-Type", "text/html")], b"<h1>Not here</h1>")
     else:
+        if robots is Robots.PATH_SLOW:
+            await asyncio.sleep(_SLOW_ROBOTS_SECONDS)
         exchange.answer(200, [("Content-Type", "text/plain; charset=utf-8")], text)
+    return True
 
 
 def main() -> None:

@@ -1,21 +1,27 @@
 """Certificates for whatever host a client names, signed by an authority made at start."""
 
+import datetime
 import ssl
+from collections.abc import Mapping
 
 import trustme
 
+from pipeline.fakeweb.model import Certificate
+
 # Put on hosts whose certificate is meant not to fit.
 OTHER_NAME = "some-other-name.example"
+_NONE_WRONG: Mapping[str, Certificate] = {}
 
 
 class Certificates:
     """One authority and a server context per name, made when first asked for.
 
-    wrong: host names that get a certificate of another name.
+    wrong: host names that get one that is not good, and in what way.
     """
 
-    def __init__(self, wrong: frozenset[str] = frozenset()) -> None:
+    def __init__(self, wrong: Mapping[str, Certificate] = _NONE_WRONG) -> None:
         self.authority = trustme.CA(organization_name="embedded web")
+        self._stranger = trustme.CA(organization_name="nobody")
         self._wrong = wrong
         self._contexts: dict[str, ssl.SSLContext] = {}
 
@@ -29,12 +35,24 @@ class Certificates:
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> None:
         if name:
-            connection.context = self._context(OTHER_NAME if name in self._wrong else name)
+            connection.context = self._context(name)
 
     def _context(self, name: str) -> ssl.SSLContext:
         context = self._contexts.get(name)
         if context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.authority.issue_cert(name).configure_cert(context)
+            self._issue(name).configure_cert(context)
             self._contexts[name] = context
         return context
+
+    def _issue(self, name: str) -> trustme.LeafCert:
+        wrong = self._wrong.get(name)
+        if wrong is Certificate.OTHER_NAME:
+            return self.authority.issue_cert(OTHER_NAME)
+        if wrong is Certificate.UNKNOWN:
+            return self._stranger.issue_cert(name)
+        if wrong is Certificate.EXPIRED:
+            year = datetime.timedelta(days=365)
+            now = datetime.datetime.now(datetime.UTC)
+            return self.authority.issue_cert(name, not_before=now - 2 * year, not_after=now - year)
+        return self.authority.issue_cert(name)

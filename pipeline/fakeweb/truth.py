@@ -30,6 +30,7 @@ IMAGES = pa.schema(
         column("optout", pa.string(), "an OptOut: by what means it is withheld", null="it is not"),
         column("is_forbidden", pa.bool_(), "true: it must never be asked for"),
         column("expected_status", pa.string(), "the Status its download must end in"),
+        column("other_status", pa.string(), "one that is as right", null="there is none"),
         column("is_candidate", pa.bool_(), "true: some page gives it a caption"),
     ]
 )
@@ -120,6 +121,7 @@ def _images(world: World, ids: list[bytes], captioned: set[bytes]) -> list[dict[
             "optout": image.optout or None,
             "is_forbidden": OptOut(image.optout).is_known_before,
             "expected_status": Status(image.expected),
+            "other_status": image.or_else,
             "is_candidate": ids[image.index] in captioned,
         }
         for image in world.images

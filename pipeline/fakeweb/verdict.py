@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from pipeline.fakeweb.gentleness import is_gentle
+
 Figures = Mapping[str, float | int]
 
 # They move more bits of a hash than a radius fit for billions of pictures allows, by design.
@@ -15,6 +17,8 @@ _CAPTIONS = {
     "short": "too short",
 }
 _LEAST_RECALL = 0.95
+# What a killed task had learnt, or one on a machine too busy did not wait for, is asked for again.
+_ASKED_AGAIN_SHARE = 0.02
 
 
 def render(figures: Figures) -> str:
@@ -64,10 +68,32 @@ def _consent(figures: Figures) -> Iterator[str]:
         "were stored",
         stored == 0,
     )
+    yield from _gentleness(figures)
+
+
+def _gentleness(figures: Figures) -> Iterator[str]:
+    host, all_hosts = figures["server.max_open_per_host"], figures["server.max_open"]
+    yield "Politeness, by the servers' own log"
+    asked = f"{figures['server.requests']:,} requests to {figures['server.hosts']:,} hosts"
+    if "server.limit_host_concurrency" in figures:
+        yield _line(
+            f"{asked}; at once at most {host:,} of {figures['server.limit_host_concurrency']:,} "
+            f"to a host, {all_hosts:,} of {figures['server.limit_address_concurrency']:,} to the "
+            "address",
+            is_gentle(figures),
+        )
+        interval, early = figures["server.limit_host_interval_s"], figures["server.host_early_s"]
+        yield _line(
+            f"a host was asked every {interval:g} s at most; the log is up to {early:.2f} s late",
+            is_gentle(figures),
+        )
+    else:
+        yield _line(f"{asked}; at once at most {host:,} to a host", True)
+    again = figures["server.robots_asked_again"]
     yield _line(
-        f"{figures['server.requests']:,} requests, at most "
-        f"{figures['server.max_open_per_host']:,} at once to one host",
-        True,
+        f"{again:,} of {figures['server.robots_sites']:,} sites that had answered were asked for "
+        "robots.txt again",
+        again <= _ASKED_AGAIN_SHARE * figures["server.robots_sites"],
     )
 
 

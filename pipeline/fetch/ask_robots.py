@@ -1,5 +1,5 @@
-"""Getting robots.txt: once per site as long as it holds, with retries and redirects, through the
-client itself.
+"""Getting robots.txt: once per site as long as it holds, by one of all tasks, with retries and
+redirects, through the client itself.
 
 Source: RFC 9309: up to five redirects are followed (2.3.1.2); what cannot be reached disallows
 everything (2.3.1.4).
@@ -13,9 +13,10 @@ import aiohttp
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.errors import FetchError, classify
+from pipeline.fetch.gate import backoff_s
 from pipeline.fetch.guard import Target, UrlError, parse_target
-from pipeline.fetch.known_hosts import KnownHosts, Origin
-from pipeline.fetch.limits import Deadline, Lease, backoff_s, retry_after_s
+from pipeline.fetch.known_hosts import KnownHosts, KnownSite, Origin
+from pipeline.fetch.limits import Deadline, Lease, retry_after_s
 from pipeline.fetch.response import REDIRECTS, decompressed, drain, read_up_to
 from pipeline.fetch.robots import MAX_BYTES, MAX_REDIRECTS, Rules, answered
 from pipeline.fetch.settings import DownloadSection
@@ -78,14 +79,24 @@ class RobotsAsker:
                 continue
             asking = self._asking[target.origin] = asyncio.get_running_loop().create_future()
             try:
-                known = self._known.learn(target.origin, *await self._learn(target, lease))
+                known = await self._known.from_others(target.origin)
+                known = known or await self._find_out(target, lease)
             finally:
                 # Let those go on who wait, before this may have to wait for a place.
                 del self._asking[target.origin]
                 asking.set_result(None)
             await lease.move(target.host)
-            return self._judged(self._known.rules(known))
+            break
         return self._judged(self._known.rules(known))
+
+    async def _find_out(self, target: Target, lease: Lease) -> KnownSite:
+        """Ask the site; whatever comes of it, the tasks that wait for this one go on."""
+        try:
+            learnt = await self._learn(target, lease)
+        except BaseException:
+            self._known.forgo(target.origin)
+            raise
+        return self._known.learn(target.origin, *learnt)
 
     def _judged(self, rules: Rules) -> Rules:
         """The rules, or that they cannot be kept to: never is a site asked faster than it says."""
@@ -107,7 +118,7 @@ class RobotsAsker:
             except Exception as error:
                 status, detail = classify(error)
                 is_own = at.host == target.host
-                if is_own and status is Status.HOST_GIVEN_UP:
+                if is_own and status in (Status.HOST_GIVEN_UP, Status.HOST_FORBIDS):
                     raise  # says nothing about robots.txt
                 if not is_own or status not in (*_FINAL, Status.CONNECT):
                     status, detail = Status.ROBOTS_UNAVAILABLE, f"robots.txt: {detail}"[:200]

@@ -2,29 +2,23 @@
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import lru_cache
 
 import aiohttp
-import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pipeline.core import optout_lists
 from pipeline.core.reasons import Status
 from pipeline.fetch.ask_robots import RobotsAsker
+from pipeline.fetch.connections import Connections
 from pipeline.fetch.errors import FetchError, classify
-from pipeline.fetch.guard import Guard, Target, UrlError, parse_address, parse_target
+from pipeline.fetch.fetched import Fetched, conditions_of, note
+from pipeline.fetch.guard import Target, UrlError, parse_target
 from pipeline.fetch.known_hosts import KnownHosts, Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
 from pipeline.fetch.limits import Deadline, Gates, Lease, retry_after_s
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.picture import SIGNATURE_BYTES, has_signature
-from pipeline.fetch.resolver import Resolver
 from pipeline.fetch.response import DRAIN_BYTES, REDIRECTS, decompressed, drain
 from pipeline.fetch.robots import Rules
 from pipeline.fetch.settings import DownloadSection
@@ -38,59 +32,6 @@ _SMALL_BODY_BYTES = 256 * 1024
 # A host that answers so to one URL after the other forbids all of them.
 # Source: RFC 9110 sections 15.5.2 and 15.5.4, RFC 7725.
 _FORBIDDEN = frozenset({401, 403, 451})
-# Other addresses of a name that are tried when one does not take the connection.
-_MAX_ADDRESSES = 3
-_MAX_HEADER_BYTES = 16 * 1024
-_MAX_HEADERS = 128
-_KEEPALIVE_S = 10.0
-_MAX_VALIDATOR_CHARS = 200
-_NO_HEADERS: Mapping[str, str] = {}
-_ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/*;q=0.8"
-
-
-@dataclass
-class Fetched:
-    """What asking for one URL gave. `body` is set when status is OK; `reserved_bytes` of body
-    memory are then to be released. moved_to: another host has it; it is to be asked for there,
-    `hops` redirects later."""
-
-    status: Status = Status.OK
-    detail: str | None = None
-    consent: str = "unknown"
-    http_status: int | None = None
-    final_url: str | None = None
-    content_type: str | None = None
-    body: bytes | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    fetch_ms: int = 0
-    retry_after_s: float | None = None
-    reserved_bytes: int = 0
-    moved_to: Target | None = None
-    hops: int = 0
-
-
-@lru_cache(maxsize=4)
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """The TLS context of this process: building one costs 20 ms, so all connections share it."""
-    context = ssl.create_default_context()
-    if ca_file:
-        context.load_verify_locations(ca_file)
-    return context
-
-
-class _Chosen(AbstractResolver):
-    """Gives the HTTP client the address that the present task has taken a turn at."""
-
-    address: ContextVar[ResolveResult] = ContextVar("address")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [self.address.get()]
-
-    async def close(self) -> None:
-        pass
 
 
 class Client:
@@ -110,48 +51,18 @@ class Client:
         self._settings = settings
         self._gates = gates
         self._memory = memory
-        self._reached: dict[str, str] = {}
         self.on_rules: Callable[[Origin], None] = lambda origin: None
-        self._guard = Guard.of(settings.allowed_networks)
-        self._resolver = Resolver.of(settings, self._guard)
+        self._connections = Connections(settings)
         self._optouts = optout_lists.load(settings.optout_lists)
         hosts = hosts or KnownHosts(None, settings.user_agent, settings.robots_max_age_s)
-        self._robots = RobotsAsker(settings, hosts, self._open, self._optouts.find_one)
+        self._robots = RobotsAsker(settings, hosts, self._connections.open, self._optouts.find_one)
 
     async def __aenter__(self) -> "Client":
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            use_dns_cache=False,
-            resolver=_Chosen(),
-            socket_factory=self._guard.socket,
-            ssl=tls_context(self._settings.ca_file),
-            keepalive_timeout=_KEEPALIVE_S,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "User-Agent": self._settings.user_agent_header,
-                "Accept": _ACCEPT,
-                "Accept-Encoding": "identity",
-            },
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=self._settings.connect_timeout_s,
-                sock_read=self._settings.silence_timeout_s,
-            ),
-            auto_decompress=False,
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-            max_headers=_MAX_HEADERS,
-        )
-        # Else aiohttp repeats a GET whose kept-alive connection breaks, outside of any turn.
-        self._session._retry_connection = False
+        await self._connections.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._session.close()
-        await self._resolver.close()
+        await self._connections.__aexit__(*exc)
 
     def knows(self, origin: Origin) -> bool:
         """True when the rules of an origin are known, or that they cannot be had."""
@@ -211,7 +122,7 @@ class Client:
         while True:
             await self._require_robots(target, lease, found)
             await lease.turn()
-            asked = _conditions(known) if target.href == known.final_url else {}
+            asked = conditions_of(known) if target.href == known.final_url else {}
             location = await self._ask(target, lease, deadline, found, asked)
             if location is None:
                 return
@@ -259,9 +170,9 @@ class Client:
     ) -> str | None:
         """One request; the place it redirects to, or None when `found` holds the body."""
         with _blame(lease):
-            response = await self._open(target, lease, deadline, conditions)
+            response = await self._connections.open(target, lease, deadline, conditions)
         try:
-            _note(response, target, found)
+            note(response, target, found)
             # What an error page or a redirect says of itself says nothing about a picture.
             is_answer = 200 <= response.status < 300
             optout = is_answer and response_optout(response.headers, self._settings.user_agent)
@@ -302,61 +213,13 @@ class Client:
                 else:
                     lease.gate.pause(found.retry_after_s)
         elif code in _FORBIDDEN:
-            lease.gate.fail(f"HTTP {code}")
+            lease.gate.fail(f"HTTP {code}", refuses=True)
         else:
             lease.gate.succeed()
         fallback = Status.HTTP_5XX if code >= 500 else Status.HTTP_4XX
         if code < 400:
             raise FetchError(Status.BAD_RESPONSE, f"HTTP {code}")
         raise FetchError(_NAMED.get(code, fallback), f"HTTP {code}")
-
-    async def _open(
-        self,
-        target: Target,
-        lease: Lease,
-        deadline: Deadline,
-        conditions: Mapping[str, str] = _NO_HEADERS,
-    ) -> aiohttp.ClientResponse:
-        """Send the request and read the head of the answer, once there is a turn at the address."""
-        url = yarl.URL(target.href, encoded=True)
-        headers = dict(conditions)
-        address = parse_address(target.host)
-        if address is not None:
-            if not self._guard.permits(address):
-                raise FetchError(Status.PRIVATE_ADDRESS, f"refused address {target.host}")
-            # Literal addresses do not pass the resolver, which maps the ports of names.
-            port = self._resolver.mapped_port(target.host, target.port)
-            if port != target.port:
-                headers["Host"] = url.host_port_subcomponent or target.host
-                url = url.with_port(port)
-            await lease.reach(str(address))
-            async with deadline.running():
-                return await self._session.get(url, headers=headers, allow_redirects=False)
-        places = await self._addresses(target, deadline)
-        for place in places:
-            await lease.reach(place["host"])
-            _Chosen.address.set(place)
-            try:
-                async with deadline.running():
-                    response = await self._session.get(url, headers=headers, allow_redirects=False)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                self._reached.pop(target.host, None)
-                if place is places[-1]:
-                    raise
-            else:
-                self._reached[target.host] = place["host"]
-                return response
-        raise AssertionError
-
-    async def _addresses(self, target: Target, deadline: Deadline) -> list[ResolveResult]:
-        """A few addresses of a name; the one that took the last connection comes first."""
-        try:
-            async with deadline.running():
-                places = await self._resolver.resolve(target.host, target.port)
-        except OSError as error:
-            raise FetchError(*classify(error)) from None
-        last = self._reached.get(target.host)
-        return sorted(places, key=lambda place: place["host"] != last)[:_MAX_ADDRESSES]
 
     async def _read_picture(
         self, response: aiohttp.ClientResponse, deadline: Deadline, found: Fetched
@@ -423,24 +286,6 @@ def _parse(url: str, base: str | None) -> Target:
         raise FetchError(
             Status.BAD_URL if base is None else Status.BAD_REDIRECT, str(error)[:200]
         ) from None
-
-
-def _conditions(known: Known) -> dict[str, str]:
-    """Headers that ask for a picture only if it is another one. Source: RFC 9110, section 13.1."""
-    conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
-    return {name: value for name, value in conditions.items() if value}
-
-
-def _note(response: aiohttp.ClientResponse, target: Target, found: Fetched) -> None:
-    found.http_status = response.status
-    found.final_url = target.href
-    kind = response.headers.get("Content-Type")
-    found.content_type = kind[:200] if kind else None
-    # What is cut would match nothing.
-    etag, last_modified = (response.headers.get(name) for name in ("ETag", "Last-Modified"))
-    found.etag = etag if etag and len(etag) <= _MAX_VALIDATOR_CHARS else None
-    is_date = last_modified and len(last_modified) <= _MAX_VALIDATOR_CHARS
-    found.last_modified = last_modified if is_date else None
 
 
 @contextlib.contextmanager

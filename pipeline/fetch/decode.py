@@ -8,7 +8,7 @@ that ended early, whatever it may have shown.
 import io
 import time
 import warnings
-from hashlib import sha256
+from hashlib import md5, sha256
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -77,6 +77,8 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     started = time.thread_time()
     looks = hashes_of(np.asarray(reduced.convert("L")), settings.turned_hashes)
     digest = sha256(body).digest()
+    if settings.md5:
+        found.md5 = md5(body, usedforsecurity=False).digest()
     hashed = time.thread_time()
     if settings.keep_original and may_be_kept and reduced.size == size:
         found.data = body

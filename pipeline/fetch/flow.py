@@ -14,16 +14,19 @@ import uvloop
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Superseded
 from pipeline.fetch.adopt import read_picture
-from pipeline.fetch.client import Client, Fetched
-from pipeline.fetch.coordinator import Address, TaskLink
+from pipeline.fetch.client import Client
+from pipeline.fetch.coordinator import Address
+from pipeline.fetch.fetched import Fetched
+from pipeline.fetch.gate import backoff_s
 from pipeline.fetch.known_hosts import KnownHosts
-from pipeline.fetch.limits import Gates, Lease, backoff_s
+from pipeline.fetch.limits import Gates, Lease
 from pipeline.fetch.memory import BodyMemory
 from pipeline.fetch.part import Part, PartFiles, PartResult
 from pipeline.fetch.picture import Picture
 from pipeline.fetch.pool import DecoderPool, shared_pool
 from pipeline.fetch.schedule import Job, Schedule
 from pipeline.fetch.settings import DownloadSection
+from pipeline.fetch.task_link import TaskLink
 
 # What may go better a moment later. A certificate or a name will not.
 _RETRIED = frozenset(
@@ -136,6 +139,7 @@ class _Flow:
         self._gates = Gates(settings, link)
         self._memory = BodyMemory(settings.body_memory_mb * 2**20)
         self._hosts = hosts or KnownHosts(None, settings.user_agent, settings.robots_max_age_s)
+        self._hosts.sharing = link
         self._client = Client(settings, self._gates, self._memory, self._hosts)
         self._schedule = Schedule(self._gates, self._client)
         self._client.on_rules = self._schedule.learnt

@@ -1,20 +1,20 @@
-"""What robots.txt files said, for as long as it holds: in one task, and from the `hosts` table."""
+"""What robots.txt files said, for as long as it holds: in one task, from the tasks beside it, and
+from the `hosts` table."""
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
 from pipeline.fetch import hosts_table
+from pipeline.fetch.recent import Recent
 from pipeline.fetch.robots import Rules, parse
 
 Origin = tuple[str, str, int]
-K = TypeVar("K")
-V = TypeVar("V")
+# The fields of a KnownSite as they cross between tasks.
+Answer = list[Any]
 
 DAY_S = 86_400
 # For how long a robots.txt that cannot be had forbids everything: an hour, then twice as long each
@@ -29,6 +29,8 @@ _OVERHEAD_BYTES = 500
 _NOT_KEPT = frozenset(
     {Status.DNS, Status.DNS_UNAVAILABLE, Status.TLS, Status.PRIVATE_ADDRESS, Status.BAD_URL}
 )
+# What is told to other tasks, of the columns of `hosts`.
+_ANSWER = ("robots", "failure", "detail", "failures", "fetched_at", "expires_at")
 
 
 @dataclass(frozen=True)
@@ -47,33 +49,14 @@ class KnownSite:
         return _OVERHEAD_BYTES + len(self.robots or "")
 
 
-class _Recent(Generic[K, V]):
-    """The values that were used last, of a total size."""
+class Sharing(Protocol):
+    """How a task shares what it finds out with the tasks beside it."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._free = limit_bytes
-        self._lock = threading.Lock()  # the table is read beside the loop that asks
-        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+    async def site(self, origin: Origin) -> Answer | None:
+        """What another task found out about a site, once it has; None: this task is to ask."""
 
-    def get(self, key: K) -> V | None:
-        with self._lock:
-            found = self._values.get(key)
-            if found is None:
-                return None
-            self._values.move_to_end(key)
-            return found[0]
-
-    def put(self, key: K, value: V, size: int) -> list[K]:
-        """Add or replace a value; the keys of those that had to go for it."""
-        with self._lock:
-            self._free += self._values.pop(key, (value, 0))[1] - size
-            gone = []
-            while self._free < 0 and self._values:
-                other, (_, freed) = self._values.popitem(last=False)
-                self._free += freed
-                gone.append(other)
-            self._values[key] = value, size
-            return gone
+    def learnt(self, origin: Origin, answer: Answer | None) -> None:
+        """Tell what this task found out where it was to ask; None: nothing."""
 
 
 class KnownHosts:
@@ -95,10 +78,12 @@ class KnownHosts:
         self._agent = agent
         self._max_age_s = max_age_s
         self._clock = clock
-        self._known: _Recent[Origin, KnownSite] = _Recent(_KNOWN_BYTES)
-        self._parsed: _Recent[str, Rules] = _Recent(_PARSED_BYTES)
+        self._known: Recent[Origin, KnownSite] = Recent(_KNOWN_BYTES)
+        self._parsed: Recent[str, Rules] = Recent(_PARSED_BYTES)
         self._read: set[str] = set()
         self._learnt: dict[Origin, KnownSite] = {}
+        # Set by whoever works beside other tasks.
+        self.sharing: Sharing | None = None
 
     def load(self, hosts: Iterable[str]) -> None:
         """Read what the table knows of some hosts, those that were read before left aside."""
@@ -140,6 +125,21 @@ class KnownHosts:
         for _, host, _ in self._known.put(origin, known, known.bytes):
             self._read.discard(host)
 
+    async def from_others(self, origin: Origin) -> KnownSite | None:
+        """What another task finds out about a site; None: this one is to ask, and to `learn` what
+        it says or else to `forgo`."""
+        answer = await self.sharing.site(origin) if self.sharing is not None else None
+        if answer is None:
+            return None
+        known = _known(dict(zip(_ANSWER, answer, strict=True)))
+        self._remember(origin, known)
+        return known
+
+    def forgo(self, origin: Origin) -> None:
+        """Nothing was found out about a site: another task may ask."""
+        if self.sharing is not None:
+            self.sharing.learnt(origin, None)
+
     def learn(self, origin: Origin, rules: Rules, wait_s: float = 0.0) -> KnownSite:
         """Note what a site said just now. wait_s: how long it asks to be left alone."""
         now = int(self._clock())
@@ -155,6 +155,9 @@ class KnownHosts:
         self._remember(origin, known)
         if rules.failure is None or rules.failure[0] not in _NOT_KEPT:
             self._learnt[origin] = known
+        if self.sharing is not None:
+            row = _row(origin, self._agent, known)
+            self.sharing.learnt(origin, [row[name] for name in _ANSWER])
         return known
 
     def publish(self) -> int:

@@ -13,7 +13,7 @@ from pipeline.core.raw import RawTar
 from pipeline.core.reasons import Status
 from pipeline.fetch import placeholders
 from pipeline.fetch.adopt import Place
-from pipeline.fetch.client import Fetched
+from pipeline.fetch.fetched import Fetched
 from pipeline.fetch.guard import UrlError, parse_target
 from pipeline.fetch.ledger import (
     ASKED_AGAIN,
@@ -191,6 +191,7 @@ class Part:
 
 _PICTURE = (
     "sha256",
+    "md5",
     "format",
     "frames",
     "original_width",

@@ -1,11 +1,12 @@
 """Pictures that stand for another one: "image not available", a tracking pixel, a login page's."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from pipeline.core.errors import InputError
+from pipeline.core.ids import text_id
 from pipeline.core.reasons import Status
 from pipeline.fetch.guard import UrlError, parse_target
 
@@ -27,6 +28,8 @@ _STORED = (
     "etag",
     "last_modified",
 )
+
+_NOWHERE: Mapping[bytes, int] = {}
 
 
 @lru_cache(maxsize=4)
@@ -55,43 +58,68 @@ def read_known(path: str) -> frozenset[bytes]:
     return frozenset(known)
 
 
-def mark(rows: list[Row], urls: Mapping[bytes, str], most: int, known: frozenset[bytes]) -> None:
+def keys(row: Row, url: str) -> list[bytes]:
+    """16 bytes that a picture shares with those of its host that have the same bytes, and 16 with
+    those redirected to the same place, if it is redirected; none of what is no picture.
+
+    row: of `images`, at least status, sha256 and final_url; placeholders count as well.
+    """
+    if row["status"] not in (Status.OK, Status.PLACEHOLDER):
+        return []
+    host, final = _host(url), row["final_url"]
+    found = [text_id(f"{host} {row['sha256'].hex()}")]
+    if final and _target(final) != _target(url):
+        found.append(text_id(f"{host} > {final}"))
+    return found
+
+
+def mark(
+    rows: list[Row],
+    urls: Mapping[bytes, str],
+    most: int,
+    known: frozenset[bytes],
+    elsewhere: Mapping[bytes, int] = _NOWHERE,
+) -> int:
     """Give status `placeholder` to pictures that are known ones, and where more than `most` URLs of
-    one host have the same bytes or are redirected to the same place; 0: only to known ones.
+    one host have the same bytes or are redirected to the same place; 0: only to known ones. How
+    many rows it has changed.
 
     rows: of one part, changed in place; those that are placeholders already count too. urls: of
-    the candidates by image_id. All candidates of a registrable domain are in one part, unless it is
-    a giant one that was split; then the count is of the part alone. The bytes stay in the raw tar,
-    unused.
+    the candidates by image_id. elsewhere: by key, how many there are in all parts, where that is
+    more than `most`. The bytes stay in the raw tar, unused. The outcome depends on what the parts
+    hold together, not on how many there are.
     """
-    by_bytes: dict[tuple[str, bytes], list[Row]] = defaultdict(list)
-    by_target: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["status"] not in (Status.OK, Status.PLACEHOLDER):
-            continue
-        if row["sha256"] in known:
-            _mark(row, f"sha256 {row['sha256'].hex()} is a known one")
-        url = urls[row["image_id"]]
-        host = _host(url)
-        by_bytes[host, row["sha256"]].append(row)
-        if row["final_url"] and _target(row["final_url"]) != _target(url):
-            by_target[host, row["final_url"]].append(row)
-    if most:
-        for (_, digest), same in by_bytes.items():
-            if len(same) > most:
-                for row in same:
-                    _mark(row, f"sha256 {digest.hex()} behind {len(same)} URLs")
-        for (_, target), same in by_target.items():
-            if len(same) > most:
-                for row in same:
-                    _mark(row, f"{len(same)} URLs are redirected to {target}"[:200])
+    by_row = [keys(row, urls[row["image_id"]]) for row in rows]
+    counts = Counter(key for found in by_row for key in found)
+    counts |= {key: elsewhere[key] for key in counts.keys() & elsewhere.keys()}
+    changed = 0
+    for row, found in zip(rows, by_row, strict=True):
+        why = _why(row, found, counts, most, known) if found else None
+        if why is not None:
+            changed += _mark(row, why)
+    return changed
 
 
-def _mark(row: Row, why: str) -> None:
-    if row["status"] == Status.OK:
-        row.update(dict.fromkeys(_STORED))
-        row["status"] = str(Status.PLACEHOLDER)
-        row["status_detail"] = why
+def _why(
+    row: Row, found: list[bytes], counts: Mapping[bytes, int], most: int, known: frozenset[bytes]
+) -> str | None:
+    if row["sha256"] in known:
+        return f"sha256 {row['sha256'].hex()} is a known one"
+    if most and counts[found[0]] > most:
+        return f"sha256 {row['sha256'].hex()} behind {counts[found[0]]} URLs"
+    if most and len(found) > 1 and counts[found[1]] > most:
+        return f"{counts[found[1]]} URLs are redirected to {row['final_url']}"[:200]
+    return None
+
+
+def _mark(row: Row, why: str) -> bool:
+    """Whether that changed the row."""
+    if row["status"] == Status.PLACEHOLDER and row["status_detail"] == why:
+        return False
+    row.update(dict.fromkeys(_STORED))
+    row["status"] = str(Status.PLACEHOLDER)
+    row["status_detail"] = why
+    return True
 
 
 def _host(url: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from pipeline.core.reasons import Status
 from pipeline.fetch.adopt import Place
-from pipeline.fetch.client import Fetched
+from pipeline.fetch.fetched import Fetched
+from pipeline.fetch.gate import Gate, GivenUp
 from pipeline.fetch.known_hosts import Origin
 from pipeline.fetch.ledger import UNKNOWN, Known
-from pipeline.fetch.limits import Gate, Gates, Lease
+from pipeline.fetch.limits import Gates, Lease
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class Schedule:
         self._timers: list[tuple[float, int, Gate]] = []
         self._timed: set[Gate] = set()
         self._delayed: list[tuple[float, int, Job]] = []
-        self._ended: deque[tuple[Job, str]] = deque()
+        self._ended: deque[tuple[Job, GivenUp]] = deque()
         self._count = itertools.count()
         self._changed = asyncio.Event()
         self.open = 0
@@ -152,15 +153,16 @@ class Schedule:
 
     def give_up(self, part: Any, why: str) -> None:
         """End all jobs of a part that wait."""
+        ending = (Status.HOST_GIVEN_UP, why)
         for site in self._sites.values():
             mine = [job for job in site.queue if job.part is part]
             if mine:
                 site.queue = deque(job for job in site.queue if job.part is not part)
-                self._ended.extend((job, why) for job in mine)
+                self._ended.extend((job, ending) for job in mine)
         late = [job for _, _, job in self._delayed if job.part is part]
         self._delayed = [entry for entry in self._delayed if entry[2].part is not part]
         heapq.heapify(self._delayed)
-        self._ended.extend((job, why) for job in late)
+        self._ended.extend((job, ending) for job in late)
         self._changed.set()
 
     def needs(self, gate: Gate) -> bool:
@@ -250,16 +252,16 @@ class Schedule:
         """What a job ends in whatever its turn; None when it is to be asked for."""
         if job.last is not None and now >= job.ends_at:
             return job.last
-        why = self._sites[job.origin].gate.given_up_because
+        why = self._sites[job.origin].gate.given_up
         if why is not None:
             return self._outcome(job, why)
         return self._rules.verdict(job.url, job.origin)
 
-    def _outcome(self, job: Job, why: str) -> Fetched:
+    def _outcome(self, job: Job, why: GivenUp) -> Fetched:
         """What a job ends in that is not asked for any more: what its site's rules say, or what it
         gave when it was asked for, or that it was given up."""
         ended = self._rules.verdict(job.url, job.origin)
-        return ended or job.last or Fetched(Status.HOST_GIVEN_UP, why)
+        return ended or job.last or Fetched(*why)
 
     def _park(self, site: _Site, gate: Gate) -> None:
         site.is_listed = True
@@ -291,9 +293,9 @@ class Schedule:
             self._time(gate)
 
     def _gate_changed(self, gate: Gate) -> None:
-        if gate.is_given_up:
+        if gate.given_up is not None:
             # At once, wherever its sites are.
-            why = gate.given_up_because or ""
+            why = gate.given_up
             for site in self._at.get(gate, ()):
                 jobs, site.queue = site.queue, deque()
                 self._ended.extend((job, why) for job in jobs)

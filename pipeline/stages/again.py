@@ -21,6 +21,7 @@ from pipeline.core.tables import IMAGES
 from pipeline.fetch.ledger import ASKED_AGAIN, DECIDED_BY, due_for_recheck, due_for_retry
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages.download import Choose, open_part, sharing
+from pipeline.stages.spread import mark_spread
 
 
 def retry(config: DownloadSection) -> Amendment[DownloadSection]:
@@ -55,6 +56,8 @@ def _ask_again(
     ctx.store.sweep(raw.FOLDER)
     open_ = partial(open_part, ctx.store, choose=choose)
     ctx.amend_lanes(IMAGES, partial(sharing, ctx, open_), parts)
+    if parts:
+        mark_spread(ctx)
     images, asked = Account("images"), Account(ASKED_AGAIN)
     for part in ctx.store.committed(IMAGES):
         for account in ctx.store.part_accounts(IMAGES, part):

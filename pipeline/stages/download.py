@@ -26,7 +26,7 @@ from pipeline.fetch import adopt
 from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
-from pipeline.stages import adopted
+from pipeline.stages import adopted, spread
 
 if TYPE_CHECKING:
     from pipeline.fetch.coordinator import Address
@@ -81,7 +81,8 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
     open_ = partial(open_part, ctx.store, folder=folder)
     accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
-    return [account for account in accounts if account.unit == "images"] + found
+    images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
+    return images + found
 
 
 @contextmanager
@@ -224,6 +225,6 @@ STAGE = Stage(
     writes=(IMAGES,),
     config=DownloadSection,
     build=build,
-    folders=(raw.FOLDER, adopt.PLACES.name, adopt.ADOPTED.name),
+    folders=(raw.FOLDER, adopt.PLACES.name, adopt.ADOPTED.name, spread.SPREAD.name),
     check=check,
 )

@@ -51,6 +51,7 @@ FIXED: Mapping[str, str] = {
     Status.HTTP_4XX: "the server refuses (another 4xx code)",
     Status.HTTP_5XX: "the server failed (5xx)",
     Status.HOST_GIVEN_UP: "not asked for: its host failed too often",
+    Status.HOST_FORBIDS: "not asked for: its host forbids picture after picture",
     Status.TOO_MANY_PIXELS: "more pixels than the limit",
     Status.TOO_MANY_FRAMES: "more frames than the limit",
     Status.EMPTY: "an empty answer",

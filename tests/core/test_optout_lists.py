@@ -17,6 +17,7 @@ import pipeline.core.digest_kernel  # noqa: F401
 from pipeline.core import optout_lists
 from pipeline.core.errors import InputError
 from pipeline.core.optout_lists import OptoutList, identity, load
+from pipeline.core.tracking import MAYBE_TRACKING, without_tracking
 
 LIST = """\ufeff# by request
 
@@ -27,6 +28,8 @@ https://Other.net:443/a/../secret.jpg#top
 http://한국.kr/
 https://user:word@q.net/x?b=2&a=%7e가
 blog.net/post/1.jpg
+https://cdn.net/y.jpg?UTM_source=feed&size=2&fbclid=1#z
+https://cdn.net/z.jpg?
 host:[2001:DB8::1]
 192.0.2.7
 """
@@ -44,6 +47,12 @@ COVERED = {
     "http://blog.net/post/1.jpg": "url",
     "http://[2001:db8::1]/x": "host",
     "http://192.0.2.7/x": "domain",
+    # Whatever brought the visitor, on either side.
+    "https://other.net/secret.jpg?utm_medium=x&%75tm_source=y": "url",
+    "https://other.net/secret.jpg?&": "url",
+    "https://cdn.net/y.jpg?size=2": "url",
+    "http://cdn.net/y.jpg?size=2&gclid=5#a": "url",
+    "https://cdn.net/z.jpg": "url",
 }
 NOT_COVERED = [
     "https://notexample.com/",
@@ -51,6 +60,9 @@ NOT_COVERED = [
     "https://shop.net/x",
     "https://a.img.shop.net/x",
     "https://other.net/secret.jpg?v=2",
+    "https://cdn.net/y.jpg",
+    "https://cdn.net/y.jpg?size=2&gclids=5",
+    "https://other.net/secret.jpg?a&",
     "https://other.net/",
     "https://other.net/Secret.jpg",
     "https://kr/x",
@@ -76,7 +88,7 @@ def written(path: Path, text: str | bytes) -> str:
 
 def test_what_entries_cover(tmp_path: Path) -> None:
     found = load([written(tmp_path / "list.txt", LIST)])
-    assert len(found) == 9
+    assert len(found) == 11
     urls = [*COVERED, *NOT_COVERED]
     expected = [*COVERED.values(), *[None] * len(NOT_COVERED)]
     assert found.find(pa.array(urls, pa.string())).to_pylist() == expected
@@ -193,3 +205,10 @@ def test_a_list_of_millions_is_mapped_not_held(tmp_path: Path) -> None:
     )
     # The list is read in blocks of 16 MiB, to see what it is.
     assert int(done.stdout) < 50 * 1024
+
+
+@given(st.lists(st.sampled_from(["?", "&", "=", "utm_", "%75tm_", "fbclid", "v", "x", "%3d"])))
+def test_what_may_be_changed_is_seen_by_the_column(pieces: list[str]) -> None:
+    rest = "/a.jpg" + "".join(pieces)
+    if without_tracking(rest) != rest:
+        assert pc.match_substring_regex(pa.array([rest]), MAYBE_TRACKING).to_pylist() == [True]

@@ -15,9 +15,9 @@ import tldextract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import ids
+from pipeline.core import ids, tracking
 from pipeline.core.reasons import LinkReason
-from pipeline.extract import tracking, url_kernel, urls
+from pipeline.extract import url_kernel, urls
 from tests.extract.url_cases import BASES, PIECES, odd_links, real_links
 
 WPT = "ada-url+ada/tests/wpt"

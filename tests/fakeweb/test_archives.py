@@ -49,7 +49,7 @@ def _canonical(url: str) -> str:
     """The canonical form by the standard library: an oracle for the kinds of noise there are."""
     parts = urlsplit(url.strip())
     host = parts.hostname or ""
-    host = "[::ffff:a00:7]" if host == "::ffff:a00:7" else host
+    host = f"[{host}]" if ":" in host else host
     port = parts.port if parts.port not in (None, 80, 443) else None
     path = quote(parts.path, safe="/%").replace("/./", "/").replace("/archive/../", "/")
     query = "&".join(p for p in parts.query.split("&") if p and not p.startswith("utm_"))

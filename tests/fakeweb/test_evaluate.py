@@ -12,8 +12,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.ids import text_id
 from pipeline.core.tables import DECISIONS, IMAGES, NEIGHBORS, SCORES
 from pipeline.fakeweb.evaluate import evaluate
+from pipeline.fakeweb.gentleness import Limits, gentleness, is_gentle
 from pipeline.fakeweb.ranking import auc
-from pipeline.fakeweb.verdict import render
+from pipeline.fakeweb.verdict import _gentleness, render
 
 
 def _filler(kind: pa.DataType):
@@ -116,14 +117,57 @@ def test_missed_and_invented_pairs(run, perfect):
     assert 0.98 < figures["extract.precision"] < 1
 
 
+def request(host, seconds, target="/x.jpg", status=200, image=None, open=1):
+    return {
+        "time": seconds, "scheme": "http", "host": host, "target": target, "status": status,
+        "image": image, "open": open, "open_in_all": open,
+    }  # fmt: skip
+
+
 def test_forbidden_requests_and_crowding_show(run, perfect, truth):
     forbidden = next(row for row in truth("images") if row["is_forbidden"])
-    line = {"host": forbidden["host"], "image": forbidden["image_id"].hex(), "open": 7}
-    figures = run(perfect, [line, line, {"host": "x", "image": None, "open": 1}])
+    line = request(forbidden["host"], 0.0, image=forbidden["image_id"].hex(), open=7)
+    figures = run(perfect, [line, line, request("x", 1.0)])
     assert figures["consent.forbidden_requested"] == 1
     assert "! 1 of " in render(figures)
     assert figures["server.max_open_per_host"] == 7
     assert figures["server.requests"] == 3
+
+
+LIMITS = Limits(
+    host_concurrency=2, host_interval_s=0.5, address_concurrency=4, address_interval_s=0.1
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "fine"),
+    [
+        ([request("a", n * 0.5, open=2) for n in range(9)], True),
+        ([request("a", n * 0.5 - 0.3 * (n == 4), open=2) for n in range(9)], True),
+        ([request("a", n * 0.5, open=3) for n in range(9)], False),
+        ([request("a", n * 0.4) for n in range(9)], False),
+        ([request(f"{n}", n * 0.5) | {"open_in_all": 5} for n in range(9)], False),
+        ([request(f"{n}", 0.0) for n in range(9)], False),
+    ],
+)
+def test_limits_are_held_against_the_log(log, fine):
+    figures = gentleness(log, LIMITS)
+    assert is_gentle(figures) == fine
+    assert gentleness([], LIMITS)["server.host_early_s"] == 0
+    text = list(_gentleness(figures))
+    assert any(line.startswith("!") for line in text) != fine
+    assert max(map(len, text)) <= 100
+
+
+def test_a_site_that_is_asked_again_for_robots_txt_shows():
+    def robots(host, seconds, status=200):
+        return request(host, seconds, "/robots.txt", status)
+
+    once = [robots("a", 0), robots("b", 0, 503), robots("b", 1, 503), robots("c", 0, 404)]
+    figures = gentleness([*once, robots("a", 86_400)])
+    assert (figures["server.robots_sites"], figures["server.robots_asked_again"]) == (3, 0)
+    figures = gentleness([*once, robots("a", 86_399), robots("c", 5, 404)])
+    assert (figures["server.robots_sites"], figures["server.robots_asked_again"]) == (3, 2)
 
 
 def test_a_wrong_status_shows_with_both(run, perfect, truth):

@@ -12,18 +12,18 @@ from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.fakeweb import behaviour
-from pipeline.fakeweb.hostile import HOSTILITIES, UNREACHABLE, Kind
+from pipeline.fakeweb.hostile import HOSTILITIES, PRIVATE_TARGETS, UNREACHABLE, Kind
 from pipeline.fakeweb.serving import serving
 from tests.fakeweb.conftest import address, client
 
 
-async def _ask(served, row, *, count=1, most_bytes=3_000_000, seconds=5.0):
+async def _ask(served, row, *, count=1, most_bytes=3_000_000, seconds=5.0, headers=None):
     """Status, headers and body (cut at so many bytes) of the last of some requests."""
     url = address(served, row["scheme"], row["host"], row["target"])
     async with client(served) as session:
         for _ in range(count):
             async with asyncio.timeout(seconds):
-                async with session.get(url, allow_redirects=False) as response:
+                async with session.get(url, headers=headers, allow_redirects=False) as response:
                     body = b""
                     async for piece in response.content.iter_any():
                         body += piece
@@ -69,6 +69,7 @@ def test_sound_images_are_pictures_of_the_stated_size(served, truth):
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
+        (Kind.FORBIDDING, 403),
         (Kind.HTTP_403, 403),
         (Kind.HTTP_404, 404),
         (Kind.HTTP_410, 410),
@@ -86,6 +87,8 @@ def test_busy_once_gives_in_and_busy_does_not(served, one):
     assert (status, headers["Retry-After"]) == (429, "1")
     assert ask(served, one(Kind.BUSY_ONCE))[0] == 200
     assert ask(served, one(Kind.BUSY), count=3)[0] == 429
+    status, headers, _ = ask(served, one(Kind.BUSY_SILENT))
+    assert status == 429 and "Retry-After" not in headers
 
 
 def test_redirects(served, one, truth):
@@ -95,7 +98,8 @@ def test_redirects(served, one, truth):
     assert headers["Location"] in urls
     assert ask(served, one(Kind.REDIRECT_FILE))[1]["Location"].startswith("file:")
     assert "Location" not in ask(served, one(Kind.REDIRECT_NOWHERE))[1]
-    assert "://" in ask(served, one(Kind.REDIRECT_PRIVATE))[1]["Location"]
+    private = [row for row in truth("images") if row["kind"] == "redirect_private"]
+    assert {ask(served, r)[1]["Location"] for r in private} == set(PRIVATE_TARGETS)
 
 
 def test_a_redirect_loop_never_ends(served, one):
@@ -110,11 +114,15 @@ def test_bodies_that_are_not_what_they_claim(served, one):
     assert ask(served, one(Kind.EMPTY))[2] == b""
     _, headers, body = ask(served, one(Kind.HTML_AS_JPEG))
     assert (headers["Content-Type"], body[:9]) == ("image/jpeg", b"<!DOCTYPE")
+    _, headers, body = ask(served, one(Kind.SVG_AS_JPEG))
+    assert (headers["Content-Type"], body[:4]) == ("image/jpeg", b"<svg")
     _, headers, body = ask(served, one(Kind.JPEG_AS_HTML))
     assert headers["Content-Type"].startswith("text/html")
     Image.open(io.BytesIO(body)).load()
     with pytest.raises(OSError, match="truncated"):
         Image.open(io.BytesIO(ask(served, one(Kind.TRUNCATED))[2])).load()
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(ask(served, one(Kind.SHORT_LENGTH))[2])).load()
     assert max(Image.open(io.BytesIO(ask(served, one(Kind.TINY))[2])).size) <= 24
 
 
@@ -123,6 +131,11 @@ def test_the_bomb_is_small_to_send_and_huge_to_open(served, one, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert len(body) < 500_000
     assert Image.open(io.BytesIO(body)).size == (20_000, 20_000)
+    frames = ask(served, one(Kind.FRAMES_BOMB))[2]
+    assert len(frames) < 500_000 and Image.open(io.BytesIO(frames)).n_frames > 1000
+    # aiohttp inflates as it reads.
+    assert len(ask(served, one(Kind.GZIP_BOMB), most_bytes=60_000_000)[2]) >= 60_000_000
+    assert int(ask(served, one(Kind.GZIP_BOMB), most_bytes=1)[1]["Content-Length"]) < 500_000
 
 
 def test_endless_and_oversize_bodies_go_past_any_cap(served, one):
@@ -136,10 +149,12 @@ def test_a_slow_drip_starts_and_does_not_end(served, one):
     with pytest.raises(TimeoutError):
         ask(served, one(Kind.SLOW_DRIP), seconds=1.5)
     assert time.monotonic() - started >= 1.4
+    with pytest.raises(TimeoutError):
+        ask(served, one(Kind.SILENT), seconds=0.5)
 
 
 def test_what_never_ends_is_bounded():
-    assert behaviour._DRIP_SECONDS <= 60
+    assert behaviour._DRIP_SECONDS <= 60 and behaviour._SILENT_SECONDS <= 60
     assert behaviour._ENDLESS_BYTES <= 80_000_000
 
 
@@ -167,7 +182,7 @@ def test_a_reset_is_a_reset(served, one):
         asyncio.run(raw())
 
 
-@pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.HUGE_HEADERS])
+@pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.HUGE_HEADERS, Kind.ENDLESS_HEADERS])
 def test_heads_that_no_client_takes(served, one, kind):
     with pytest.raises(aiohttp.ClientError):
         ask(served, one(kind))
@@ -177,8 +192,10 @@ def test_names_and_certificates(served, one, web):
     hosts = json.loads((web / "files/hosts.json").read_text())
     assert one(Kind.DNS)["host"] not in hosts
     assert hosts[one(Kind.PRIVATE_NAME)["host"]] != "127.0.0.1"
-    with pytest.raises(aiohttp.ClientConnectorCertificateError):
-        ask(served, one(Kind.TLS))
+    assert set(hosts[one(Kind.MIXED_NAME)["host"]]) == {"10.0.0.1", "127.0.0.1"}
+    for kind in (Kind.TLS, Kind.TLS_EXPIRED, Kind.TLS_UNKNOWN):
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            ask(served, one(kind))
 
 
 def test_placeholder_stands_behind_every_missing_image(served, one, truth):
@@ -200,17 +217,54 @@ def test_copies_have_the_bytes_of_their_originals(served, truth):
 
 
 def test_opt_outs_are_stated(served, truth):
-    rows = {row["optout"]: row for row in truth("images")}
+    rows = {row["optout"]: row for row in reversed(truth("images"))}
     headers = ask(served, rows["image_header"])[1]
     assert "X-Robots-Tag" in headers or "tdm-reservation" in headers
 
     def robots(optout):
         return ask(served, {**rows[optout], "target": "/robots.txt"})
 
-    assert b"Disallow: /private/" in robots("robots_path")[2]
     assert rows["robots_path"]["target"].startswith("/private/")
     assert b"Disallow: /\n" in robots("robots_host")[2]
-    assert robots("robots_error")[0] == 503
+
+
+def test_robots_txt_comes_in_every_way(served, web):
+    servers = json.loads((web / "files/servers.json").read_text())
+
+    def robots(kind, seconds=5.0):
+        host = next(s for s in servers if s["robots"] == kind)
+        row = {"scheme": host["scheme"], "host": host["name"], "target": "/robots.txt"}
+        return ask(served, row, seconds=seconds), row
+
+    for kind in ("path", "path_long", "path_slow"):
+        (status, _, body), _ = robots(kind)
+        assert status == 200 and b"Disallow: /private/" in body[:500_000]
+        assert (len(body) > 512_000) == (kind == "path_long")
+    (status, headers, _), row = robots("path_moved")
+    assert status == 301
+    assert b"Disallow: /private/" in ask(served, row | {"target": headers["Location"]})[2]
+    assert robots("refused")[0][0] == 403 and robots("error")[0][0] == 503
+    with pytest.raises(TimeoutError):
+        robots("silent", seconds=0.5)
+
+
+def test_headers_for_other_agents_withhold_nothing(served, truth):
+    rows = [r for r in truth("images") if r["kind"] == "sound" and r["optout"] is None]
+    said = {ask(served, row)[1].get("X-Robots-Tag") for row in rows}
+    assert {None, "otherbot: noai, noindex"} <= said
+    assert {row["expected_status"] for row in rows} == {"ok"}
+
+
+def test_a_picture_that_is_as_it_was_is_not_sent_again(served, truth):
+    names = set()
+    for row in [r for r in truth("images") if r["kind"] == "sound"][:6]:
+        status, headers, body = ask(served, row)
+        name = "ETag" if "ETag" in headers else "Last-Modified"
+        names.add(name)
+        condition = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}[name]
+        assert ask(served, row, headers={condition: headers[name]})[::2] == (304, b"")
+        assert ask(served, row, headers={condition: "other"})[::2] == (200, body)
+    assert names == {"ETag", "Last-Modified"}
 
 
 def test_spellings_of_a_url_reach_the_same_image(served, truth):

@@ -27,8 +27,8 @@ def test_equal_sections_give_equal_worlds_and_other_seeds_others():
 def test_sizes_scale_with_pages(pages):
     world = make_world(DemoSection(pages=pages))
     assert len(world.pages) == pages
-    assert 2 * pages <= len(world.images) <= max(2.1 * pages, 2 * pages + 60)
-    assert pages / 12 <= len(world.hosts) <= pages / 8 + 60
+    assert 2 * pages <= len(world.images) <= max(2.1 * pages, 2 * pages + 120)
+    assert pages / 12 <= len(world.hosts) <= pages / 8 + 100
 
 
 def test_every_kind_of_truth_is_there(world):

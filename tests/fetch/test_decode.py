@@ -31,6 +31,14 @@ def stored(picture: Picture) -> Image.Image:
     return image
 
 
+def test_digests_are_of_the_body_received() -> None:
+    body = encoded(photo(96, 64), "PNG")
+    picture = decode(body, DecodeSettings(md5=True))
+    assert picture.sha256 == hashlib.sha256(body).digest()
+    assert picture.md5 == hashlib.md5(body).digest()  # noqa: S324
+    assert decode(body, DEFAULT).md5 is None
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_undone(orientation: int) -> None:
     upright = photo(200, 120)

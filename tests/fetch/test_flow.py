@@ -32,12 +32,27 @@ def test_a_host_that_forbids_is_left_alone(tmp_path: Path) -> None:
             config = settings(tmp_path, server, host_concurrency=1, host_failures=5)
             rows, _, _ = download(config, *urls_of("a.test", 60))
             found = statuses(rows)
-            assert found["host_given_up"] == 55, found
+            assert found["host_forbids"] == 55, found
             assert len(server.asked("a.test")) == 6  # robots.txt and five pictures
-            given_up = [r for r in rows.values() if r["status"] == "host_given_up"]
-            assert {r["status_detail"] for r in given_up} == {
-                f"5 failures in a row, the last: HTTP {answer[:3]}"
+            left = [r for r in rows.values() if r["status"] == "host_forbids"]
+            assert {r["status_detail"] for r in left} == {
+                f"5 refusals in a row, the last: HTTP {answer[:3]}"
             }
+            # It has said so: it is not asked again later.
+            assert {r["retry_at"] for r in rows.values()} == {None}
+
+
+def test_a_host_that_fails_as_well_as_forbids_may_be_asked_later(tmp_path: Path) -> None:
+    routes: dict[str, Handler] = {f"/{i}.jpg": serving(b"no", "403 Forbidden") for i in range(20)}
+    routes |= {f"/{i}.jpg": serving(b"", "500 Oops") for i in range(0, 20, 2)}
+    with WebServer(routes) as server:
+        config = settings(
+            tmp_path, server, host_concurrency=1, host_failures=5, retries=0, backoff_s=0.01
+        )
+        rows, _, _ = download(config, *urls_of("a.test", 20))
+        left = [r for r in rows.values() if r["status"] == "host_given_up"]
+        assert len(left) == 15 and all(r["retry_at"] for r in left)
+        assert {r["status_detail"][:25] for r in left} == {"5 failures in a row, the l"[:25]}
 
 
 def test_now_and_then_a_forbidden_picture_is_no_reason(tmp_path: Path) -> None:
@@ -64,7 +79,7 @@ def test_what_is_disallowed_takes_no_turn_and_is_never_called_given_up(tmp_path:
         assert statuses({u: rows[u] for u in urls[:600]}) == {"robots": 600}
         assert statuses({u: rows[u] for u in urls[630:]}) == {"robots": 30}
         assert {rows[u]["consent"] for u in urls[630:]} == {"robots.txt"}
-        assert statuses({u: rows[u] for u in urls[600:630]})["host_given_up"] >= 24
+        assert statuses({u: rows[u] for u in urls[600:630]})["host_forbids"] >= 24
         assert not any("/no/" in path for path in server.asked("b.test"))
 
 

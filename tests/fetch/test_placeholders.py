@@ -1,13 +1,14 @@
 """Pictures that stand for another one are told by their bytes, their address or their hash."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.fetch.placeholders import mark, read_known
+from pipeline.fetch.placeholders import keys, mark, read_known
 from tests.fetch.server import WebServer
 from tests.fetch.test_part import PHOTO, download, serving, settings
 
@@ -52,6 +53,33 @@ def test_many_urls_of_a_host_that_are_redirected_to_one() -> None:
     rows = [row(i, 10 + i, login) for i in range(5)]
     assert marked(rows, urls, 3) == []
     assert marked(rows, urls, 2) == [0, 1, 2]
+
+
+def test_what_is_counted_over_all_parts_is_what_one_part_would_count() -> None:
+    urls = [f"http://a.test/{i}" for i in range(6)]
+    login = "http://a.test/login.jpg"
+
+    def made() -> list[dict[str, Any]]:
+        return [row(i, 7 if i < 4 else 10 + i, login if i % 2 else None) for i in range(6)]
+
+    def by_id(rows: list[dict[str, Any]]) -> dict[bytes, str]:
+        return {r["image_id"]: urls[r["image_id"][0]] for r in rows}
+
+    together = made()
+    mark(together, by_id(together), 2, frozenset())
+    assert {r["status_detail"] is None for r in together} == {True, False}
+    for cut in range(1, 6):
+        parts = [made()[:cut], made()[cut:]]
+        for rows in parts:
+            mark(rows, by_id(rows), 2, frozenset())
+        counts = Counter(
+            key for rows in parts for r in rows for key in keys(r, by_id(rows)[r["image_id"]])
+        )
+        heavy = {key: urls for key, urls in counts.items() if urls > 2}
+        for rows in parts:
+            mark(rows, by_id(rows), 2, frozenset(), heavy)
+            assert mark(rows, by_id(rows), 2, frozenset(), heavy) == 0
+        assert [*parts[0], *parts[1]] == together
 
 
 def test_known_ones() -> None:

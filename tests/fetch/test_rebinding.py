@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.fakeweb.dnsd import DnsServer, Reply
-from pipeline.fetch import client
+from pipeline.fetch import connections
 from pipeline.fetch.guard import Guard
 from pipeline.fetch.resolver import Resolver
 from pipeline.fetch.settings import DownloadSection
@@ -99,7 +99,7 @@ def unfiltered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "Resolver", Open)
+        patch.setattr(connections, "Resolver", Open)
         yield given
 
 

@@ -6,7 +6,8 @@ import pytest
 from multidict import CIMultiDict
 
 from pipeline.core.errors import ConfigError, InputError
-from pipeline.fetch.limits import backoff_s, retry_after_s
+from pipeline.fetch.gate import backoff_s
+from pipeline.fetch.limits import retry_after_s
 from pipeline.fetch.optout import response_optout
 from pipeline.fetch.resolver import read_hosts
 from pipeline.fetch.settings import DownloadSection

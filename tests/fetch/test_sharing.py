@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.ids import image_id
-from pipeline.fetch.coordinator import Coordinator, TaskLink
+from pipeline.fetch.coordinator import Coordinator
 from pipeline.fetch.flow import download_parts
-from pipeline.fetch.limits import Gate, Gates
+from pipeline.fetch.gate import Gate
+from pipeline.fetch.limits import Gates
 from pipeline.fetch.part import PartFiles, PartResult
 from pipeline.fetch.settings import DownloadSection
+from pipeline.fetch.shared_sites import SharedSites
+from pipeline.fetch.task_link import TaskLink
 from tests.fetch.server import Event, Handler, Request, WebServer
 from tests.fetch.test_part import PHOTO, reset, robots, settings
 
@@ -108,6 +111,70 @@ def test_more_tasks_than_the_limit_share_a_giant_host(tmp_path: Path) -> None:
         assert len({a for a in asked[:36]}) >= 3
 
 
+def test_robots_txt_is_asked_for_once_whatever_the_number_of_tasks(tmp_path: Path) -> None:
+    async def slow_robots(request: Request) -> None:
+        await asyncio.sleep(0.2)
+        await request.send(b"User-agent: *\nDisallow: /no/\n")
+
+    async def away(request: Request) -> None:
+        await request.send(b"", "302 Found", {"Location": f"http://cdn.test{request.path}"})
+
+    async def dead(request: Request) -> None:
+        await request.send(b"", "503 Service Unavailable")
+
+    folders = ("", "no/")
+    parts = {
+        p: [f"http://{h}.test/{f}{p}-{i}.jpg" for h in "abcx" for f in folders for i in range(3)]
+        for p in range(5)
+    }
+    paths = [f"/{f}{p}-{i}.jpg" for f in folders for p in range(5) for i in range(3)]
+    routes: dict[str, Handler] = {path: slow for path in paths}
+    routes |= {f"c.test{path}": away for path in paths}
+    routes |= {"/robots.txt": slow_robots, "x.test/robots.txt": dead}
+    with WebServer(routes) as server:
+        config = settings(tmp_path, server, open_parts=1, placeholder_urls=0, retries=0)
+        rows, _ = run_tasks(config, parts, tasks=5)
+        asked = Counter(host for host, path in server.log if path == "/robots.txt")
+        assert asked == dict.fromkeys(["a.test", "b.test", "c.test", "cdn.test", "x.test"], 1)
+        assert not any(path.startswith("/no/") for _, path in server.log)
+        assert set(server.asked("x.test")) == {"/robots.txt"}
+    found = Counter((url[7], "/no/" in url, row["status"]) for url, row in rows.items())
+    assert found == {
+        **{(h, False, "ok"): 15 for h in "abc"},
+        **{(h, True, "robots"): 15 for h in "abc"},
+        **{("x", no, "robots_unavailable"): 15 for no in (False, True)},
+    }
+
+
+def test_who_asks_a_site_and_who_is_told() -> None:
+    told: list[tuple[str, Any]] = []
+    now = 0.0
+    sites: SharedSites[str] = SharedSites(
+        lambda task, key, answer: told.append((task, answer)), lambda: now
+    )
+    key, answer = ("http", "a.test", 80), ["", None, None, 0, 0, 100]
+
+    def happened() -> list[tuple[str, Any]]:
+        found, told[:] = list(told), []
+        return found
+
+    for task in ("first", "second", "third", "fourth"):
+        sites.wanted(task, key)
+    assert happened() == [("first", None)]
+    sites.lost("first")
+    assert happened() == [("second", None)]
+    sites.lost("third")
+    sites.learnt("second", key, None)  # its host was given up, say
+    assert happened() == [("fourth", None)]
+    sites.wanted("second", key)
+    sites.learnt("fourth", key, answer)
+    sites.wanted("fifth", key)
+    assert happened() == [("second", answer), ("fifth", answer)]
+    now = 100.0
+    sites.wanted("sixth", key)
+    assert happened() == [("sixth", None)]
+
+
 def test_a_crawl_delay_holds_for_all_tasks(tmp_path: Path) -> None:
     routes: dict[str, Handler] = {f"/{p}-{i}.jpg": slow for p in range(5) for i in range(3)}
     routes["/robots.txt"] = robots("User-agent: *\nCrawl-delay: 0.2\n")
@@ -144,6 +211,18 @@ def test_an_open_breaker_holds_for_all_tasks(tmp_path: Path) -> None:
         rows, _ = run_tasks(config, giant(parts=4, urls=10), tasks=4)
         statuses = sorted(r["status"] for r in rows.values())
         assert statuses == ["disconnected"] * 5 + ["host_given_up"] * 35
+        assert len([path for path in server.asked("a.test") if path.endswith("jpg")]) == 5
+
+
+def test_a_host_that_forbids_one_task_forbids_all(tmp_path: Path) -> None:
+    async def refuse(request: Request) -> None:
+        await request.send(b"", "403 Forbidden")
+
+    with WebServer({f"/{p}-{i}.jpg": refuse for p in range(4) for i in range(10)}) as server:
+        config = settings(tmp_path, server, host_concurrency=1, host_failures=5, open_parts=1)
+        rows, _ = run_tasks(config, giant(parts=4, urls=10), tasks=4)
+        statuses = Counter(r["status"] for r in rows.values())
+        assert statuses == {"http_403": 5, "host_forbids": 35}
         assert len([path for path in server.asked("a.test") if path.endswith("jpg")]) == 5
 
 

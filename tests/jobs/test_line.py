@@ -8,7 +8,9 @@ import pytest
 
 from jobs import line
 from pipeline.core.config import Config, RunSection
+from pipeline.core.storage import Store
 from pipeline.fetch.settings import DownloadSection
+from pipeline.stages.verify import VerifySection
 from tests.fetch.img2dataset import write_shard
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,3 +86,25 @@ def test_pictures_beside_a_list_are_taken_unless_told_otherwise(
     assert line.run_stages("download", argv=[*argv, other]) == 0
     assert line.run_stages("download", argv=[*argv, folder, "--set", "download.adopt="]) == 0
     assert given == [((folder,), folder), ((other,), ""), ((folder,), "")]
+
+
+def test_verify_takes_the_list_that_the_run_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(names: object, stages: object, config: Config, redo: bool) -> None:
+        section = config.sections["verify"]
+        assert isinstance(section, VerifySection)
+        asked.append((*section.expected, section.url_column))
+
+    monkeypatch.setattr(line, "run", run)
+    root = tmp_path / "run"
+    argv = ["--config", str(ROOT / "conf/default.toml"), "--set", f"run.root={root}"]
+    assert line.verify_against(argv) == 2
+    assert "EXPECTED=" in capsys.readouterr().err
+    config = {"extract": {"lists": ["/data/강.parquet"], "url_column": "link"}}
+    Store(str(root)).write_json("_stages/extract.json", {"state": "done", "config": config})
+    assert line.verify_against(argv) == 0
+    assert line.verify_against([*argv, "--expected", "other.csv"]) == 0
+    assert asked == [("/data/강.parquet", "link"), ("other.csv", "")]

@@ -44,7 +44,7 @@ def candidate(url: str, part: int) -> dict[str, Any]:
         "image_id": image_id(url),
         "url": url,
         "canonical_url": url,
-        "domain": "a.test",
+        "domain": url.split("/")[2],
         "page_optout": None,
         "pages": 1,
         "page_domains": 1,
@@ -99,6 +99,54 @@ def test_parts_are_downloaded_and_only_missing_ones_again(spark: Any, tmp_path: 
         assert sorted(p.name for p in (root / raw.FOLDER).iterdir()) == [
             "part-00000.tar", "part-00003.tar",
         ]  # fmt: skip
+
+
+@pytest.mark.spark
+def test_placeholders_of_a_domain_that_is_split_are_counted_over_all_parts(
+    spark: Any, tmp_path: Path
+) -> None:
+    """However the candidates are cut into parts, the same rows come out."""
+    same = [f"http://a.test/same-{n}.jpg" for n in range(7)]
+    moved = [f"http://a.test/moved-{n}.jpg" for n in range(6)]
+    few = [f"http://b.test/few-{n}.jpg" for n in range(5)]
+    own = [encoded(photo(seed=seed)) for seed in range(1, 6)]
+    routes: dict[str, Handler] = {f"/{n}.jpg": serving(body) for n, body in enumerate(own)}
+    routes |= {f"a.test/same-{n}.jpg": serving() for n in range(7)}
+    routes |= {f"b.test/few-{n}.jpg": serving() for n in range(5)}
+    login = serving(b"", "302 Found", Location="http://a.test/login.jpg")
+    routes |= {f"a.test/moved-{n}.jpg": login for n in range(6)}
+    routes["a.test/login.jpg"] = serving(own[0])
+    urls = [*same, *moved, *few, *(f"http://a.test/{n}.jpg" for n in range(1, 5))]
+    found: list[dict[bytes, tuple[Any, ...]]] = []
+    with WebServer(routes) as server:
+        config = settings(tmp_path, server)
+        for parts in (1, 3):
+            root = tmp_path / f"run-{parts}"
+            write_candidates(root, {p: urls[p::parts] for p in range(parts)})
+            store = Store(str(root))
+            ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
+            (account,) = build(ctx)
+            account.check("download")
+            assert (account.kept, account.dropped) == (9, {"placeholder": 13})
+            rows = [
+                r for p in store.committed(IMAGES)
+                for b in store.read_part(IMAGES, p) for r in b.to_pylist()
+            ]  # fmt: skip
+            assert len(rows) == len(urls)
+            stored = [r for r in rows if r["status"] == "ok"]
+            assert all(raw.read(store, [raw.Place(*(r[c] for c in raw.PLACE)) for r in stored]))
+            assert {r["hash64"] for r in rows if r["status"] == "placeholder"} == {None}
+            asked = len(server.log)
+            files = {f: f.read_bytes() for f in (root / "images").iterdir()}
+            assert build(ctx)[0].dropped == {"placeholder": 13} and len(server.log) == asked
+            assert files == {f: f.read_bytes() for f in (root / "images").iterdir()}
+            assert not (root / "spread_placeholders").exists()
+            server.log.clear()
+            found.append({r["image_id"]: (r["status"], r["status_detail"]) for r in rows})
+    assert found[0] == found[1]
+    details = {found[0][image_id(url)][1] for url in [*same, *moved]}
+    digest = hashlib.sha256(PHOTO).hexdigest()
+    assert f"sha256 {digest} behind 7 URLs" in details and len(details) == 2
 
 
 @pytest.mark.spark
@@ -298,7 +346,7 @@ def test_an_adopted_folder_is_part_of_the_identity_and_its_path_is_not(tmp_path:
     assert check(one) == check(two) != check(more)
     with pytest.raises(InputError, match=r"download\.adopt = .*none cannot be read"):
         check(DownloadSection(contact="a@b.org", adopt=str(tmp_path / "none")))
-    assert set(STAGE.folders) == {raw.FOLDER, "adopted", "adopted_places"}
+    assert set(STAGE.folders) == {raw.FOLDER, "adopted", "adopted_places", "spread_placeholders"}
 
 
 @pytest.mark.spark

@@ -33,7 +33,7 @@ def start(root: Path, served: Served) -> "subprocess.Popen[bytes]":
         port_map={80: served.http_port, 443: served.https_port},
         allowed_networks=("127.0.0.1/32",),
         min_side_px=32,
-        timeout_s=3,
+        timeout_s=5,
         backoff_s=0.2,
         max_backoff_s=0.5,
         host_interval_s=0.0,
@@ -108,9 +108,11 @@ def test_killed_again_and_again_every_candidate_has_one_row(tmp_path: Path) -> N
         assert len(picture) == row["raw_bytes"] and picture.startswith(b"\xff\xd8")
     assert not list(root.rglob(".writing-*"))
     wrong = [
-        (r["status"], wanted[r["image_id"]]["expected_status"], r["status_detail"])
+        (r["status"], due["expected_status"], r["status_detail"])
         for r in found
-        if r["status"] != wanted[r["image_id"]]["expected_status"]
-        and wanted[r["image_id"]]["expected_status"] != "placeholder"  # counted by part
+        if (due := wanted[r["image_id"]])
+        and r["status"] not in (due["expected_status"], due["other_status"])
+        and due["expected_status"]
+        != "placeholder"  # counted by part, and not over all of them here
     ]
     assert wrong == []

@@ -8,7 +8,9 @@ Source: each vendor's documentation of its campaign parameters or click identifi
 and the references in https://github.com/mpchadwick/tracking-query-params-registry.
 """
 
+import re
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,30 @@ TRACKING = frozenset(
 TRACKING_PREFIXES = ("utm_", "hsa_")
 
 MAX_NAME_BYTES = 32
+
+
+# What a path and query must match to be changed by `without_tracking`; some match that are not. For
+# RE2 as well.
+MAYBE_TRACKING = (
+    r"(?i)\?&*$|[?&](?:[^=&]*%|"
+    + "|".join(re.escape(name) for name in sorted({*TRACKING, *TRACKING_PREFIXES}))
+    + ")"
+)
+
+
+def without_tracking(url: str) -> str:
+    """A URL without the tracking parameters of its query; a query of which nothing is left goes
+    with its mark. url: has no fragment."""
+    path, mark, query = url.partition("?")
+    if not mark:
+        return url
+    kept = [p for p in query.split("&") if not _is_tracking(p.partition("=")[0])]
+    return f"{path}?{'&'.join(kept)}" if any(kept) else path
+
+
+def _is_tracking(name: str) -> bool:
+    name = unquote_to_bytes(name).lower().decode("latin-1")
+    return name in TRACKING or name.startswith(TRACKING_PREFIXES)
 
 
 class Names(NamedTuple):
