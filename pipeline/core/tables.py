@@ -219,6 +219,12 @@ IMAGES = Table(
             ),
             column("body_bytes", pa.int64(), "received", unit="bytes", null="no body"),
             column("sha256", pa.binary(), "of the received body, 32 bytes", null="no picture"),
+            column(
+                "md5",
+                pa.binary(),
+                "of the received body, 16 bytes",
+                null="no picture, or download.md5 is off",
+            ),
             column("format", pa.string(), "JPEG, PNG, WEBP, ...", null="not decoded"),
             column("frames", pa.int32(), "frames; more than 1 is animated", null="not decoded"),
             column("original_width", pa.int32(), "upright", unit="pixels", null="not decoded"),
@@ -392,6 +398,9 @@ PAIR_VIEW = pa.schema(
         column("raw_offset", pa.int64(), "of the stored bytes in the raw tar"),
         column("raw_bytes", pa.int32(), "stored size", unit="bytes"),
         column("clip_similarity", pa.float32(), "cosine of picture and caption"),
+        column(
+            "evaluation_list", pa.string(), "evaluation list that names the picture", null="none"
+        ),
     ]
 )
 

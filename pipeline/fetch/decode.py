@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
+from hashlib import md5, sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,8 @@ def _decode(body: bytes, settings: DecodeSettings, found: Picture) -> None:
     started = time.thread_time()
     looks = hashes_of(reduced.luminance)
     digest = sha256(body).digest()
+    if settings.md5:
+        found.md5 = md5(body, usedforsecurity=False).digest()
     hashed = time.thread_time()
     if settings.keep_original and may_be_kept and reduced.size == size:
         found.data = body

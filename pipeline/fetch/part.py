@@ -191,6 +191,7 @@ class Part:
 
 _PICTURE = (
     "sha256",
+    "md5",
     "format",
     "frames",
     "original_width",

@@ -40,19 +40,21 @@ class DecodeSettings(msgspec.Struct, frozen=True):
     background: tuple[int, int, int] = (255, 255, 255)
     min_texture: int = 20
     jpeg_codec: str = "pillow"
+    md5: bool = False
 
 
 class Picture(msgspec.Struct):
     """What one body gave. `status` is a Status; on anything but "ok" only `status_detail` and what
     the header said are set.
 
-    data: the JPEG to store. sha256: of the body. hash64: signed. decode_s, resize_s (colours too),
-    hash_s, encode_s: CPU seconds of the decoder.
+    data: the JPEG to store. sha256, md5 (where asked for): of the body. hash64: signed.
+    decode_s, resize_s (colours too), hash_s, encode_s: CPU seconds of the decoder.
     """
 
     status: str
     status_detail: str | None = None
     sha256: bytes | None = None
+    md5: bytes | None = None
     format: str | None = None
     frames: int | None = None
     original_width: int | None = None

@@ -19,13 +19,15 @@ from pipeline.core.errors import PairmillError
 from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchReason, MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
-from pipeline.core.tables import IMAGES, NEIGHBORS
+from pipeline.core.tables import IMAGES, LISTED, NEIGHBORS, RELEASED_NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.audit import audit
 from pipeline.match.blocks import choose_plan
 from pipeline.match.candidates import candidate_pairs
+from pipeline.match.lists import ListSection
 from pipeline.match.radius import refuse_unsafe
 from pipeline.match.verify import VERIFIED_SCHEMA, node_pairs, verify
+from pipeline.stages import guarding
 
 MAX_RADIUS = 6
 _ROWS_PER_TASK = 100_000
@@ -49,6 +51,8 @@ class MatchSection(StageSection):
     audit_rows: hashes that are searched by brute force to check the search; 0 for none.
     max_random_neighbours: the radius is refused when more unrelated hashes are expected within it
         of each.
+    registry: folder of pictures that earlier releases hold (`make register` adds to it).
+    lists: block lists and evaluation sets by name, see `ListSection`.
     """
 
     radius: int = Field(default=4, ge=0, le=MAX_RADIUS)
@@ -57,6 +61,9 @@ class MatchSection(StageSection):
     bucket_cap: int = tuning(4096, ge=2)
     audit_rows: int = tuning(1000, ge=0)
     max_random_neighbours: float = tuning(0.02, gt=0)
+    # Of these the identity holds what they are, not where: see `guarding.check`.
+    registry: str = tuning("")
+    lists: dict[str, ListSection] = tuning({})
 
 
 def build(ctx: Context[MatchSection]) -> list[Account]:
@@ -106,6 +113,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
         accounts.append(_pair_account(judged))
     edges = judged.where(F.col("reason").isNull())
     ctx.write(NEIGHBORS, edges.withColumn("rule", F.lit(MatchRule.PERCEPTUAL.value)))
+    accounts += guarding.write(ctx, pictures, nodes, accounts[0].kept)
     for kept in (judged, pairs, hashes, nodes):
         kept.unpersist()
     return accounts
@@ -174,7 +182,8 @@ def _pair_account(judged: DataFrame) -> Account:
 STAGE = Stage(
     name="match",
     reads=(IMAGES,),
-    writes=(NEIGHBORS,),
+    writes=(NEIGHBORS, RELEASED_NEIGHBORS, LISTED),
     config=MatchSection,
     build=build,
+    check=guarding.check,
 )
