@@ -18,7 +18,8 @@ from pipeline.core.context import Context
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, IMAGES, SCORES, Table, measures_table
+from pipeline.core.tables import CANDIDATES, IMAGES, LISTED, SCORES, Table, measures_table
+from pipeline.match.listed import evaluation_lists
 from pipeline.stages import measure
 from pipeline.stages.measure import STAGE, MeasureSection
 
@@ -114,6 +115,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         if status == "ok" and pair["pair_id"] not in UNSCORED
     ]
     write(store, SCORES, scores)
+    write(store, LISTED, [])
     return store
 
 
@@ -145,7 +147,8 @@ def test_rows_measures_and_accounts(spark: Any, store: Store) -> None:
 @pytest.mark.spark
 def test_only_what_filters_read_goes_to_python_and_once(spark: Any, store: Store) -> None:
     ctx = context(spark, store, FILTERS)
-    pairs = measure.view(ctx.read(CANDIDATES), ctx.read(IMAGES), ctx.read(SCORES))
+    tables = (ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES))
+    pairs = measure.view(*tables, evaluation_lists(ctx.read(LISTED)))
     plan = _plan(measure.add_measures(pairs, FILTERS))
     assert plan.count("ArrowEvalPython") == 1
     assert plan.count("measure_batch(") == plan.count("measure_batch(caption") > 0
@@ -160,7 +163,7 @@ def _plan(rows: Any) -> str:
 @pytest.mark.spark
 def test_an_empty_run(spark: Any, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    for table in (CANDIDATES, IMAGES, SCORES):
+    for table in (CANDIDATES, IMAGES, SCORES, LISTED):
         write(store, table, [])
     (account,) = measure.build(context(spark, store, FILTERS))
     assert (account.rows_in, account.kept, account.dropped.total()) == (0, 0, 0)
