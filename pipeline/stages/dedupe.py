@@ -76,10 +76,13 @@ def check(section: DedupeSection) -> object:
     """The registry's identity. Raises InputError when it is not there."""
     if not section.registry:
         return None
+    if registry.is_registry(section.registry):
+        held = registry.load(section.registry, "dedupe.registry")
+        return [release.id for release in held.releases]
     found = {}
     for file in registry_files(section):
         fs, path = fsspec.core.url_to_fs(file)
-        found[file.removeprefix(section.registry)] = fs.size(path)
+        found[file.rpartition("/")[2]] = fs.size(path)
     return found
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,19 @@ def in_release(store: Store) -> set[str]:
     tars = store.fs.glob(store.path("release", "*.tar"))
     content = b"".join(store.fs.cat_file(tar) for tar in tars)
     return {name for name in NAMES if f"a picture named {name}".encode() in content}
+
+
+@pytest.fixture(autouse=True)
+def _few_tasks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small shuffles: each task costs more than all its rows here."""
+    if "spark" not in request.fixturenames:
+        yield
+        return
+    conf = request.getfixturevalue("spark").conf
+    before = conf.get("spark.sql.shuffle.partitions")
+    conf.set("spark.sql.shuffle.partitions", "2")
+    yield
+    conf.set("spark.sql.shuffle.partitions", before)
 
 
 NAMES = ("plain", "blocked", "alike", "tested", "flat", "other")
@@ -275,7 +289,7 @@ def add_with_spark(
     files = {t.name: _write_table(held.store, t, frame, release_id, 2, 20) for t in registry.TABLES}
     assert not held.store.exists(f"hash64_1/{release_id[:32]}/00007.parquet")
     grown = held.with_release(registry.Release(name, release_id, rows.num_rows, files))
-    assert registry.load(held.store.root) == grown
+    assert registry.load(held.store.root).releases == grown.releases
     return grown
 
 
