@@ -132,7 +132,7 @@ class ListRule(StrEnum):
     SHA256 = "sha256"  # the same file
     MD5 = "md5"  # the same file
     HASH256 = "hash256"  # PDQ within the list's radius
-    HASH64 = "hash64"  # 64-bit hash within the list's radius, and nothing wider to compare
+    HASH64 = "hash64"  # 64-bit hash within the list's radius, and nothing it tells speaks against
 
 
 class MatchReason(StrEnum):
@@ -143,6 +143,9 @@ class MatchReason(StrEnum):
     HASH256_DIFFERS = "hash256_differs"
     SHAPE_DIFFERS = "shape_differs"
     SAME_PAIR = "same_pair"  # the two are an edge already, upright or by another turn
+    RELEASED = "released"  # an earlier release holds the picture
+    BLOCKED = "blocked"  # a block list names it
+    EVALUATION_MATCH = "evaluation_match"  # an evaluation set holds it
     MISSED = "missed"  # brute force finds it, the block tables do not: a bug
 
 
@@ -160,6 +163,7 @@ class DropReason(StrEnum):
     OVER_CAPTION_CAP = "over_caption_cap"  # beyond the most captions kept of one image
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
     REGISTERED = "registered"  # an earlier crawl already holds the image
+    BLOCKED = "blocked"  # a block list names the picture
     NO_SCORE = "no_score"
     SAME_PICTURE = "same_picture"  # its bytes are embedded under another image already
     SAME_CAPTION = "same_caption"  # embedded already for another pair

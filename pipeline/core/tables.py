@@ -219,7 +219,12 @@ IMAGES = Table(
             ),
             column("body_bytes", pa.int64(), "received", unit="bytes", null="no body"),
             column("sha256", pa.binary(), "of the received body, 32 bytes", null="no picture"),
-            column("md5", pa.binary(), "likewise, 16 bytes", null="no picture, or not wanted"),
+            column(
+                "md5",
+                pa.binary(),
+                "of the received body, 16 bytes",
+                null="no picture, or download.md5 is off",
+            ),
             column("format", pa.string(), "JPEG, PNG, WEBP, ...", null="not decoded"),
             column("frames", pa.int32(), "frames; more than 1 is animated", null="not decoded"),
             column("original_width", pa.int32(), "upright", unit="pixels", null="not decoded"),
@@ -419,6 +424,9 @@ PAIR_VIEW = pa.schema(
             pa.float32(),
             "largest cosine to a picture before it in its cluster, see `semantics`",
             null="not searched",
+        ),
+        column(
+            "evaluation_list", pa.string(), "evaluation list that names the picture", null="none"
         ),
     ]
 )

@@ -48,8 +48,8 @@ class Picture(msgspec.Struct):
     """What one body gave. `status` is a Status; on anything but "ok" only `status_detail` and what
     the header said are set.
 
-    data: the JPEG to store. sha256, md5: of the body. hash64: signed. decode_s, resize_s (colours
-    too), hash_s, encode_s: CPU seconds of the decoder.
+    data: the JPEG to store. sha256, md5 (where asked for): of the body. hash64: signed.
+    decode_s, resize_s (colours too), hash_s, encode_s: CPU seconds of the decoder.
     """
 
     status: str

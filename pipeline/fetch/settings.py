@@ -139,8 +139,8 @@ class DownloadSection(StageSection):
     # Whether the hashes of the mirrored and turned picture are stored too, 280 bytes each, for
     # `match.turned`.
     turned_hashes: bool = False
-    # Whether the MD5 of each file is kept beside its SHA-256: some lists tell pictures by that
-    # alone. It takes longer than SHA-256 does.
+    # Whether the MD5 of each file is kept beside its SHA-256: some lists, to verify by and to block
+    # by, tell pictures by that alone. It takes longer than SHA-256 does.
     md5: bool = False
     # The same bytes behind more URLs of one host than this, or as many URLs redirected to one, are
     # a placeholder; 0: never. And a file of known ones, a SHA-256 in hexadecimal per line.

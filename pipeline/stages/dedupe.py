@@ -28,6 +28,7 @@ from pipeline.core.reasons import DropReason
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import CANDIDATES, PAIRS
 from pipeline.dedupe.tables import COUNTS, KEYS, ROWS
+from pipeline.match import registry
 from pipeline.stages import dedupe_heavy, dedupe_passes
 from pipeline.stages.dedupe_passes import HEAVY_COUNTS, Plan
 
@@ -46,7 +47,8 @@ class DedupeSection(StageSection):
     giant_domain_images: int = Field(default=100_000, ge=1)
     # Captions kept of one image: those on most pages. A placeholder has millions.
     max_captions_per_image: int = Field(default=1000, ge=1)
-    # Parquet with an `image_id` column: images that earlier crawls hold are dropped.
+    # Parquet with an `image_id` column, or a registry that `make register` grows: images that
+    # earlier crawls hold are dropped.
     registry: str = ""
     # Keys that are counted together, some 100 bytes each in a task and as much again to sort.
     bucket_rows: int = tuning(1_000_000, ge=16)
@@ -54,6 +56,13 @@ class DedupeSection(StageSection):
 
 def registry_files(section: DedupeSection) -> list[str]:
     """The registry's files, sorted. Raises InputError when it has none."""
+    if registry.is_registry(section.registry):
+        held = registry.load(section.registry, "dedupe.registry")
+        return [
+            held.store.path(file)
+            for release in held.releases
+            for file in release.files(registry.IMAGES_TABLE)
+        ]
     fs, path = fsspec.core.url_to_fs(section.registry)
     if not fs.exists(path):
         raise InputError(f"no registry at dedupe.registry = {section.registry}")
@@ -67,6 +76,9 @@ def check(section: DedupeSection) -> object:
     """The registry's identity. Raises InputError when it is not there."""
     if not section.registry:
         return None
+    if registry.is_registry(section.registry):
+        held = registry.load(section.registry, "dedupe.registry")
+        return [release.id for release in held.releases]
     found = {}
     for file in registry_files(section):
         fs, path = fsspec.core.url_to_fs(file)

@@ -26,7 +26,7 @@ from pipeline.core.errors import ConfigError, PairmillError
 from pipeline.core.progress import watch
 from pipeline.core.reasons import MatchReason, MatchRule, Status
 from pipeline.core.stage import Stage, StageSection, tuning
-from pipeline.core.tables import IMAGES, NEIGHBORS, RELEASED_NEIGHBORS
+from pipeline.core.tables import IMAGES, LISTED, NEIGHBORS, RELEASED_NEIGHBORS
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.turns import FIRST_SIDEWAYS, TURNS
 from pipeline.match.audit import audit
@@ -38,11 +38,12 @@ from pipeline.match.candidates import (
     whole_pieces,
     work_of,
 )
+from pipeline.match.lists import ListSection
 from pipeline.match.radius import random_neighbours, refuse_unsafe
 from pipeline.match.tables import NODES
 from pipeline.match.turned import new_edges, turned_halves, turned_nodes
 from pipeline.match.verify import VERIFIED_SCHEMA, verify
-from pipeline.stages import match_passes
+from pipeline.stages import guarding, match_passes
 
 MAX_RADIUS = 6
 
@@ -72,6 +73,8 @@ class MatchSection(StageSection):
     audit_rows: hashes that are searched by brute force to check the search; 0 for none.
     max_random_neighbours: the radius is refused when more unrelated hashes are expected within it
         of each.
+    registry: folder of pictures that earlier releases hold (`make register` adds to it).
+    lists: block lists and evaluation sets by name, see `ListSection`.
     """
 
     radius: int = Field(default=4, ge=0, le=MAX_RADIUS)
@@ -81,6 +84,9 @@ class MatchSection(StageSection):
     bucket_cap: int = tuning(4096, ge=2)
     audit_rows: int = tuning(1000, ge=0)
     max_random_neighbours: float = tuning(0.02, gt=0)
+    # Of these the identity holds what they are, not where: see `guarding.check`.
+    registry: str = tuning("")
+    lists: dict[str, ListSection] = tuning({})
 
 
 def build(ctx: Context[MatchSection]) -> list[Account]:
@@ -124,7 +130,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
     judged.unpersist()
     found.unpersist()
     store.remove(NODES.name)
-    ctx.write(RELEASED_NEIGHBORS, ctx.from_arrow(RELEASED_NEIGHBORS.schema.empty_table()))
+    accounts += guarding.write(ctx, pictures, seen.kept)
     return accounts
 
 
@@ -241,8 +247,9 @@ def pair_account(unit: str, judged: DataFrame) -> Account:
 STAGE = Stage(
     name="match",
     reads=(IMAGES,),
-    writes=(NEIGHBORS, RELEASED_NEIGHBORS),
+    writes=(NEIGHBORS, RELEASED_NEIGHBORS, LISTED),
     config=MatchSection,
     build=build,
     folders=(NODES.name,),
+    check=guarding.check,
 )

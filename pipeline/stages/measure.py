@@ -20,7 +20,16 @@ from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection
-from pipeline.core.tables import CANDIDATES, IMAGES, PAIR_VIEW, SCORES, SEMANTICS, measures_table
+from pipeline.core.tables import (
+    CANDIDATES,
+    IMAGES,
+    LISTED,
+    PAIR_VIEW,
+    SCORES,
+    SEMANTICS,
+    measures_table,
+)
+from pipeline.match.listed import evaluation_lists, without_blocked
 
 
 class MeasureSection(StageSection):
@@ -28,16 +37,17 @@ class MeasureSection(StageSection):
 
 
 def build(ctx: Context[MeasureSection]) -> list[Account]:
-    """Write `measures`; the account of pairs, dropped by image status or `no_score`.
+    """Write `measures`; the account of pairs, dropped by image status, `blocked` or `no_score`.
 
     Raises ContractError when a measure of two enabled filters has the same name.
     """
-    candidates, images, scores = ctx.read(CANDIDATES), ctx.read(IMAGES), ctx.read(SCORES)
+    candidates, scores, listed = ctx.read(CANDIDATES), ctx.read(SCORES), ctx.read(LISTED)
+    images = without_blocked(ctx.read(IMAGES), listed)
     table = measures_table(measured_fields(ctx.filters))
     if len(set(table.schema.names)) < len(table.schema.names):
         raise ContractError(f"a measure is named twice: {', '.join(table.schema.names)}")
     account = count(candidates, images, scores)
-    pairs = view(candidates, images, scores, ctx.read(SEMANTICS))
+    pairs = view(candidates, images, scores, ctx.read(SEMANTICS), evaluation_lists(listed))
     written = ctx.write(table, add_measures(pairs, ctx.filters))
     if written != account.kept:
         raise ContractError(f"measure: {account.kept} scored pairs, but {written} rows written")
@@ -45,9 +55,16 @@ def build(ctx: Context[MeasureSection]) -> list[Account]:
 
 
 def view(
-    candidates: DataFrame, images: DataFrame, scores: DataFrame, semantics: DataFrame
+    candidates: DataFrame,
+    images: DataFrame,
+    scores: DataFrame,
+    semantics: DataFrame,
+    evaluation: DataFrame,
 ) -> DataFrame:
-    """The columns of PAIR_VIEW, for every caption of an image that is ok and has a score."""
+    """The columns of PAIR_VIEW, for every caption of an image that is ok and has a score.
+
+    evaluation: fingerprint and evaluation_list, one row per picture that one names.
+    """
     fetched = images.where(F.col("status") == Status.OK.value).drop("part", "status")
     alike = semantics.select("content_id", "semantic_similarity")
     content = F.substring("sha256", 1, 16)
@@ -55,6 +72,7 @@ def view(
     pairs = (
         candidates.drop("pages")  # of the image; each caption has its own
         .join(fetched, "image_id")
+        .join(evaluation, "fingerprint", "left")
         .withColumn("pair", F.explode("captions"))
         .drop("captions")
         .select("*", "pair.*")
@@ -143,7 +161,7 @@ def measure_all(batch: pa.RecordBatch, filters: tuple[Filter, ...]) -> pa.Struct
 
 STAGE = Stage(
     name="measure",
-    reads=(CANDIDATES, IMAGES, SCORES, SEMANTICS),
+    reads=(CANDIDATES, IMAGES, SCORES, SEMANTICS, LISTED),
     writes=(measures_table([]),),
     config=MeasureSection,
     build=build,

@@ -20,9 +20,10 @@ from pipeline.core.ids import text_id
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import PartSink, Store
-from pipeline.core.tables import CANDIDATES, EMBEDDINGS, ID, IMAGES, SCORES
+from pipeline.core.tables import CANDIDATES, EMBEDDINGS, ID, IMAGES, LISTED, SCORES
 from pipeline.core.vectors import similarity
 from pipeline.fetch.settings import DownloadSection
+from pipeline.match.listed import without_blocked
 from pipeline.score import clip, descriptor
 from pipeline.score.clip import Precision
 from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
@@ -87,9 +88,11 @@ def check(section: ScoreSection) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Frames:
-    """images: ok images with their content_id. pairs: their pairs with text_id and caption."""
+    """images: ok images with their content_id, but for the blocked ones. blocked: these. pairs: of
+    `images`, with text_id and caption."""
 
     images: "DataFrame"
+    blocked: "DataFrame"
     pairs: "DataFrame"
 
 
@@ -108,7 +111,9 @@ def build(ctx: Context[ScoreSection]) -> list[Account]:
     ctx.store.remove(INPUTS.name)
     images = frames.images.count()
     pairs = frames.images.join(ctx.read(CANDIDATES), "image_id").agg(F.sum(F.size("captions")))
-    return _accounts(embedded, images, pairs.collect()[0][0] or 0, scored)
+    pictures, captions, compared = _accounts(embedded, images, pairs.collect()[0][0] or 0, scored)
+    pictures.drop(DropReason.BLOCKED, frames.blocked.count())
+    return [pictures, captions, compared]
 
 
 def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> list[Account]:
@@ -127,19 +132,16 @@ def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> 
 def _frames(ctx: Context[ScoreSection], parts: Sequence[int]) -> _Frames:
     from pyspark.sql import functions as F
 
-    images = (
-        ctx.read(IMAGES)
-        .where(F.col("status") == Status.OK.value)
-        .select(
-            "image_id",
-            F.substring("sha256", 1, 16).alias("content_id"),
-            "part",
-            "raw_round",
-            "raw_offset",
-            "raw_bytes",
-            "fingerprint",
-            "texture",
-        )
+    found = without_blocked(ctx.read(IMAGES), ctx.read(LISTED))
+    images = found.where(F.col("status") == Status.OK.value).select(
+        "image_id",
+        F.substring("sha256", 1, 16).alias("content_id"),
+        "part",
+        "raw_round",
+        "raw_offset",
+        "raw_bytes",
+        "fingerprint",
+        "texture",
     )
     pairs = (
         ctx.read(CANDIDATES)
@@ -152,7 +154,8 @@ def _frames(ctx: Context[ScoreSection], parts: Sequence[int]) -> _Frames:
             "text_id binary, text_part int",
         )
     )
-    return _Frames(images, pairs)
+    blocked = found.where(F.col("status") == DropReason.BLOCKED.value)
+    return _Frames(images, blocked, pairs)
 
 
 def _add_text_ids(
@@ -314,7 +317,7 @@ def _compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 STAGE = Stage(
     name="score",
-    reads=(CANDIDATES, IMAGES),
+    reads=(CANDIDATES, IMAGES, LISTED),
     writes=(SCORES, EMBEDDINGS),
     config=ScoreSection,
     build=build,

@@ -192,3 +192,10 @@ def test_any_damage_ends_in_a_status(noise: bytes, at: int, kind: str) -> None:
 def test_body_is_hashed_as_received() -> None:
     body = encoded(photo(), "PNG")
     assert decode(body, DEFAULT).sha256 == hashlib.sha256(body).digest()
+
+
+def test_md5_is_of_the_body_and_only_where_asked_for() -> None:
+    body = encoded(photo(64, 48), quality=90)
+    assert decode(body, DEFAULT).md5 is None
+    assert decode(body, DecodeSettings(md5=True)).md5 == hashlib.md5(body).digest()
+    assert decode(body[:200], DecodeSettings(md5=True)).md5 is None

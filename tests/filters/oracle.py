@@ -45,6 +45,7 @@ GOOD: dict[str, Any] = {
     "raw_offset": 512,
     "raw_bytes": 30_000,
     "clip_similarity": 0.31,
+    "evaluation_list": None,
 }
 
 

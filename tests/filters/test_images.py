@@ -9,6 +9,7 @@ from filters.aspect_ratio import AspectRatio
 from filters.captions_per_image import CaptionsPerImage
 from filters.clip_similarity import ClipSimilarity
 from filters.consent import Consent
+from filters.evaluation_match import EvaluationMatch
 from filters.image_bytes import ImageBytes
 from filters.image_size import ImageSize
 from filters.image_texture import ImageTexture
@@ -20,6 +21,12 @@ from tests.filters.oracle import pairs, reasons
 
 def size(width: int, height: int) -> dict[str, int]:
     return {"original_width": width, "original_height": height}
+
+
+def test_evaluation_match() -> None:
+    batch = pairs({}, {"evaluation_list": "imagenet"}, {"evaluation_list": ""})
+    out = "is_evaluation_match_high"
+    assert reasons(EvaluationMatch(), batch) == [None, out, out]
 
 
 def test_image_size() -> None:

@@ -18,7 +18,16 @@ from pipeline.core.context import Context
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, IMAGES, SCORES, SEMANTICS, Table, measures_table
+from pipeline.core.tables import (
+    CANDIDATES,
+    IMAGES,
+    LISTED,
+    SCORES,
+    SEMANTICS,
+    Table,
+    measures_table,
+)
+from pipeline.match.listed import evaluation_lists
 from pipeline.stages import measure
 from pipeline.stages.measure import STAGE, MeasureSection
 
@@ -120,6 +129,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     ]
     write(store, SCORES, scores)
     write(store, SEMANTICS, [alike(0, 0.5), alike(4, 0.75), alike(9, 1.0)])
+    write(store, LISTED, [])
     return store
 
 
@@ -153,7 +163,7 @@ def test_rows_measures_and_accounts(spark: Any, store: Store) -> None:
 def test_only_what_filters_read_goes_to_python_and_once(spark: Any, store: Store) -> None:
     ctx = context(spark, store, FILTERS)
     tables = (ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS))
-    pairs = measure.view(*tables)
+    pairs = measure.view(*tables, evaluation_lists(ctx.read(LISTED)))
     plan = _plan(measure.add_measures(pairs, FILTERS))
     assert plan.count("ArrowEvalPython") == 1
     assert plan.count("measure_batch(") == plan.count("measure_batch(caption") > 0
@@ -168,7 +178,7 @@ def _plan(rows: Any) -> str:
 @pytest.mark.spark
 def test_an_empty_run(spark: Any, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS):
+    for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS, LISTED):
         write(store, table, [])
     (account,) = measure.build(context(spark, store, FILTERS))
     assert (account.rows_in, account.kept, account.dropped.total()) == (0, 0, 0)

@@ -20,7 +20,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.ids import image_id, pair_id, text_id
 from pipeline.core.spark import read_table
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, SCORES
+from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, LISTED, SCORES
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.fetch.settings import DownloadSection
@@ -100,6 +100,8 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
                 candidates.append({f.name: value(f, known) for f in CANDIDATES.schema})
         with store.publish_part(IMAGES, part) as sink:
             sink.write_rows(rows)
+        with store.publish_part(LISTED, part):
+            pass
         folder = root / f"candidates/part={part}"
         folder.mkdir(parents=True)
         table = pa.Table.from_pylist(candidates, schema=CANDIDATES.schema).drop_columns(["part"])
