@@ -231,7 +231,8 @@ def _measures(page: Page, figures: Figures) -> dict[str, list[dict[str, Any]]]:
         limit = page.limits.get(column.name)
         chart = histogram(figures, column, limit)
         missing = sum(figures.value(column.name, s, "missing") for s in ("kept", "dropped"))
-        if chart is None and not missing:
+        # What was not asked for (SemDeDup's measure) has no value and no bound.
+        if chart is None and not (missing and limit):
             continue
         item: dict[str, Any] = {
             "column": column,
