@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import ContractError
+from pipeline.core.ids import ID_BYTES
 from pipeline.core.reasons import MatchReason
 from pipeline.match.blocks import U64
 
@@ -69,8 +71,15 @@ def _words(hashes: pa.Array) -> U64:
 
 
 def _ordered(a: pa.Array, b: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The two columns with the smaller value of each row in the first."""
-    pairs = [(x, y) if x < y else (y, x) for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)]
-    return pa.array([x for x, _ in pairs], pa.binary()), pa.array(
-        [y for _, y in pairs], pa.binary()
-    )
+    """Two columns of ids with the smaller one of each row in the first."""
+    (a_high, a_low), (b_high, b_low) = _id_words(a), _id_words(b)
+    swapped = pa.array((a_high > b_high) | ((a_high == b_high) & (a_low > b_low)))
+    return pc.if_else(swapped, b, a), pc.if_else(swapped, a, b)
+
+
+def _id_words(ids: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The two halves of 16-byte ids, which order them as their bytes do."""
+    fixed = ids.cast(pa.binary(ID_BYTES))
+    words = np.frombuffer(fixed.buffers()[1], dtype=">u8").reshape(-1, 2)
+    words = words[fixed.offset : fixed.offset + len(fixed)]
+    return words[:, 0], words[:, 1]
