@@ -208,7 +208,7 @@ def _accepted(queries: Looks, originals: Looks, config: MatchSection) -> npt.NDA
     for side, (rows, hash256, aspect) in sides.items():
         columns[f"hash256_{side}"] = pa.array([bytes(h) for h in hash256[rows]], pa.binary())
         columns[f"aspect_{side}"] = aspect[rows]
-        columns[f"fingerprint_{side}"] = pa.array([b""] * len(rows), pa.binary())
+        columns[f"fingerprint_{side}"] = pa.array([bytes(16)] * len(rows), pa.binary())
     batches = pa.table(columns).to_batches()
     judged = verify(iter(batches), config.radius256, config.aspect_tolerance)
     is_edge = [reason is None for b in judged for reason in b.column("reason").to_pylist()]
