@@ -9,19 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 Floats = npt.NDArray[np.float64]
 
-# In the order of the columns `turned64` and `turned256`.
+# Names of PIL.Image.Transpose, in the order of the columns `turned64` and `turned256`.
 TURNS = (
-    Image.Transpose.FLIP_LEFT_RIGHT,
-    Image.Transpose.FLIP_TOP_BOTTOM,
-    Image.Transpose.ROTATE_180,
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_90,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
+    "FLIP_LEFT_RIGHT",
+    "FLIP_TOP_BOTTOM",
+    "ROTATE_180",
+    "TRANSPOSE",
+    "ROTATE_90",
+    "ROTATE_270",
+    "TRANSVERSE",
 )
 # From this one on a turn exchanges width and height.
 FIRST_SIDEWAYS = 3

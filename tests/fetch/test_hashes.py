@@ -141,7 +141,7 @@ def test_turned_hashes_are_those_of_the_turned_picture() -> None:
         assert found.turned64 is not None and found.turned256 is not None
         assert hashes(image).turned64 is None
         for turn, ours, ours256 in zip(TURNS, found.turned64, found.turned256, strict=True):
-            turned = image.transpose(turn)
+            turned = image.transpose(Image.Transpose[turn])
             assert (turned.size != image.size) == (TURNS.index(turn) >= FIRST_SIDEWAYS)
             if (
                 max(image.size) > 2048
@@ -162,7 +162,9 @@ def test_turned_copies_of_real_photos_are_within_the_radii(real_data: Path) -> N
         original = decode(file.read_bytes(), DecodeSettings(turned_hashes=True))
         assert original.turned64 is not None and original.turned256 is not None
         for i, turn in enumerate(TURNS):
-            copy = encoded(Image.open(file).convert("RGB").transpose(turn), quality=60)
+            copy = encoded(
+                Image.open(file).convert("RGB").transpose(Image.Transpose[turn]), quality=60
+            )
             found = decode(copy, DEFAULT)
             assert found.hash256 is not None and found.turned64 is None
             wide = distance(found.hash256, original.turned256[i])

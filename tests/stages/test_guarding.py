@@ -154,7 +154,7 @@ def test_lists_from_the_pack_to_the_report(spark: Any, tmp_path: Path) -> None:
     (blocks / "b.pdq").write_text(near.hex())
     recipe = write_recipe(tmp_path, {"no": ("block", blocks), "test": ("evaluation", packed)})
     store = write_run(tmp_path / "run", bodies)
-    names = ("match", "score", "measure", "decide", "shard", "report")
+    names = ("match", "score", "cluster", "measure", "decide", "shard", "report")
     accounts = {
         (record["stage"], account["unit"]): account
         for record in run(names, LINE, load(recipe))
