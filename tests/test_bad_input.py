@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.line import run_stages
-from tests.submitted import demo, kill, wait_for
+from tests.submitted import demo, finish, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -143,8 +143,7 @@ def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
         assert not is_downloaded()
         rest.unlink()
         filler.unlink()
-        job = demo(sets)
-        wait_for(is_downloaded, "the download to be done", job)
-        kill(job)
+        finish(demo(sets))
+        assert (disk / "run" / "release" / "00000.tar").exists()
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

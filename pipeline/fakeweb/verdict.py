@@ -17,8 +17,6 @@ _CAPTIONS = {
     "short": "too short",
 }
 _LEAST_RECALL = 0.95
-# What a killed task had learnt, or one on a machine too busy did not wait for, is asked for again.
-_ASKED_AGAIN_SHARE = 0.02
 
 
 def render(figures: Figures) -> str:
@@ -93,7 +91,7 @@ def _gentleness(figures: Figures) -> Iterator[str]:
     yield _line(
         f"{again:,} of {figures['server.robots_sites']:,} sites that had answered were asked for "
         "robots.txt again",
-        again <= _ASKED_AGAIN_SHARE * figures["server.robots_sites"],
+        again == 0,
     )
 
 

@@ -66,6 +66,10 @@ class RemoteSamples:
         self.refetched = 0
 
     def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
+        """One sample of its chunk, which is waited for; alone, some times, if it came damaged.
+
+        Raises StalledRead.
+        """
         path = self._manifest.shards[shard].path
         try:
             held = self._future(chunk).result()
@@ -80,10 +84,12 @@ class RemoteSamples:
             return self._again(shard, row, chunk, f"{path}: sample {row}, bytes {offset} to {end}")
 
     def want(self, chunks: Iterable[int]) -> None:
+        """Start fetching the chunks that are not there."""
         for chunk in chunks:
             self._future(chunk)
 
     def close(self) -> None:
+        """End the threads and let go of the chunks."""
         self._threads.close()
         self._ranges.close()
         self._held.clear()

@@ -120,6 +120,7 @@ class LocalSamples:
         self._own = local()
 
     def read(self, shard: int, row: int, chunk: int) -> Members | Damage:
+        """One sample; what came damaged is read once more."""
         first = self._try(shard, row)
         if isinstance(first, Members):
             return first
@@ -127,10 +128,10 @@ class LocalSamples:
         return again if isinstance(again, Members) else Damage(shard, row, again)
 
     def want(self, chunks: Iterable[int]) -> None:
-        pass
+        """Nothing: the page cache reads ahead."""
 
     def close(self) -> None:
-        pass  # files close with their threads
+        """Nothing: files close with their threads."""
 
     def _try(self, shard: int, row: int) -> Members | str:
         path = self._manifest.shards[shard].path
