@@ -1,5 +1,6 @@
 """What a part embeds, and its pictures and captions as rows of the embeddings table."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from pipeline.core.raw import Place
 from pipeline.core.storage import Store
 from pipeline.core.tables import EMBEDDINGS, ID, Table, column
 from pipeline.core.vectors import pack
+from pipeline.score.batches import Pending
 from pipeline.score.clip import Clip
 from pipeline.score.pictures import Embedder, Stored, decoded_batches
 
@@ -66,12 +68,30 @@ def embed_pictures(
         )
     ]
     batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
+    started: deque[_Started] = deque()
     for found, unreadable in decoded_batches(models, store, batches, decode_threads):
-        made = [
-            _embedded(kind, decoded.ids, model.embed_images(decoded.pixels, batch))
-            for kind, model, decoded in zip(PICTURE_KINDS, models, found, strict=False)
+        vectors = [
+            model.start_images(decoded.pixels, batch)
+            for model, decoded in zip(models, found, strict=True)
         ]
-        yield made, unreadable
+        started.append(([decoded.ids for decoded in found], vectors, unreadable))
+        if len(started) > 1:
+            yield _finish(started.popleft())
+    while started:
+        yield _finish(started.popleft())
+
+
+# Ids for each model, their vectors once they are there, and how many did not decode.
+_Started = tuple[list[list[bytes]], list[Pending], int]
+
+
+def _finish(started: _Started) -> tuple[list[pa.RecordBatch], int]:
+    ids, vectors, unreadable = started
+    made = [
+        _embedded(kind, of_model, wait())
+        for kind, of_model, wait in zip(PICTURE_KINDS, ids, vectors, strict=False)
+    ]
+    return made, unreadable
 
 
 def embed_captions(model: Clip, rows: pa.Table, batch: int) -> Iterator[pa.RecordBatch]:
