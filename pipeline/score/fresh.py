@@ -1,5 +1,6 @@
 """What the models and pixel scorers make of the pictures that lack something."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.raw import Place
 from pipeline.core.storage import Store
+from pipeline.score.batches import Pending
 from pipeline.score.inputs import Mask, Track
 from pipeline.score.models import Spec, load
 from pipeline.score.pictures import Embedder, Numbers, Stored, decoded_batches
@@ -92,16 +94,17 @@ class Todo:
 def made(job: Job, todo: Todo, batches: Sequence[list[Stored]]) -> Iterator[Batch]:
     """What is found in each batch; each picture is read and decoded once for all.
 
-    Reading, decoding and the models overlap. Raises InputError when the part's tar or weights are
-    missing.
+    Reading, decoding and the models overlap: a batch is waited for when the next one is started.
+    Raises InputError when the part's tar or weights are missing.
     """
     if not batches:
         return
     models: list[Embedder] = [load(spec, job.device, job.threads) for spec in todo.specs]
     lacking = todo.lacking()
     scorer = _scorer(job.scorers)
+    started: deque[_Started] = deque()
     for decoded in decoded_batches(models, job.store, batches, job.decode_threads, scorer):
-        vectors = {}
+        vectors: dict[Track, tuple[list[bytes], Pending]] = {}
         for spec, model, seen in zip(todo.specs, models, decoded.seen, strict=True):
             for kind in spec.kinds:
                 track = Track(spec.name, kind)
@@ -109,9 +112,25 @@ def made(job: Job, todo: Todo, batches: Sequence[list[Stored]]) -> Iterator[Batc
                 pixels = seen.pixels if len(rows) == len(seen.ids) else seen.pixels[rows]
                 if kind == "flipped":
                     pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-                found = model.embed_images(pixels, job.batch)
+                found = model.start_images(pixels, job.batch)
                 vectors[track] = ([seen.ids[i] for i in rows], found)
-        yield Batch(vectors, decoded.numbers, decoded.unreadable)
+        started.append(_Started(vectors, decoded.numbers, decoded.unreadable))
+        if len(started) > 1:
+            yield started.popleft().wait()
+    while started:
+        yield started.popleft().wait()
+
+
+class _Started(NamedTuple):
+    """A batch whose vectors a GPU may still be computing."""
+
+    vectors: dict[Track, tuple[list[bytes], Pending]]
+    numbers: dict[bytes, Numbers]
+    unreadable: list[bytes]
+
+    def wait(self) -> Batch:
+        found = {track: (ids, wait()) for track, (ids, wait) in self.vectors.items()}
+        return Batch(found, self.numbers, self.unreadable)
 
 
 def _scorer(scorers: Scorers) -> ScorePixels | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.raw import Place, read
 from pipeline.core.storage import Store
+from pipeline.score.batches import Pending
 from pipeline.score.scorers import ScorePixels
 
 Pixels = NDArray[np.uint8]
@@ -28,8 +29,9 @@ class Embedder(Protocol):
     def pixels(self, image: Any) -> Pixels:
         """What it sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
 
-    def embed_images(self, pixels: Pixels, batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3]."""
+    def start_images(self, pixels: Pixels, batch: int = 64) -> Pending:
+        """Start on uint8 pixels [n, image_side, image_side, 3]; what it returns waits for their
+        unit vectors, float32 [n, width]."""
 
 
 class Stored(NamedTuple):
