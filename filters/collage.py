@@ -17,7 +17,7 @@ class Collage(Filter):
     measured in docs/measurements.md.
     """
 
-    max_seam: float = 0.5
+    max_seam: float = 0.6
 
     reads = ("collage_seam",)
     bound_settings = ("max_seam",)

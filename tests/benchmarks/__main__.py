@@ -41,6 +41,7 @@ WORKLOADS = {
     "cluster-25k": ("cluster", "run_25k"),
     "match-attacks": ("attacks", "run"),
     "score": ("score", "run"),
+    "pixels": ("pixels", "run"),
     "filters": ("filters", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
