@@ -168,16 +168,9 @@ class _Scoring:
             columns[name] = pa.array(values, self._schema.field(name).type)
         for head, score in self._heads:
             vectors = tables[Track(head.model, "image")].column("vector").combine_chunks()
-            arrays = score(unpack(_as_array(vectors)))
+            arrays = score(unpack(vectors))
             for field, array in zip(head.fields, arrays, strict=True):
                 if len(array) != len(ids):
                     raise ValueError(f"{field.name}: {len(array)} values for {len(ids)} pictures")
                 columns[field.name] = array
         return pa.table(columns).select(self._schema.names).cast(self._schema)
-
-
-def _as_array(column: Any) -> pa.Array:
-    """A combined column as one array, whatever pyarrow gives."""
-    if isinstance(column, pa.ChunkedArray):
-        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
-    return column
