@@ -21,8 +21,16 @@ for name in ("clip_retrieval", "clip_retrieval.clip_inference"):
     module.__path__ = [os.path.join(p, *name.split(".")) for p in sys.path]
     sys.modules[name] = module
 
-import numpy as np  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
+import torch  # noqa: E402
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    # A build for another kind of torch: its operators are not needed, only their names.
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 from all_clip import load_clip  # noqa: E402
 from clip_retrieval.clip_inference.mapper import ClipMapper  # noqa: E402
 from clip_retrieval.clip_inference.reader import WebdatasetReader  # noqa: E402
@@ -30,7 +38,7 @@ from clip_retrieval.clip_inference.runner import Runner  # noqa: E402
 from clip_retrieval.clip_inference.writer import NumpyWriter  # noqa: E402
 
 # Its defaults (clip_inference/worker.py), but for the compiler: see PEER_COMPILES.
-BATCH, WORKERS, USE_JIT = 256, 4, False
+BATCH, WORKERS, USE_JIT = 256, int(os.environ.get('W','4')), bool(int(os.environ.get('JIT','0')))
 
 
 class NoLog:
@@ -69,7 +77,7 @@ def embed(tar, model, folder):
 def run(tar, weights, folder):
     """The figures of all pairs, after a run that loads the model and what is loaded late."""
     model = f"open_clip:ViT-B-32/{weights}"
-    embed(tar, model, os.path.join(folder, "warm"))
+    load_clip(clip_model=model, use_jit=USE_JIT, warmup_batch_size=8)
     started, cpu = time.perf_counter(), cpu_s()
     embed(tar, model, os.path.join(folder, "all"))
     figures = {
