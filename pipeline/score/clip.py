@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,9 +66,28 @@ def local_weights(model: str, pretrained: str, prefix: str = "") -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
+    """Hex sha256 of a file; read once in a process while it stays the same."""
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(model: str, pretrained: str, prefix: str = "") -> str | None:
+    """Hex digest of local weights, and of the architecture beside them in a `local-dir:`; None for
+    a hub tag. Raises InputError as `local_weights`."""
+    if not is_local(model, pretrained):
+        return None
+    path = local_weights(model, pretrained, prefix)
+    if not model.startswith(_LOCAL_FOLDER):
+        return sha256_of(path)
+    beside = sorted(p for p in path.parent.glob("*.json") if p.is_file())
+    digests = [sha256_of(path), *(p.name + sha256_of(p) for p in beside)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def register_shipped() -> None:
@@ -167,6 +187,7 @@ def load(
     precision: Precision = "auto",
     device: str = "auto",
     threads: int = 1,
+    prefix: str = "",
 ) -> Clip:
     """Load a model for scoring; sets this process's thread count.
 
@@ -175,6 +196,7 @@ def load(
     precision: "auto" is bf16 where the processor or GPU computes in it, int16 where a processor
         has AVX2 alone, else fp32. "int16" is fp32 but for the linear layers, see `fixed`.
     device: "auto" is the GPU when there is one.
+    prefix: of the names of its settings in `[score]`, for messages.
     Raises InputError when architecture or weights cannot be had.
     """
     import torch
@@ -183,9 +205,9 @@ def load(
     register_shipped()
     torch.set_num_threads(threads)
     where = torch.device(pick_device() if device == "auto" else device)
-    kind = _precision(where) if precision == "auto" else precision
+    kind = precision_on(device) if precision == "auto" else precision
     if is_local(model, pretrained) and not model.startswith(_LOCAL_FOLDER):
-        pretrained = str(local_weights(model, pretrained))
+        pretrained = str(local_weights(model, pretrained, prefix))
     try:
         loaded = open_clip.create_model(
             model,
@@ -199,8 +221,8 @@ def load(
     except Exception as error:  # noqa: BLE001 - a foreign weight file can fail in any way
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
-            f"score.model = {model!r} with score.pretrained = {pretrained!r} cannot be loaded: "
-            f"{told}; offline, download the weights elsewhere and give their path"
+            f"score.{prefix}model = {model!r} with score.{prefix}pretrained = {pretrained!r} "
+            f"cannot be loaded: {told}; offline, download the weights elsewhere and give their path"
         ) from None
     loaded.eval()
     return _wrap(loaded, tokenizer, kind, where, _layers(kind, where, threads))
@@ -258,10 +280,11 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _precision(device: Any) -> Precision:
+def precision_on(device: str) -> Precision:
+    """What the precision "auto" is on a device, see `load`."""
     import torch
 
-    if device.type == "cuda":
+    if torch.device(pick_device() if device == "auto" else device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return "bf16"
