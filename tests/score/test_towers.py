@@ -15,7 +15,7 @@ LENGTH, WORDS = 20, 300
 END = WORDS - 1
 VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32}
 TEXT = {"context_length": LENGTH, "vocab_size": WORDS, "width": 32, "heads": 2, "layers": 2}
-TIMM = {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "map"}
+TIMM = {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token"}
 
 # family -> class of open_clip, settings of the picture tower, settings of the text tower
 FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
