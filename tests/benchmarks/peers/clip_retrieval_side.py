@@ -37,8 +37,9 @@ from clip_retrieval.clip_inference.reader import WebdatasetReader  # noqa: E402
 from clip_retrieval.clip_inference.runner import Runner  # noqa: E402
 from clip_retrieval.clip_inference.writer import NumpyWriter  # noqa: E402
 
-# Its defaults (clip_inference/worker.py), but that the model is not compiled: newer torch does not.
-BATCH, WORKERS, USE_JIT = 256, 4, False
+# Its defaults (clip_inference/worker.py), but for one process that decodes, since more of them than
+# tars fail, and for TorchScript, which newer torch does not make.
+BATCH, WORKERS, USE_JIT = 256, 1, False
 
 
 class NoLog:
