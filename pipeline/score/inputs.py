@@ -64,9 +64,7 @@ class Held:
     def __init__(self, rows: pa.Table) -> None:
         self._rows = rows
         self._ids = rows.column("content_id")
-        stored = rows.column("stored").combine_chunks()
-        chunks = stored.chunks if isinstance(stored, pa.ChunkedArray) else [stored]
-        lists = chunks[0] if chunks else pa.array([], pa.list_(STORED))
+        lists = rows.column("stored").combine_chunks()
         flat = pc.list_flatten(lists)
         self._of = pc.list_parent_indices(lists).to_numpy()
         self._model, self._kind = flat.field("model"), flat.field("kind")

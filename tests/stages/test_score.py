@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,25 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
+from pipeline.core.embeddings import fetch
 from pipeline.core.errors import InputError
 from pipeline.core.ids import image_id, pair_id, text_id
 from pipeline.core.spark import read_table
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, CAPTION, EMBEDDINGS, IMAGES, LISTED, SCORES
+from pipeline.core.tables import (
+    CANDIDATES,
+    CAPTION,
+    EMBEDDINGS,
+    IMAGES,
+    LISTED,
+    NULL_SCORES,
+    SCORES,
+    scores_table,
+)
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.fetch.settings import DownloadSection
@@ -205,10 +217,76 @@ def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, tmp_path
     assert rows(spark, store, EMBEDDINGS) == embeddings
 
 
+def redo(spark, store: Store, **settings: object) -> dict[str, Account]:
+    """Score again, as the stage is done again with another config or other inputs."""
+    records.discard(store, [STAGE])
+    accounts = score(spark, store, **settings)
+    assert not store.exists("_earlier") or not store.fs.ls(store.path("_earlier"))
+    return accounts
+
+
+def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
+    """With another model and mirrored pictures, in this run and in another one."""
+    pictures = web()
+    store = write_web(tmp_path / "run", pictures)
+    assert score(spark, store)["new_vectors"].kept == 3 + 7
+    before = rows(spark, store, EMBEDDINGS)
+
+    more = {"models": {"other": {"model": "pairmill-tiny", "precision": "bf16"}}, "flipped": True}
+    again = redo(spark, store, **more)
+    # The picture that does not decode is tried again. 3 mirrored, 3 and 7 by the other model.
+    assert again["new_vectors"].kept == 3 + 3 + 7
+    assert again["vectors"].kept == 3 + 3 + 7 + 10
+    after = rows(spark, store, EMBEDDINGS)
+    own = [r for r in after if r["model"] == "clip" and r["kind"] != "flipped"]
+    assert own == before
+    counts = Counter((r["model"], r["kind"]) for r in after)
+    assert counts == {
+        ("clip", "image"): 3,
+        ("clip", "flipped"): 3,
+        ("clip", "text"): 7,
+        ("other", "image"): 3,
+        ("other", "text"): 7,
+    }
+    scores = rows(spark, store, scores_table(["other"], flipped=True))
+    assert len(scores) == 7
+    for row in scores:
+        assert abs(row["clip_similarity"] - row["clip_similarity_other"]) < 0.05
+        assert -1 <= row["clip_similarity_flipped"] <= 1
+    nulls = rows(spark, store, NULL_SCORES)
+    names = {"clip_similarity", "clip_similarity_other", "clip_similarity_flipped"}
+    assert {r["measure"] for r in nulls} == names
+    owner = {bytes(r["pair_id"]): bytes(r["image_id"]) for r in scores}
+    for row in nulls:
+        assert owner[bytes(row["pair_id"])] != owner[bytes(row["caption_pair_id"])]
+
+    images = [r for r in after if (r["model"], r["kind"]) == ("other", "image")]
+    found = fetch(store, "other", "image", [bytes(r["content_id"]) for r in images])
+    stored = np.stack([np.frombuffer(r["vector"], "<f2") for r in images]).astype(np.float32)
+    assert np.array_equal(found.vectors, stored)
+
+    # Another run has the same pictures but for one, which is new, and takes over the others.
+    new = jpeg(9)
+    pictures[2] = Picture("http://b.example/2", 1, new[0], [new[1]])
+    other = write_web(tmp_path / "other", [p for p in pictures if p.url[-1] != "4"])
+    taken = score(spark, other, reuse=(store.path("embeddings"),))
+    assert taken["new_vectors"].kept == 2  # the new picture and its caption
+    assert taken["vectors"].kept == 2 + 2 + 5
+    vectors = {(r["kind"], bytes(r["content_id"])): r["vector"] for r in before}
+    for row in rows(spark, other, EMBEDDINGS):
+        key = row["kind"], bytes(row["content_id"])
+        assert vectors.get(key, row["vector"]) == row["vector"]
+
+
+def test_embeddings_of_another_model_are_not_taken_over(tmp_path):
+    with pytest.raises(InputError, match=r"score\.reuse = '/nowhere'.*_models\.json"):
+        check(ScoreSection(reuse=("/nowhere",)))
+
+
 def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
     store = write_web(tmp_path / "run", [p for p in web() if p.data is None])
     accounts = score(spark, store)
-    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0, 0]
+    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0, 0, 0]
     assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
 
 
