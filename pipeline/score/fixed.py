@@ -105,7 +105,7 @@ def _quantise(
     rows: NDArray[np.float32], rounded: NDArray[np.int16], scales: NDArray[np.float32]
 ) -> None:
     """rows [n, width] as int16, and what a step of each is worth. width: a multiple of 8. A row
-    that is not finite has NaN for that."""
+    that is not finite has NaN for that, one shorter than 1e-30 counts as zeros."""
     count, width = rows.shape
     parts = np.empty(8, np.float32)
     for i in range(count):
@@ -114,8 +114,13 @@ def _quantise(
             for t in range(8):
                 value = rows[i, j + t]
                 parts[t] += value * value
-        length = np.sqrt(np.float64(parts.sum()))
-        if not length < np.inf or length == 0:
+        squared = np.float64(parts.sum())
+        if not 1e-30 < squared < 1e38:  # too little or too much for float32
+            squared = 0.0
+            for j in range(width):
+                squared += np.float64(rows[i, j]) * np.float64(rows[i, j])
+        length = np.sqrt(squared)
+        if not 1e-30 < length < np.inf:
             scales[i] = length * 0
             rounded[i] = 0
             continue
