@@ -256,7 +256,7 @@ def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
     nulls = rows(spark, store, NULL_SCORES)
     names = {"clip_similarity", "clip_similarity_other", "clip_similarity_flipped"}
     assert {r["measure"] for r in nulls} == names
-    owner = {bytes(r["pair_id"]): bytes(r["image_id"]) for r in scores}
+    owner = {pair_id(p.id, c): p.data for p in pictures for c in p.captions}
     for row in nulls:
         assert owner[bytes(row["pair_id"])] != owner[bytes(row["caption_pair_id"])]
 
