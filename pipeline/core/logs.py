@@ -56,6 +56,7 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
     """
     seconds = record["seconds"]
     outputs = [stage.output] if stage.output else [table.name for table in stage.writes]
+    outputs = [name for name in outputs if store.exists(name)] or outputs
     lines = [f"{stage.name}: {seconds:.1f} s -> {', '.join(map(store.path, outputs))}"]
     accounts = record["accounts"]
     names = [a["unit"] for a in accounts] + [f"  {r}" for a in accounts for r in a["dropped"]]

@@ -49,38 +49,62 @@ def embed_pictures(
     scores: schema of PICTURE_SCORES, where there are scorers. Raises InputError when the part's tar
     or weights are missing, or when what was embedded before is not where it was.
     """
-    held, count = Held(rows), rows.num_rows
-    for_copies = rows.column("for_copies").to_numpy(zero_copy_only=False).astype(np.bool_)
-    every = np.ones(count, np.bool_)
-    wanted = {t: for_copies if t.model == COPY_MODEL else every for t in job.tracks}
-    missing = {track: mask & ~held.has(track) for track, mask in wanted.items()}
-    unmeasured = ~held.has(PIXELS) if job.scorers.pixels else ~every
-    todo = Todo(job, part, rows, missing, unmeasured)
+    pictures = _Pictures(job, rows)
+    todo = Todo(job, part, rows, pictures.missing, pictures.unmeasured)
     size = job.batch * max(_WINDOW // job.batch, 1)
-    windows = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    windows = [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
     batches = [todo.batches(window, job.batch) for window in windows]
     done = made(job, todo, [batch for own in batches for batch in own])
     score = None if scores is None else _Scoring(job.scorers, scores)
     with RowReader() as reader:
         for window, own in zip(windows, batches, strict=True):
-            found = list(islice(done, len(own)))
-            readable = _readable(rows, window, found)
-            before = {
-                t: held.take(reader, t, readable & wanted[t] & ~missing[t], ["vector"])
-                for t in job.tracks
-            }
-            fresh = {t: [b.vectors[t] for b in found if t in b.vectors] for t in job.tracks}
-            tables = {t: _in_order(t, before[t], fresh[t]) for t in job.tracks}
-            scored = None
-            if score is not None:
-                known = held.take(reader, PIXELS, readable & ~unmeasured, score.pixel_names)
-                numbers = {k: v for batch in found for k, v in batch.numbers.items()}
-                scored = score(rows.column("content_id").filter(readable), tables, known, numbers)
-            old = sum(table.num_rows for table in before.values())
-            new = sum(table.num_rows for table in tables.values()) - old
-            in_window = window.stop - window.start
-            lost = in_window - int(readable.sum())
-            yield Window(list(tables.values()), scored, in_window, lost, new, old)
+            yield pictures.window(reader, window, list(islice(done, len(own))), score)
+
+
+class _Pictures:
+    """Rows of INPUTS that are pictures. missing: which lack the vectors of a track; unmeasured:
+    which lack the numbers of pixel scorers."""
+
+    def __init__(self, job: Job, rows: pa.Table) -> None:
+        self._rows, self._held = rows, Held(rows)
+        every = np.ones(len(rows), np.bool_)
+        for_copies = rows.column("for_copies").to_numpy().astype(np.bool_)
+        wanted = {t: for_copies if t.model == COPY_MODEL else every for t in job.tracks}
+        has = {track: self._held.has(track) for track in wanted}
+        self._kept = {track: mask & has[track] for track, mask in wanted.items()}
+        self.missing = {track: mask & ~has[track] for track, mask in wanted.items()}
+        self.unmeasured = ~self._held.has(PIXELS) if job.scorers.pixels else ~every
+
+    def window(
+        self, reader: RowReader, window: slice, found: Sequence[Batch], score: "_Scoring | None"
+    ) -> Window:
+        """What there is of a window of the rows. found: what was made of it now."""
+        readable = self._readable(window, found)
+        tables, held = {}, 0
+        for track, kept in self._kept.items():
+            before = self._held.take(reader, track, readable & kept, ["vector"])
+            fresh = [batch.vectors[track] for batch in found if track in batch.vectors]
+            tables[track] = _in_order(track, before, fresh)
+            held += len(before)
+        scored = None
+        if score is not None:
+            known = self._held.take(reader, PIXELS, readable & ~self.unmeasured, score.pixel_names)
+            numbers = {k: v for batch in found for k, v in batch.numbers.items()}
+            ids = self._rows.column("content_id").filter(pa.array(readable))
+            scored = score(ids, tables, known, numbers)
+        rows = window.stop - window.start
+        new = sum(len(table) for table in tables.values()) - held
+        return Window(list(tables.values()), scored, rows, rows - int(readable.sum()), new, held)
+
+    def _readable(self, window: slice, found: Sequence[Batch]) -> Mask:
+        """Which rows are in the window and could be decoded, as far as they had to be: [rows]."""
+        inside = np.zeros(len(self._rows), np.bool_)
+        inside[window] = True
+        unreadable = [content_id for batch in found for content_id in batch.unreadable]
+        if unreadable:
+            lost = pc.is_in(self._rows.column("content_id"), pa.array(unreadable, pa.binary()))
+            inside &= ~lost.to_numpy()
+        return inside
 
 
 def embed_captions(job: Job, rows: pa.Table) -> Iterator[Window]:
@@ -108,17 +132,6 @@ def embed_captions(job: Job, rows: pa.Table) -> Iterator[Window]:
                 old += before.num_rows
             new = sum(table.num_rows for table in tables) - old
             yield Window(tables, None, stop - start, 0, new, old)
-
-
-def _readable(rows: pa.Table, window: slice, found: Sequence[Batch]) -> Mask:
-    """Which rows are in the window and could be decoded, as far as they had to be: [rows]."""
-    inside = np.zeros(rows.num_rows, np.bool_)
-    inside[window] = True
-    unreadable = [content_id for batch in found for content_id in batch.unreadable]
-    if unreadable:
-        is_lost = pc.is_in(rows.column("content_id"), pa.array(unreadable, pa.binary()))
-        inside &= ~is_lost.to_numpy()
-    return inside
 
 
 def _in_order(

@@ -57,9 +57,26 @@ class Spec:
         return replace(self, precision=precision) if self.precision == "auto" else self
 
 
-@lru_cache(maxsize=16)
 def load(spec: Spec, device: str, threads: int) -> Clip | Descriptor:
-    """The model, loaded once in this process. Raises InputError when it cannot be had."""
+    """The model, loaded once in this process for all its tasks. Raises InputError when it cannot be
+    had.
+
+    The models of one device are kept: Spark may give a process another GPU with each task, and one
+    that kept them on every GPU would take the memory of the others.
+    """
+    known = _on(device, threads)
+    if spec not in known:
+        known[spec] = _loaded(spec, device, threads)
+    return known[spec]
+
+
+@lru_cache(maxsize=1)
+def _on(device: str, threads: int) -> dict[Spec, Clip | Descriptor]:
+    """The models that are loaded on a device."""
+    return {}
+
+
+def _loaded(spec: Spec, device: str, threads: int) -> Clip | Descriptor:
     if spec.scale:
         side, mean, std = spec.scale
         return descriptor.load(spec.model, side, mean, std, device, threads)

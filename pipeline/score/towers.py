@@ -110,9 +110,16 @@ def image_tower(model: Any, layer: LayerMaker = linear) -> Layer:
     ):
         return _as_it_is(model, "visual", layer)
     blocks = [_block(block, layer) for block in tower.transformer.resblocks]
+    embed = layer(tower.conv1.weight.flatten(1), None)
+    height, width = tower.patch_size
 
     def encode(pixels: Tensor) -> Tensor:
-        x = tower._embeds(pixels)
+        # A convolution whose steps are as wide as its window is a product with each window.
+        patches = pixels.unfold(2, height, height).unfold(3, width, width)
+        x = embed(patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2))
+        first = tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([first, x], dim=1) + tower.positional_embedding.to(x.dtype)
+        x = tower.ln_pre(x)
         places = torch.zeros(len(x), dtype=torch.long, device=x.device)
         x = tower.ln_post(_run(blocks, x, places, causal=False))
         return x if tower.proj is None else x @ tower.proj

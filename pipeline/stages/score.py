@@ -11,6 +11,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
@@ -85,8 +86,8 @@ def build(ctx: Context[ScoreSection]) -> list[Account]:
 
 def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> list[Account]:
     by_unit = {account.unit: account for account in embedded}
-    pictures, captions, inputs = (
-        by_unit.get(u, Account(u)) for u in ("pictures", "captions", "model_inputs")
+    pictures, captions, vectors, new = (
+        by_unit.get(u, Account(u)) for u in ("pictures", "captions", "vectors", "new_vectors")
     )
     compared = Account("pairs", rows_in=scored, kept=scored)
     for account, reason, rows_in in (
@@ -95,7 +96,7 @@ def _accounts(embedded: list[Account], images: int, pairs: int, scored: int) -> 
         (compared, DropReason.NO_SCORE, pairs),
     ):
         account.drop(reason, rows_in - account.rows_in)
-    return [pictures, captions, inputs, compared]
+    return [pictures, captions, vectors, new, compared]
 
 
 def _measures(section: ScoreSection) -> list[Measure]:
@@ -136,6 +137,10 @@ def _write_null(
 
     run = ctx.sections["run"]
     assert isinstance(run, RunSection)
+    if not ctx.config.null_pairs:
+        schema = from_arrow_schema(NULL_SCORES.schema)
+        ctx.write(NULL_SCORES, ctx.spark.createDataFrame([], schema))
+        return
     keys = ["lang", "pair_id", "caption_pair_id"]
     sample = null_pairs(found.captions, ctx.config.null_pairs, run.seed)
     pairs = with_text_ids(sample, [*keys, "content_id", "caption"])

@@ -95,8 +95,8 @@ def embed_part(work: PartWork, part: int, _: None, sink: PartSink) -> None:
     """
     job = replace(work.job, device=device_of_task(work.device))
     pictures, captions = Account("pictures"), Account("captions")
-    inputs = Account("model_inputs")
-    sink.accounts = [pictures, captions, inputs]
+    vectors, new = Account("vectors"), Account("new_vectors")
+    sink.accounts = [pictures, captions, vectors, new]
     scored = work.picture_scores if job.scorers.fields else None
     with ExitStack() as stack:
         scores = None
@@ -112,17 +112,19 @@ def embed_part(work: PartWork, part: int, _: None, sink: PartSink) -> None:
             for kind in ("image", "text")
         )
         schema = None if scored is None else scored.schema
-        windows = ((pictures, embed_pictures(job, part, images, schema)),)
-        for account, found in (*windows, (captions, embed_captions(job, texts))):
-            for window in found:
+        for account, windows in (
+            (pictures, embed_pictures(job, part, images, schema)),
+            (captions, embed_captions(job, texts)),
+        ):
+            for window in windows:
                 for table in window.embeddings:
                     sink.write(table)
                 if scores is not None and window.scores is not None:
                     scores.write(window.scores)
                 account.keep(window.rows - window.unreadable)
                 account.drop(DropReason.UNREADABLE_PICTURE, window.unreadable)
-                inputs.keep(window.made)
-                inputs.drop(DropReason.EMBEDDED_BEFORE, window.held)
+                vectors.keep(window.made + window.held)
+                new.keep(window.made)
 
 
 def run(ctx: Context[ScoreSection], work: PartWork, parts: list[int]) -> list[Account]:

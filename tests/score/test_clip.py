@@ -55,7 +55,9 @@ def test_vectors_do_not_depend_on_the_company_they_are_computed_in(model):
 
 
 def test_cutting_padding_gives_what_the_model_gives_on_whole_sequences(model):
-    texts = ["a red star", "", "세모 " * 100, "x" * 1000]
+    # An exclamation mark inside a word is token 0, as padding is.
+    texts = ["a red star", "", "세모 " * 100, "x" * 1000, "!( a red star !( !( on blue"]
+    assert 0 in model.tokenizer(texts[-1])[0][:5]
     whole = model.model.encode_text(model.tokenizer(texts)).detach()
     whole = (whole / whole.norm(dim=-1, keepdim=True)).numpy()
     assert np.allclose(model.embed_texts(texts), whole, atol=1e-5)

@@ -22,6 +22,7 @@ from pipeline.core.tables import (
     CANDIDATES,
     IMAGES,
     LISTED,
+    PAIR_VIEW,
     SCORES,
     SEMANTICS,
     Table,
@@ -169,6 +170,29 @@ def test_only_what_filters_read_goes_to_python_and_once(spark: Any, store: Store
     assert plan.count("measure_batch(") == plan.count("measure_batch(caption") > 0
     bounds_only: dict[str, Filter] = {"image_bytes": ImageBytes()}
     assert "Python" not in _plan(measure.add_measures(pairs, bounds_only))
+
+
+@pytest.mark.spark
+def test_what_further_models_and_scorers_found_is_beside_the_pair_view(
+    spark: Any, store: Store
+) -> None:
+    ctx = context(spark, store, FILTERS)
+    candidates, images, scores, semantics = (
+        ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS)
+    )
+    scores = scores.selectExpr("*", "clip_similarity + 1 AS clip_similarity_other")
+    pictures = semantics.selectExpr("content_id", "semantic_similarity * 2 AS sharpness")
+    listed = evaluation_lists(ctx.read(LISTED))
+    found = measure.view(candidates, images, scores, semantics, listed, pictures)
+    assert found.columns == [*PAIR_VIEW.names, "clip_similarity_other", "sharpness"]
+    rows = {row["caption"]: row for row in found.toArrow().to_pylist()}
+    assert {c: row["sharpness"] for c, row in rows.items()} == {
+        "a brown dog": 1.0,
+        "갈색 개": 1.0,
+        "black cat": None,
+        "x": 1.5,
+    }
+    assert all(row["clip_similarity_other"] > 1.2 for row in rows.values())
 
 
 def _plan(rows: Any) -> str:

@@ -229,14 +229,14 @@ def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
     """With another model and mirrored pictures, in this run and in another one."""
     pictures = web()
     store = write_web(tmp_path / "run", pictures)
-    first = score(spark, store)["model_inputs"]
-    assert (first.kept, first.dropped) == (3 + 7, {})
+    assert score(spark, store)["new_vectors"].kept == 3 + 7
     before = rows(spark, store, EMBEDDINGS)
 
     more = {"models": {"other": {"model": "pairmill-tiny", "precision": "bf16"}}, "flipped": True}
-    again = redo(spark, store, **more)["model_inputs"]
+    again = redo(spark, store, **more)
     # The picture that does not decode is tried again. 3 mirrored, 3 and 7 by the other model.
-    assert (again.kept, again.dropped) == (3 + 3 + 7, {"embedded_before": 10})
+    assert again["new_vectors"].kept == 3 + 3 + 7
+    assert again["vectors"].kept == 3 + 3 + 7 + 10
     after = rows(spark, store, EMBEDDINGS)
     own = [r for r in after if r["model"] == "clip" and r["kind"] != "flipped"]
     assert own == before
@@ -256,7 +256,7 @@ def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
     nulls = rows(spark, store, NULL_SCORES)
     names = {"clip_similarity", "clip_similarity_other", "clip_similarity_flipped"}
     assert {r["measure"] for r in nulls} == names
-    owner = {bytes(r["pair_id"]): bytes(r["image_id"]) for r in scores}
+    owner = {pair_id(p.id, c): p.data for p in pictures for c in p.captions}
     for row in nulls:
         assert owner[bytes(row["pair_id"])] != owner[bytes(row["caption_pair_id"])]
 
@@ -269,9 +269,9 @@ def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
     new = jpeg(9)
     pictures[2] = Picture("http://b.example/2", 1, new[0], [new[1]])
     other = write_web(tmp_path / "other", [p for p in pictures if p.url[-1] != "4"])
-    taken = score(spark, other, reuse=(store.path("embeddings"),))["model_inputs"]
-    assert taken.kept == 2  # the new picture and its caption
-    assert taken.dropped == {"embedded_before": 2 + 5}
+    taken = score(spark, other, reuse=(store.path("embeddings"),))
+    assert taken["new_vectors"].kept == 2  # the new picture and its caption
+    assert taken["vectors"].kept == 2 + 2 + 5
     vectors = {(r["kind"], bytes(r["content_id"])): r["vector"] for r in before}
     for row in rows(spark, other, EMBEDDINGS):
         key = row["kind"], bytes(row["content_id"])
@@ -286,7 +286,7 @@ def test_embeddings_of_another_model_are_not_taken_over(tmp_path):
 def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
     store = write_web(tmp_path / "run", [p for p in web() if p.data is None])
     accounts = score(spark, store)
-    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0, 0]
+    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0, 0, 0]
     assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
 
 

@@ -25,6 +25,7 @@ COMPARISONS = {
     "download-https-simplejpeg": ("download", "run_https_simplejpeg"),
     "download-http-simplejpeg": ("download", "run_http_simplejpeg"),
     "match-attacks": ("attacks", "run"),
+    "score": ("score", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
 }
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module, function = COMPARISONS[workload]
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
-            is_scaled = args.scale and workload.startswith(("download", "match"))
+            is_scaled = args.scale and workload.startswith(("download", "match", "score"))
             scale = {"scale": args.scale} if is_scaled else {}
             figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:

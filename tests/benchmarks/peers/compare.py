@@ -16,23 +16,26 @@ ENVIRONMENTS = ROOT / "build" / "peers"
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool to compare with. packages: all it needs, pinned."""
+    """A tool to compare with. packages: all it needs, pinned. whole: installed before, with what
+    they need themselves, which differs by machine."""
 
     name: str
     packages: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
     def python(self) -> Path:
         """The interpreter of its environment, which is made on the first call."""
         folder = ENVIRONMENTS / self.name
         python, stamp = folder / "bin" / "python", folder / "installed.json"
-        wanted = json.dumps([*self.packages, sys.version])
+        wanted = json.dumps([*self.whole, *self.packages, sys.version])
         if stamp.exists() and stamp.read_text() == wanted:
             return python
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "--no-deps", *self.packages], check=True
-        )
+        install = [str(python), "-m", "pip", "install", "-q"]
+        if self.whole:
+            subprocess.run([*install, *self.whole], check=True)
+        subprocess.run([*install, "--no-deps", *self.packages], check=True)
         stamp.write_text(wanted)
         return python
 
