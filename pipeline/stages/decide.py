@@ -3,8 +3,10 @@ is read, so bounds can be changed and decided again in minutes.
 
 Order: all bounds on measures, then `caption_rank` among the pairs of an image that pass, then
 `is_representative` among the pictures that still have a passing pair. So a duplicate is never
-dropped in favour of a picture that is dropped itself. Where the captions of near-duplicates are
-kept with the picture that stays, that picture is found first, and the rank is among them all.
+dropped in favour of a picture that is dropped for what it is. Where the captions of near-duplicates
+are kept with the picture that stays, that picture is found first, and the rank is among them all.
+Last are balance and caps: they count what would be released otherwise, so that a cap is filled, and
+a cluster of near-duplicates draws once for a concept, not once for each copy.
 Cost: one scan of the numbers; shuffles by image and by fingerprint of 16-byte keys; survivors in
 proportion to the edges between passing pictures. `captions` other than "own" adds a shuffle by
 group with the captions in it.
@@ -32,12 +34,17 @@ from pipeline.core.tables import (
 from pipeline.match.captions import rank_in_groups
 from pipeline.match.survivors import all_edges, priority, represented
 from pipeline.match.verdicts import bounds_of, failed_reasons
+from pipeline.stages import balance
 
 # Measures that only the decision itself can know, in the order they are judged.
 CAPTION_RANK = "caption_rank"
 IS_REPRESENTATIVE = "is_representative"
 _LATE = StructType(
-    [StructField(CAPTION_RANK, LongType()), StructField(IS_REPRESENTATIVE, DoubleType())]
+    [
+        StructField(CAPTION_RANK, LongType()),
+        StructField(IS_REPRESENTATIVE, DoubleType()),
+        *balance.LATE.fields,
+    ]
 )
 
 
@@ -86,6 +93,7 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
         priority().alias("priority"),
         failed_reasons(early, measures.schema).alias("reasons"),
         *([] if policy == Captions.OWN else ["caption"]),
+        *balance.columns(ctx.filters),
     )
     if by_rank and policy == Captions.OWN:
         judged = judge_caption_rank(judged, by_rank)
@@ -103,6 +111,7 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
             decided = judge_survival(decided, by_survival)
         else:
             decided = judge_group_captions(decided, by_survival, by_rank, policy)
+    decided = balance.judge(decided, ctx.filters)
     ctx.write(DECISIONS, _as_decisions(decided))
     judged.unpersist()
     return [_account(ctx, measures.count())]

@@ -28,5 +28,8 @@ def test_the_default_recipe_has_every_general_filter() -> None:
         "caption_special_characters", "image_area", "image_format", "image_max_side", "pair_pages",
         "width_to_height",
     }  # fmt: skip
-    # And one that needs a search that is off unless asked for.
-    assert ALL.keys() - chosen.keys() == others | {"semantic_duplicate"}
+    # And what is a choice of its own: a search that is off unless asked for, balance and caps.
+    asked_for = {
+        "semantic_duplicate", "concept_balance", "domain_cap", "page_domain_cap", "language_cap",
+    }  # fmt: skip
+    assert ALL.keys() - chosen.keys() == others | asked_for
