@@ -9,8 +9,9 @@ Cost: the columns that the filters read, once through Python, and a shuffle of s
 each caption that fails.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,17 +19,18 @@ import pyarrow.compute as pc
 
 from pipeline.core import records
 from pipeline.core.context import Context
-from pipeline.core.filter import Filter
+from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.filters_first import filters_first, identity_of
 from pipeline.core.progress import watch
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, ID, KNOWN_BEFORE_DOWNLOAD, Table, column
+from pipeline.core.tables import CANDIDATES, ID, PAIR_VIEW, Table, column
 from pipeline.fetch.settings import DownloadSection
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+_KEYS = pa.schema([("part", pa.int32()), ("image_id", pa.binary()), ("of_image", pa.int32())])
 FILTERED = Table(
     "filtered_first",
     "Candidates that filters before the download leave out.",
@@ -64,19 +66,27 @@ def note(ctx: Context[DownloadSection]) -> Table | None:
 def left_out(candidates: "DataFrame", first: Mapping[str, Filter]) -> "DataFrame":
     """The candidates of which every caption fails: image_id, reasons, part."""
     from pyspark.sql import functions as F
+    from pyspark.sql.pandas.types import from_arrow_schema
 
     from pipeline.match.verdicts import bounds_of, failed_reasons
-    from pipeline.stages.measure import add_measures
 
+    fields = {field.name: field for field in (*PAIR_VIEW, *measured_fields(first))}
+    bounds = bounds_of(first, fields)
+    judged_by = [fields[name] for name in dict.fromkeys(bound.measure for bound in bounds)]
+    reads = [name for chosen in first.values() for name in chosen.reads]
+    reads += [field.name for field in judged_by if field.name in PAIR_VIEW.names]
     pairs = (
         candidates.withColumn("of_image", F.size("captions"))
         .drop("pages")  # of the image; each caption has its own
         .withColumn("pair", F.explode("captions"))
         .select("*", "pair.*")
-        .select(*KNOWN_BEFORE_DOWNLOAD, "of_image")
+        .select(*dict.fromkeys([*_KEYS.names, *reads]))
     )
-    measured = add_measures(pairs, first)
-    reasons = failed_reasons(bounds_of(first, measured.columns), measured.schema)
+    # Through an iterator: a filter on what a function gives would be pushed below it, and the
+    # function called twice.
+    schema = pa.schema([*_KEYS, *judged_by])
+    measured = pairs.mapInArrow(partial(_measure, first, schema), from_arrow_schema(schema))
+    reasons = failed_reasons(bounds, measured.schema)
     failing = measured.select(
         "part", "image_id", "of_image", F.try_element_at(reasons, F.lit(1)).alias("reason")
     ).where(F.col("reason").isNotNull())
@@ -90,6 +100,20 @@ def left_out(candidates: "DataFrame", first: Mapping[str, Filter]) -> "DataFrame
         .where("is_left_out")
         .select("image_id", "reasons", "part")
     )
+
+
+def _measure(
+    first: Mapping[str, Filter], schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The columns of a schema, of pairs with their keys and what the filters read."""
+    from pipeline.stages.measure import measure_all
+
+    measuring = tuple(chosen for chosen in first.values() if chosen.measures)
+    for batch in batches:
+        measures = measure_all(batch, measuring)
+        found = dict(zip(batch.schema.names, batch.columns, strict=True))
+        found |= dict(zip(measures.type.names, measures.flatten(), strict=True))
+        yield pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
 
 
 def _write(ctx: Context[DownloadSection], table: Table, rows: "DataFrame") -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.caption_boilerplate import CaptionBoilerplate
 from filters.caption_filename import CaptionFilename
 from filters.caption_length import CaptionLength
 from filters.pair_pages import PairPages
@@ -213,23 +214,25 @@ def test_it_is_the_judgement_of_the_filters_over_every_caption(spark: Any) -> No
             n % 5,
             *chance.sample(captions, chance.choice((0, 1, 1, 2, 3))),
             pages=chance.choice((1, 1, 1, 11)),
+            caption_domain_images=chance.choice((1, 1, 1, 6)),
         )
         for n in range(300)
     ]
+    filters = FILTERS | {"caption_boilerplate": CaptionBoilerplate(max_domain_images=5)}
     due = {}
     for row in rows:
         spoken = [GOOD | caption for caption in row["captions"]]
         batch = pa.RecordBatch.from_pylist(spoken, schema=PAIR_VIEW)
         judged = [
             next((r for r in of_one if r), None)
-            for of_one in zip(*(reasons(f, batch) for f in FILTERS.values()), strict=True)
+            for of_one in zip(*(reasons(f, batch) for f in filters.values()), strict=True)
         ]
         if judged and all(judged):
             due[row["image_id"]] = ", ".join(sorted(set(map(str, judged))))
     assert 50 < len(due) < 250
     for slices in (1, 7):
         candidates = spark.createDataFrame(pa.Table.from_pylist(rows, CANDIDATES.schema))
-        found = filtered.left_out(candidates.repartition(slices), FILTERS).collect()
+        found = filtered.left_out(candidates.repartition(slices), filters).collect()
         assert {bytes(r["image_id"]): r["reasons"] for r in found} == due
         parts = {row["image_id"]: row["part"] for row in rows}
         assert all(parts[bytes(r["image_id"])] == r["part"] for r in found)
