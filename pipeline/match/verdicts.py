@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, FloatType, NumericType, StructType
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.filter import Filter
-from pipeline.match.cutoffs import Cutoffs, Stated
+from pipeline.core.filter import Bound, Filter
+from pipeline.match.cutoffs import Cutoffs, Stated, given
 
 
 def bounds_of(filters: Mapping[str, Filter], known: Iterable[str]) -> list[Stated]:
@@ -39,12 +39,18 @@ def refuse_texts(bounds: Sequence[Stated], schema: StructType) -> None:
 
 
 def fails(bounds: Sequence[Stated], schema: StructType, cutoffs: Cutoffs) -> Column:
-    """True for a row that fails any of the bounds, never null. Raises as `failed_reasons`."""
+    """True for a row that fails any of the bounds, never null. Raises as `reasons_at`."""
     found = [condition for _, condition in _conditions(bounds, schema, cutoffs)]
     return reduce(lambda a, b: a | b, found) if found else F.lit(False)
 
 
-def failed_reasons(bounds: Sequence[Stated], schema: StructType, cutoffs: Cutoffs) -> Column:
+def failed_reasons(bounds: Sequence[Bound], schema: StructType) -> Column:
+    """`reasons_at` of bounds that are values."""
+    stated = [Stated(str(number), bound) for number, bound in enumerate(bounds)]
+    return reasons_at(stated, schema, given(stated))
+
+
+def reasons_at(bounds: Sequence[Stated], schema: StructType, cutoffs: Cutoffs) -> Column:
     """An array of strings: the reason of every bound a row fails, in order, each once.
 
     Ends belong to the interval. Null and NaN are missing. ConfigError for a bound on a column

@@ -22,7 +22,7 @@ from pyspark.sql.types import DoubleType, LongType, StructField, StructType
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError
-from pipeline.core.filter import Filter
+from pipeline.core.filter import Bound, Filter
 from pipeline.core.progress import watch
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import (
@@ -36,9 +36,9 @@ from pipeline.core.tables import (
 )
 from pipeline.match.calibration import resolve
 from pipeline.match.captions import rank_in_groups
-from pipeline.match.cutoffs import Stated, given
+from pipeline.match.cutoffs import Stated
 from pipeline.match.survivors import all_edges, priority, represented
-from pipeline.match.verdicts import bounds_of, failed_reasons, fails
+from pipeline.match.verdicts import bounds_of, failed_reasons, fails, reasons_at
 from pipeline.stages.score_section import measures_of
 
 # Measures that only the decision itself can know, in the order they are judged.
@@ -121,7 +121,7 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
     rows, schema = cutoffs.at(measures), measures.schema
     is_failing = fails(decides.early, schema, cutoffs)
     failing = rows.where(is_failing).select(
-        "pair_id", "image_id", failed_reasons(decides.early, schema, cutoffs).alias("reasons")
+        "pair_id", "image_id", reasons_at(decides.early, schema, cutoffs).alias("reasons")
     )
     passing = judge_ranks(rows.where(~is_failing), decides).persist()
     with watch(ctx.spark, "decide: survivors"):
@@ -146,7 +146,9 @@ def judge_ranks(passing: DataFrame, decides: Policy) -> DataFrame:
         F.array().cast("array<string>").alias("reasons"),
         *([] if is_own else ["caption"]),
     ).repartition("fingerprint")
-    return judge_caption_rank(judged, decides.by_rank) if decides.by_rank and is_own else judged
+    if not (decides.by_rank and is_own):
+        return judged
+    return judge_caption_rank(judged, _bounds(decides.by_rank))
 
 
 def judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
@@ -161,13 +163,17 @@ def judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> Da
     released = ctx.read(RELEASED_NEIGHBORS)
     placed = place(judged, edges, released, decides.section.driver_edges)
     if decides.section.captions == Captions.OWN:
-        return judge_survival(placed, decides.by_survival)
+        return judge_survival(placed, _bounds(decides.by_survival))
     return judge_group_captions(
-        placed, decides.by_survival, decides.by_rank, decides.section.captions
+        placed, _bounds(decides.by_survival), _bounds(decides.by_rank), decides.section.captions
     )
 
 
-def judge_caption_rank(judged: DataFrame, bounds: list[Stated]) -> DataFrame:
+def _bounds(stated: list[Stated]) -> list[Bound]:
+    return [one.bound for one in stated]
+
+
+def judge_caption_rank(judged: DataFrame, bounds: list[Bound]) -> DataFrame:
     """Judge each passing pair by its place, from 0, among the passing pairs of its image.
 
     Best similarity first, then the smaller pair_id.
@@ -207,14 +213,14 @@ def place(judged: DataFrame, edges: DataFrame, released: DataFrame, driver_edges
     )
 
 
-def judge_survival(placed: DataFrame, bounds: list[Stated]) -> DataFrame:
+def judge_survival(placed: DataFrame, bounds: list[Bound]) -> DataFrame:
     """Judge each passing pair by whether its picture stands for all its near-duplicates."""
     judged = placed.withColumn(IS_REPRESENTATIVE, F.col("stands").cast("double"))
     return judged.withColumn("reasons", _judged_late(bounds))
 
 
 def judge_group_captions(
-    placed: DataFrame, by_survival: list[Stated], by_rank: list[Stated], policy: Captions
+    placed: DataFrame, by_survival: list[Bound], by_rank: list[Bound], policy: Captions
 ) -> DataFrame:
     """Judge the passing pairs of each picture that stays, and of those that gave way to it.
 
@@ -222,7 +228,7 @@ def judge_group_captions(
     (`picture_id`). One that is not chosen fails `is_representative` where its picture gave way,
     `caption_rank` where it stays. A caption that several of them have is kept once.
     """
-    highs = [s.bound.high for s in by_rank if isinstance(s.bound.high, float | int)]
+    highs = [b.high for b in by_rank if isinstance(b.high, float | int)]
     if not highs:
         raise ConfigError(f"decide.captions = {policy.value!r} needs a highest {CAPTION_RANK}")
     grouped = placed.withColumns(
@@ -235,7 +241,7 @@ def judge_group_captions(
         }
     )
     ranked = rank_in_groups(grouped, int(min(highs)) + 1, policy == Captions.DIVERSE)
-    is_chosen = F.col("is_first") & (F.size(failed_reasons(by_rank, _LATE, given(by_rank))) == 0)
+    is_chosen = F.col("is_first") & (F.size(failed_reasons(by_rank, _LATE)) == 0)
     judged = ranked.withColumn("is_chosen", is_chosen).withColumn(
         IS_REPRESENTATIVE, (F.col("stands") | F.col("is_chosen")).cast("double")
     )
@@ -248,11 +254,9 @@ def _passes() -> Column:
     return F.size("reasons") == 0
 
 
-def _judged_late(bounds: list[Stated]) -> Column:
+def _judged_late(bounds: list[Bound]) -> Column:
     """The reasons so far, or for a passing pair those of these bounds."""
-    return F.when(_passes(), failed_reasons(bounds, _LATE, given(bounds))).otherwise(
-        F.col("reasons")
-    )
+    return F.when(_passes(), failed_reasons(bounds, _LATE)).otherwise(F.col("reasons"))
 
 
 def _as_decisions(decided: DataFrame) -> DataFrame:
