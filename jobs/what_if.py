@@ -1,6 +1,7 @@
 """What other bounds would keep and drop of a measured run; nothing is written to it."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import filters
 from jobs.line import EXTRA
 from pipeline.core import records
 from pipeline.core.config import Config
-from pipeline.core.run import guarded, identity, load_config
+from pipeline.core.run import guarded, load_config
 from pipeline.core.storage import Store
 from pipeline.stages import decide, measure
 from pipeline.stages.line import LINE
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             label = ", ".join(one.removeprefix("filters.").replace("=", " = ", 1) for one in sets)
             variants.append(what_if.Variant(label, load(*sets).filters))
         store = Store(recipe.run.root)
-        records.refuse_other_config(store, measure.STAGE, identity(measure.STAGE, recipe))
+        wanted = json.loads(json.dumps(recipe.identity(measure.STAGE)))
+        records.refuse_other_config(store, measure.STAGE, wanted)
         records.inputs(store, decide.STAGE, LINE)
         print(_told(store, recipe, variants))
 

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Filter, Relative
+from pipeline.core.filters_first import filters_first, identity_of
 from pipeline.core.stage import Section, Stage, tuning
 
 
@@ -60,6 +61,11 @@ class Config:
         for name in stage.uses:
             if name == "filters":
                 wanted["filters"] = {n: f.settings() for n, f in self.filters.items()}
+            elif name == "filters_first":
+                # Named only where there are some: a download without them is as it ever was.
+                wanted_first: bool | Sequence[str] = getattr(self.sections[stage.name], name)
+                first = filters_first(wanted_first, self.filters)
+                wanted |= {name: identity_of(first)} if first else {}
             elif name == "measures":
                 wanted["measures"] = {
                     n: f.measure_settings() for n, f in self.filters.items() if f.measures

@@ -67,7 +67,7 @@ def run(
     store = Store(config.run.root)
     # The last stage's first: what is missing in the recipe (weights, a contact) is told before
     # archives are listed, which asks the network.
-    identities = {stage.name: identity(stage, config) for stage in reversed(chosen)}
+    identities = {stage.name: _identity(stage, config) for stage in reversed(chosen)}
     if not redo:
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
@@ -96,37 +96,45 @@ def amend(
     from pipeline.core.spark import session
 
     store = Store(config.run.root)
-    records.refuse_other_config(store, stage, identity(stage, config))
+    identity = _identity(stage, config)
+    is_changed = records.refuse_other_config(store, stage, identity, amendment.name)
     _check_disk(store)
     reads = records.inputs(store, stage, line)
     is_cut_short = records.require_finished(store, stage, reads)
+    started = time.monotonic()
+    section: Any = config.sections[stage.name]
+
+    def context() -> Context[Any]:
+        spark = session(f"pairmill {stage.name}")
+        return Context(stage.name, spark, store, section, config.sections, config.filters)
+
+    if is_changed and amendment.settle is not None:
+        amendment.settle(context())
     parts = amendment.find(store)
     if not parts and not is_cut_short:
+        if is_changed:
+            records.settle(store, stage, identity)
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
     with open_log(store) as log:
         stage_id = records.amend(store, stage, reads)
         log = log.bind(stage=stage.name, id=stage_id)
         log.info(amendment.name, parts=len(parts))
-        started = time.monotonic()
-        spark = session(f"pairmill {stage.name}")
-        section: Any = config.sections[stage.name]
-        context: Context[Any] = Context(
-            stage.name, spark, store, section, config.sections, config.filters
-        )
-        accounts = amendment.build(context, parts)
+        accounts = amendment.build(context(), parts)
+        # Last: until all is replaced, a run with this config is told to go on with the amendment.
+        records.settle(store, stage, identity)
         record = records.finish(store, stage, accounts, time.monotonic() - started)
         log.info("done", accounts=record["accounts"], seconds=record["seconds"])
         print(summary(store, stage, record), file=sys.stderr)
         return record
 
 
-def identity(stage: Stage, config: Config) -> dict[str, Any]:
+def _identity(stage: Stage, config: Config) -> dict[str, Any]:
     """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
-    found = config.identity(stage)
+    identity = config.identity(stage)
     if stage.check:
-        found["outside"] = stage.check(config.sections[stage.name])
-    return dict(json.loads(json.dumps(found)))
+        identity["outside"] = stage.check(config.sections[stage.name])
+    return dict(json.loads(json.dumps(identity)))
 
 
 def _check_disk(store: Store) -> None:
@@ -156,12 +164,12 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
 
 
 def _run_stage(
-    store: Store, stage: Stage, line: Line, config: Config, known: dict[str, Any], log: Any
+    store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
     from pipeline.core.spark import session
 
-    stage_id = records.begin(store, stage, known, records.inputs(store, stage, line))
+    stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
     log = log.bind(stage=stage.name, id=stage_id)
     log.info("started")
     started = time.monotonic()

@@ -206,7 +206,11 @@ IMAGES = Table(
             column("content_type", pa.string(), "as the server claims", null="not stated"),
             column("fetch_ms", pa.int32(), "from first connect to last byte", unit="ms"),
             column("fetched_at", pa.int64(), "when this was found, Unix time", unit="s"),
-            column("downloads", pa.int32(), "how often this was tried: 1, and 1 for each `retry`"),
+            column(
+                "downloads",
+                pa.int32(),
+                "how often this was tried: 1, and 1 for each `retry`; 0 where it is `filtered`",
+            ),
             column(
                 "retry_at",
                 pa.int64(),
@@ -521,6 +525,13 @@ PAIR_VIEW = pa.schema(
             "evaluation_list", pa.string(), "evaluation list that names the picture", null="none"
         ),
     ]
+)
+
+# The columns of it that are known before the download: of the candidate, and of each caption.
+KNOWN_BEFORE_DOWNLOAD = tuple(
+    name
+    for name in PAIR_VIEW.names
+    if name in {*CANDIDATES.schema.names, *(field.name for field in CAPTION)}
 )
 
 # The columns of it that are those of the image: the same in all its pairs.

@@ -3,8 +3,10 @@ is read, so bounds can be changed and decided again in minutes.
 
 Order: all bounds on measures, then `caption_rank` among the pairs of an image that pass, then
 `is_representative` among the pictures that still have a passing pair. So a duplicate is never
-dropped in favour of a picture that is dropped itself. Where the captions of near-duplicates are
-kept with the picture that stays, that picture is found first, and the rank is among them all.
+dropped in favour of a picture that is dropped for what it is. Where the captions of near-duplicates
+are kept with the picture that stays, that picture is found first, and the rank is among them all.
+Last are balance and caps: they count what would be released otherwise, so that a cap is filled, and
+a cluster of near-duplicates draws once for a concept, not once for each copy.
 Cost: one scan of the numbers; shuffles by image and by fingerprint of 16-byte keys; survivors in
 proportion to the edges between passing pictures. `captions` other than "own" adds a shuffle by
 group with the captions in it.
@@ -39,13 +41,18 @@ from pipeline.match.captions import rank_in_groups
 from pipeline.match.cutoffs import Stated
 from pipeline.match.survivors import all_edges, priority, represented
 from pipeline.match.verdicts import bounds_of, failed_reasons, fails, reasons_at
+from pipeline.stages import balance
 from pipeline.stages.score_section import measures_of
 
 # Measures that only the decision itself can know, in the order they are judged.
 CAPTION_RANK = "caption_rank"
 IS_REPRESENTATIVE = "is_representative"
 _LATE = StructType(
-    [StructField(CAPTION_RANK, LongType()), StructField(IS_REPRESENTATIVE, DoubleType())]
+    [
+        StructField(CAPTION_RANK, LongType()),
+        StructField(IS_REPRESENTATIVE, DoubleType()),
+        *balance.LATE.fields,
+    ]
 )
 
 
@@ -76,14 +83,24 @@ class DecideSection(StageSection):
 class Policy:
     """What decides, of one recipe.
 
-    early: bounds on what is measured; by_rank, by_survival: those on what is known only among the
-    pairs that pass these. All in the order of the recipe. section: of the recipe.
+    early: bounds on what is measured; late: those on what is known only among the pairs that pass
+    these. Both in the order of the recipe. section, filters: of the recipe.
     """
 
     section: DecideSection
+    filters: Mapping[str, Filter]
     early: list[Stated]
-    by_rank: list[Stated]
-    by_survival: list[Stated]
+    late: list[Stated]
+
+    @property
+    def by_rank(self) -> list[Bound]:
+        """The bounds on the rank of a caption."""
+        return [s.bound for s in self.late if s.bound.measure == CAPTION_RANK]
+
+    @property
+    def by_survival(self) -> list[Bound]:
+        """The bounds on whether a picture stands for its near-duplicates."""
+        return [s.bound for s in self.late if s.bound.measure == IS_REPRESENTATIVE]
 
 
 def policy(section: DecideSection, filters: Mapping[str, Filter], measured: list[str]) -> Policy:
@@ -93,21 +110,21 @@ def policy(section: DecideSection, filters: Mapping[str, Filter], measured: list
     is not, and for `captions` without the filters that it works with.
     """
     bounds = bounds_of(filters, [*measured, *_LATE.names])
-    by_rank = [stated for stated in bounds if stated.bound.measure == CAPTION_RANK]
-    by_survival = [stated for stated in bounds if stated.bound.measure == IS_REPRESENTATIVE]
     early = [stated for stated in bounds if stated.bound.measure not in _LATE.names]
-    for stated in (*by_rank, *by_survival):
+    late = [stated for stated in bounds if stated.bound.measure in _LATE.names]
+    for stated in late:
         if stated.relative():
             raise ConfigError(
                 f"filter {stated.filter} bounds {stated.bound.measure}, which is known only when "
                 "all else is decided: give a number"
             )
-    if section.captions != Captions.OWN and not (by_rank and by_survival):
+    found = Policy(section, filters, early, late)
+    if section.captions != Captions.OWN and not (found.by_rank and found.by_survival):
         raise ConfigError(
             f"decide.captions = {section.captions.value!r} takes captions of near-duplicates: it "
             "needs [filters.near_duplicate], and [filters.captions_per_image] to say how many"
         )
-    return Policy(section, early, by_rank, by_survival)
+    return found
 
 
 def build(ctx: Context[DecideSection]) -> list[Account]:
@@ -125,7 +142,7 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
     )
     passing = judge_ranks(rows.where(~is_failing), decides).persist()
     with watch(ctx.spark, "decide: survivors"):
-        decided = judge_survivors(ctx, passing, decides)
+        decided = judge_rest(ctx, passing, decides)
     ctx.write(DECISIONS, _as_decisions(failing).unionByName(_as_decisions(decided)))
     passing.unpersist()
     return [_account(ctx, measures.count())]
@@ -145,32 +162,33 @@ def judge_ranks(passing: DataFrame, decides: Policy) -> DataFrame:
         priority().alias("priority"),
         F.array().cast("array<string>").alias("reasons"),
         *([] if is_own else ["caption"]),
+        *balance.columns(decides.filters),
     ).repartition("fingerprint")
     if not (decides.by_rank and is_own):
         return judged
-    return judge_caption_rank(judged, _bounds(decides.by_rank))
+    return judge_caption_rank(judged, decides.by_rank)
 
 
-def judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
-    """Judge what is left by which picture stays, and whose captions it gets.
+def judge_rest(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
+    """Judge what is left by which picture stays and whose captions it gets, then by balance.
 
     judged: of `judge_ranks`; read several times. Adds what `place` adds, and picture_id where
     captions move.
     """
+    return balance.judge(_judge_survivors(ctx, judged, decides), decides.filters)
+
+
+def _judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
     if not decides.by_survival:
         return judged
     edges = all_edges(ctx.read(NEIGHBORS), ctx.read(COPIES))
     released = ctx.read(RELEASED_NEIGHBORS)
     placed = place(judged, edges, released, decides.section.driver_edges)
     if decides.section.captions == Captions.OWN:
-        return judge_survival(placed, _bounds(decides.by_survival))
+        return judge_survival(placed, decides.by_survival)
     return judge_group_captions(
-        placed, _bounds(decides.by_survival), _bounds(decides.by_rank), decides.section.captions
+        placed, decides.by_survival, decides.by_rank, decides.section.captions
     )
-
-
-def _bounds(stated: list[Stated]) -> list[Bound]:
-    return [one.bound for one in stated]
 
 
 def judge_caption_rank(judged: DataFrame, bounds: list[Bound]) -> DataFrame:

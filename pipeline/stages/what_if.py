@@ -24,7 +24,7 @@ from pipeline.core.tables import NULL_SCORES
 from pipeline.match.calibration import resolve
 from pipeline.match.cutoffs import Cutoffs, Stated
 from pipeline.match.verdicts import fails
-from pipeline.stages import decide
+from pipeline.stages import balance, decide
 from pipeline.stages.score_section import measures_of
 from pipeline.stats.outcomes import Drops, Outcome, drops
 
@@ -139,7 +139,7 @@ def compare(ctx: Context[Any], variants: Sequence[Variant]) -> list[Outcome]:
     words = _words(conditions)
     with watch(ctx.spark, "what-if: bounds"):
         patterns = _patterns(rows, words)
-    is_needed = any(one.decides.by_rank or one.decides.by_survival for one in judged)
+    is_needed = any(one.decides.late for one in judged)
     passing = _passing_any(rows, words, judged) if is_needed else rows
     outcomes = [_outcome(ctx, patterns, passing, one) for one in judged]
     passing.unpersist()
@@ -181,7 +181,9 @@ def _passing_any(
     """The pairs that pass by any of the settings, with the words, kept at hand."""
     rows = rows.withColumns(dict(words))
     passes = [_passes(one) for one in judged]
-    return rows.where(reduce(lambda a, b: a | b, passes)).select(*_OF_PASSING, *words).persist()
+    balanced = [name for one in judged for name in balance.columns(one.decides.filters)]
+    columns = dict.fromkeys((*_OF_PASSING, *balanced, *words))
+    return rows.where(reduce(lambda a, b: a | b, passes)).select(*columns).persist()
 
 
 def _passes(judged: _Judged) -> Column:
@@ -200,7 +202,7 @@ def _outcome(
     pairs = sum(patterns.values())
     kept, decides = pairs - sum(drop.cumulative for drop in early), judged.decides
     late: tuple[Drops, ...] = ()
-    if decides.by_rank or decides.by_survival:
+    if decides.late:
         with watch(ctx.spark, f"what-if: {judged.variant.label}"):
             late = _late(ctx, passing.where(_passes(judged)), decides)
     kept -= sum(drop.cumulative for drop in late)
@@ -210,12 +212,12 @@ def _outcome(
 def _late(ctx: Context[Any], passing: DataFrame, decides: decide.Policy) -> tuple[Drops, ...]:
     """What is dropped of the pairs that pass the early bounds, by the filters that judge these."""
     ranked = decide.judge_ranks(passing, decides).persist()
-    decided = decide.judge_survivors(ctx, ranked, decides)
+    decided = decide.judge_rest(ctx, ranked, decides)
     first = F.try_element_at("reasons", F.lit(1)).alias("reason")
     counts = {row["reason"]: row["count"] for row in decided.groupBy(first).count().collect()}
     ranked.unpersist()
     found: dict[str, int] = {}
-    for stated in (*decides.by_rank, *decides.by_survival):
+    for stated in decides.late:
         mine = sum(counts.pop(reason, 0) for reason in stated.bound.reasons)
         found[stated.filter] = found.get(stated.filter, 0) + mine
     return tuple(Drops(name, n, n, n, is_late=True) for name, n in found.items())

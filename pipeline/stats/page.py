@@ -184,6 +184,11 @@ def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, st
             charts.number(rows("downloaded")),
             f"{charts.share(rows('downloaded'), rows('images'))} of images",
         ),
+        *(
+            [("requests saved", charts.number(saved), "by filters before the download")]
+            if (saved := figures.value("status", "images", Status.FILTERED))
+            else []
+        ),
         ("pairs judged", charts.number(judged), ""),
         ("pairs kept", charts.number(kept), f"{charts.share(kept, judged)} of judged"),
         (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.core.balance import DOMAIN_RANK, LANGUAGE_RANK, PAGE_DOMAIN_RANK
 from pipeline.core.filter import Filter, Relative
 from pipeline.core.reasons import (
     ClusterReason,
@@ -59,6 +60,7 @@ FIXED: Mapping[str, str] = {
     Status.DECODE: "the image is broken",
     Status.TOO_SMALL: "too small to train on",
     Status.PLACEHOLDER: "a stand-in: many URLs of the host lead to it, or it is known as one",
+    Status.FILTERED: "not asked for: a filter before the download drops all its captions",
     Status.NOT_MODIFIED: "asked about again: still the same picture",
     MatchReason.SAME_FINGERPRINT: "the same picture is there already, under another URL",
     MatchReason.LOW_TEXTURE: "too flat to be compared",
@@ -105,21 +107,36 @@ _BOUNDED: Mapping[str, tuple[str, str]] = {
     "caption_repetition_ratio": ("", "the caption repeats itself: over {} of it"),
     "caption_special_ratio": ("", "special characters are over {} of the caption"),
     "caption_words": ("caption of fewer than {} words", "caption of more than {} words"),
+    "concept_count": ("the caption names no concept of the list", ""),
     "clip_similarity": (
         "the caption does not fit the picture: similarity under {}",
         "similarity over {}: the picture may show the caption itself",
     ),
     "frames": ("", "animated: more frames than {}"),
     "has_personal_data": ("", "the caption holds personal data"),
+    "image_max_side": ("longer side under {} pixels", "longer side over {} pixels"),
     "image_min_side": ("shorter side under {} pixels", "shorter side over {} pixels"),
+    "is_balanced": ("not drawn: there are enough pairs of each of its concepts", ""),
     "is_consented": ("an opt-out is known", ""),
     "is_evaluation_match": ("", "an evaluation set holds the picture"),
     "is_filename_like": ("", "the caption is a file name"),
+    "image_pixels": ("fewer than {} pixels in all", "more than {} pixels in all"),
+    "is_format_allowed": ("the file is of another format than those wanted", ""),
     "is_language_allowed": ("the caption is not in a wanted language", ""),
     "is_representative": ("near-duplicate of a picture that is kept", ""),
+    "pages": ("", "the picture has this caption on more than {} pages"),
     "semantic_similarity": ("", "shows what another picture shows: similarity over {}"),
     "texture": ("nearly flat picture: texture under {}", "texture over {}"),
+    "width_to_height": ("width under {} times the height", "width over {} times the height"),
 }  # fmt: skip
+
+
+# Rank in a group -> what the groups are.
+_GROUPS: Mapping[str, str] = {
+    DOMAIN_RANK: "a domain's pictures",
+    PAGE_DOMAIN_RANK: "the pages of a domain",
+    LANGUAGE_RANK: "a language",
+}
 
 
 @dataclass(frozen=True)
@@ -205,6 +222,8 @@ def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
     value = limit.low if side == "low" else limit.high
     if value is None:
         return f"{words(measure)} too {side}"
+    if measure in _GROUPS:
+        return f"beyond the {number(value + 1)} pairs that are kept of {_GROUPS[measure]}"
     if measure == "caption_rank":
         best = number(value + 1)
         return (
@@ -250,7 +269,7 @@ def consent(source: str) -> str:
     if source == "adopted":
         return "not asked: taken from a folder of another downloader"
     if source == "unknown":
-        return "not asked: the URL could not be fetched"
+        return "not asked: the URL was not or could not be fetched"
     if source == "robots.txt":
         return "robots.txt objects, or cannot be had"
     where, _, what = source.partition(":")

@@ -1,0 +1,118 @@
+"""Filters before the download: candidates whose captions all fail are not asked for.
+
+The filters measure candidates as `measure` does and are judged as in `decide`. What they leave out
+is a small table beside the run's, by part and under a name of its own for each choice of filters
+and settings; the candidate's row in `images` then says `filtered`. A caption that fails beside one
+that passes stays, and is judged later. Where a page opts out, that is told instead.
+
+Cost: the columns that the filters read, once through Python, and a shuffle of some 30 bytes for
+each caption that fails.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import records
+from pipeline.core.context import Context
+from pipeline.core.filter import Filter
+from pipeline.core.filters_first import filters_first, identity_of
+from pipeline.core.progress import watch
+from pipeline.core.reasons import Status
+from pipeline.core.storage import Store
+from pipeline.core.tables import CANDIDATES, ID, KNOWN_BEFORE_DOWNLOAD, Table, column
+from pipeline.fetch.settings import DownloadSection
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+FILTERED = Table(
+    "filtered_first",
+    "Candidates that filters before the download leave out.",
+    ("image_id",),
+    pa.schema(
+        [
+            column("image_id", ID, "of the candidate"),
+            column("reasons", pa.string(), "the first reason of each caption, each once"),
+        ]
+    ),
+    partition="part",
+)
+
+
+def table_of(config: DownloadSection, filters: Mapping[str, Filter]) -> Table | None:
+    """Where it is noted what is left out by this choice of filters; None when none goes first."""
+    first = filters_first(config.filters_first, filters)
+    if not first:
+        return None
+    return replace(FILTERED, name=f"{FILTERED.name}/{records.digest(identity_of(first))}")
+
+
+def note(ctx: Context[DownloadSection]) -> Table | None:
+    """Write the table of the present filters, unless it is there; None when none goes first."""
+    table = table_of(ctx.config, ctx.filters)
+    if table is not None and not ctx.store.exists(f"{table.name}/_SUCCESS"):
+        first = filters_first(ctx.config.filters_first, ctx.filters)
+        with watch(ctx.spark, f"{ctx.stage}: {', '.join(first)}"):
+            _write(ctx, table, left_out(ctx.read(CANDIDATES), first))
+    return table
+
+
+def left_out(candidates: "DataFrame", first: Mapping[str, Filter]) -> "DataFrame":
+    """The candidates of which every caption fails: image_id, reasons, part."""
+    from pyspark.sql import functions as F
+
+    from pipeline.match.verdicts import bounds_of, failed_reasons
+    from pipeline.stages.measure import add_measures
+
+    pairs = (
+        candidates.withColumn("of_image", F.size("captions"))
+        .drop("pages")  # of the image; each caption has its own
+        .withColumn("pair", F.explode("captions"))
+        .select("*", "pair.*")
+        .select(*KNOWN_BEFORE_DOWNLOAD, "of_image")
+    )
+    measured = add_measures(pairs, first)
+    bounds = [stated.bound for stated in bounds_of(first, measured.columns)]
+    reasons = failed_reasons(bounds, measured.schema)
+    failing = measured.select(
+        "part", "image_id", "of_image", F.try_element_at(reasons, F.lit(1)).alias("reason")
+    ).where(F.col("reason").isNotNull())
+    return (
+        failing.repartition("part")
+        .groupBy("part", "image_id")
+        .agg(
+            (F.count("*") == F.first("of_image")).alias("is_left_out"),
+            F.array_join(F.array_sort(F.collect_set("reason")), ", ").alias("reasons"),
+        )
+        .where("is_left_out")
+        .select("image_id", "reasons", "part")
+    )
+
+
+def _write(ctx: Context[DownloadSection], table: Table, rows: "DataFrame") -> None:
+    path = ctx.store.path(table.name)
+    rows.write.mode("overwrite").partitionBy("part").parquet(path)
+
+
+def reasons_in(store: Store, part: int, table: Table | None) -> dict[bytes, str]:
+    """Of the candidates of a part that are left out: image_id, and why."""
+    # Spark writes no folder for a part without rows.
+    if table is None or not store.exists(f"{table.name}/{table.partition}={part}"):
+        return {}
+    found: dict[bytes, str] = {}
+    for batch in store.read_part(table, part, ["image_id", "reasons"]):
+        found |= dict(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    return found
+
+
+def let_in(rows: pa.RecordBatch, still_out: pa.Array) -> pa.BooleanArray:
+    """Which rows of `images` were left out and are not any more.
+
+    rows: at least image_id and status. still_out: image_ids, pa.binary().
+    """
+    was_out = pc.equal(rows.column("status"), str(Status.FILTERED))
+    return pc.and_not(was_out, pc.is_in(rows.column("image_id"), still_out))
