@@ -1,7 +1,6 @@
 """What every filter must hold, present and future ones."""
 
 import pickle
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,16 +10,11 @@ import filters
 from pipeline.core.balance import MEASURES
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.tables import measures_table
-from tests.filters.oracle import GOOD, SCORED, VIEW, pairs
+from tests.filters.oracle import GOOD, SCORED, VIEW, made, pairs
 
 ALL = filters.load()
 # Columns that `decide` computes among the pairs that pass all else.
 DECIDED = {"is_representative", "caption_rank", *MEASURES}
-# What must be given, as nothing could stand for it.
-GIVEN: dict[str, dict[str, object]] = {
-    "concept_balance": {"concepts": str(Path(__file__).with_name("concepts.txt"))},
-    "language_cap": {"max_pairs": 1000},
-}
 HOSTILE = [
     {},
     {"page_lang": None, "page_optout": None},
@@ -36,7 +30,7 @@ HOSTILE = [
 
 @pytest.fixture(params=ALL)
 def chosen(request: pytest.FixtureRequest) -> Filter:
-    return ALL[request.param](**GIVEN.get(request.param, {}))
+    return made(request.param, ALL[request.param])
 
 
 def check(chosen: Filter, batch: pa.RecordBatch) -> list[pa.Array]:
@@ -94,7 +88,7 @@ def test_unknown_settings_are_refused(chosen: Filter) -> None:
 
 
 def test_measures_of_all_filters_fit_in_one_table() -> None:
-    fields = measured_fields({n: ALL[n](**GIVEN.get(n, {})) for n in ALL})
+    fields = measured_fields({n: made(n, ALL[n]) for n in ALL})
     names = measures_table(fields, SCORED).schema.names
     assert len(names) == len(set(names))
 

@@ -3,6 +3,7 @@
 import pytest
 
 import filters
+from pipeline.core.balance import MEASURES
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.reasons import (
     ClusterReason,
@@ -14,6 +15,7 @@ from pipeline.core.reasons import (
     Status,
 )
 from pipeline.stats import figures, wording
+from tests.filters.oracle import made
 
 
 class _Loose(Filter):
@@ -46,10 +48,7 @@ def test_the_tightest_bound_and_its_filter_are_told():
 def test_every_reason_of_every_filter_reads_as_words():
     chosen = {}
     for name, kind in filters.load().items():
-        try:
-            chosen[name] = kind()
-        except (TypeError, ValueError):
-            continue  # needs a setting
+        chosen[name] = made(name, kind)
     found = figures.limits(chosen)
     for flt in chosen.values():
         for bound in flt.bounds():
@@ -63,6 +62,14 @@ def test_rank_counts_from_one():
     say = wording.sentence
     assert say("caption_rank_high", {"caption_rank": one}) == "not the best caption of its picture"
     assert "among the 3 best" in say("caption_rank_high", {"caption_rank": three})
+
+
+def test_caps_tell_how_many_of_what_are_kept():
+    two = {name: wording.Limit(high=1, high_filter="f") for name in MEASURES}
+    say = wording.sentence
+    assert say("domain_rank_high", two) == "beyond the 2 pairs that are kept of a domain's pictures"
+    assert say("page_domain_rank_high", two).endswith("of the pages of a domain")
+    assert say("language_rank_high", two).endswith("of a language")
 
 
 def test_unknown_reasons_stay_themselves():
