@@ -71,7 +71,7 @@ def left_out(candidates: "DataFrame", first: Mapping[str, Filter]) -> "DataFrame
     from pipeline.match.verdicts import bounds_of, failed_reasons
 
     fields = {field.name: field for field in (*PAIR_VIEW, *measured_fields(first))}
-    bounds = bounds_of(first, fields)
+    bounds = [stated.bound for stated in bounds_of(first, fields)]
     judged_by = [fields[name] for name in dict.fromkeys(bound.measure for bound in bounds)]
     reads = [name for chosen in first.values() for name in chosen.reads]
     reads += [field.name for field in judged_by if field.name in PAIR_VIEW.names]

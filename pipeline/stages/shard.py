@@ -36,6 +36,7 @@ from pipeline.shards import sample
 from pipeline.shards.build import Job
 from pipeline.shards.build import build as build_shard
 from pipeline.shards.card import card
+from pipeline.stages.score_section import measures_of
 
 RELEASE = "release"
 BUILDING = "release.building"
@@ -64,7 +65,7 @@ class ShardSection(StageSection):
 
 def build(ctx: Context[ShardSection]) -> list[Account]:
     """Plan the shards, build the missing ones, publish the release."""
-    measures = measures_table([m for f in ctx.filters.values() for m in f.measures])
+    measures = measures_of(ctx.sections, ctx.filters)
     inputs = inputs_table(measures)
     folder = _open(ctx.store)
     if not _is_planned(ctx.store):

@@ -12,10 +12,12 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CANDIDATES,
     COPIES,
+    CUTOFFS,
     DECISIONS,
     EMBEDDINGS,
     IMAGES,
     NEIGHBORS,
+    NULL_SCORES,
     PAIRS,
     RELEASED_NEIGHBORS,
     SCORES,
@@ -23,6 +25,7 @@ from pipeline.core.tables import (
     STATS,
     Table,
     measures_table,
+    picture_scores_table,
 )
 from pipeline.stats.funnel import Step, load_records, steps
 
@@ -35,8 +38,11 @@ TABLES = (
     EMBEDDINGS,
     COPIES,
     SCORES,
+    picture_scores_table(),
+    NULL_SCORES,
     measures_table([]),
     DECISIONS,
+    CUTOFFS,
     SHARDS,
     STATS,
 )

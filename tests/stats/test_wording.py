@@ -4,7 +4,7 @@ import pytest
 
 import filters
 from pipeline.core.balance import MEASURES
-from pipeline.core.filter import Bound, Filter
+from pipeline.core.filter import Bound, Filter, Relative
 from pipeline.core.reasons import (
     ClusterReason,
     DropReason,
@@ -88,3 +88,21 @@ def test_every_rule_has_a_name_and_what_it_found_reads_as_words():
     assert wording.duplicate("released", 0, None) == "released before, 0 bits apart"
     assert wording.duplicate("same_fingerprint", 0, None) == "same fingerprint"
     assert wording.duplicate("copy", None, 0.914) == "copy detection, cosine 0.91"
+
+
+def test_a_bound_that_was_found_is_told_with_what_it_came_to():
+    class Found(Filter):
+        def bounds(self) -> tuple[Bound, ...]:
+            return (Bound("clip_similarity", low=Relative(keep=0.3), high=Relative(keep=0.9)),)
+
+    key = ("found", "clip_similarity")
+    ends = {(*key, "low"): [0.21, 0.3, 0.25], (*key, "high"): [0.5]}
+    limits = figures.limits({"found": Found()}, (), ends)
+    limit = limits["clip_similarity"]
+    assert (limit.low, limit.low_to, limit.high, limit.high_to) == (0.21, 0.3, 0.5, None)
+    told = wording.sentence("clip_similarity_low", limits)
+    assert told.endswith("similarity under 0.21 to 0.3, by language")
+    assert wording.sentence("clip_similarity_high", limits).startswith("similarity over 0.5")
+    assert wording.reason_filter("clip_similarity_low", limits) == "found"
+    nothing = figures.limits({"found": Found()})
+    assert wording.sentence("clip_similarity_low", nothing) == "clip similarity too low"
