@@ -93,7 +93,7 @@ FILTERS = st.lists(
 )
 
 
-@settings(max_examples=3, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
 @given(changes=ROWS, chosen=FILTERS)
 def test_any_filters_in_any_order_on_any_pairs(
     spark: Any, changes: list[Row], chosen: list[Filter]
