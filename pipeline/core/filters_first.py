@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.core.balance import MEASURES
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Filter
 from pipeline.core.tables import KNOWN_BEFORE_DOWNLOAD
@@ -13,16 +14,18 @@ SETTING = "download.filters_first"
 
 def obstacle(chosen: Filter) -> str | None:
     """Why a filter cannot go first; None when it can: all it reads and bounds is known of a
-    candidate and its captions before the download, and every bound is a value."""
+    candidate and its captions before the download, and every bound is a value. What it says of
+    balance is left for later."""
     known = {*KNOWN_BEFORE_DOWNLOAD, *(field.name for field in chosen.measures)}
+    bounds = [bound for bound in chosen.bounds() if bound.measure not in MEASURES]
     unknown = [name for name in chosen.reads if name not in KNOWN_BEFORE_DOWNLOAD]
-    unknown += [bound.measure for bound in chosen.bounds() if bound.measure not in known]
+    unknown += [bound.measure for bound in bounds or chosen.bounds() if bound.measure not in known]
     if unknown:
         return f"{unknown[0]} is known only after the download"
-    relative = [bound.measure for bound in chosen.bounds() if bound.is_relative]
+    relative = [bound.measure for bound in bounds if bound.is_relative]
     if relative:
         return f"its bound on {relative[0]} is known only once all pairs are measured"
-    return None if chosen.bounds() else "it has no bounds"
+    return None if bounds else "it has no bounds"
 
 
 def filters_first(wanted: bool | Sequence[str], filters: Mapping[str, Filter]) -> dict[str, Filter]:

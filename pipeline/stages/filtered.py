@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import records
+from pipeline.core.balance import MEASURES
 from pipeline.core.context import Context
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.filters_first import filters_first, identity_of
@@ -71,7 +72,8 @@ def left_out(candidates: "DataFrame", first: Mapping[str, Filter]) -> "DataFrame
     from pipeline.match.verdicts import bounds_of, failed_reasons
 
     fields = {field.name: field for field in (*PAIR_VIEW, *measured_fields(first))}
-    bounds = [stated.bound for stated in bounds_of(first, fields)]
+    stated = bounds_of(first, [*fields, *MEASURES])
+    bounds = [one.bound for one in stated if one.bound.measure not in MEASURES]
     judged_by = [fields[name] for name in dict.fromkeys(bound.measure for bound in bounds)]
     reads = [name for chosen in first.values() for name in chosen.reads]
     reads += [field.name for field in judged_by if field.name in PAIR_VIEW.names]

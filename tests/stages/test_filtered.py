@@ -13,6 +13,7 @@ import pytest
 from filters.caption_boilerplate import CaptionBoilerplate
 from filters.caption_filename import CaptionFilename
 from filters.caption_length import CaptionLength
+from filters.concept_balance import ConceptBalance
 from filters.pair_pages import PairPages
 from pipeline.core import records
 from pipeline.core.config import Config, RunSection
@@ -29,7 +30,7 @@ from pipeline.stages.again import recheck, retry
 from tests.fetch.img2dataset import write_shard
 from tests.fetch.server import WebServer
 from tests.fetch.test_part import PHOTO, serving, settings
-from tests.filters.oracle import GOOD, reasons
+from tests.filters.oracle import DATA, GOOD, measured, reasons
 from tests.stages.test_download import candidate
 
 pytestmark = pytest.mark.spark
@@ -204,6 +205,14 @@ def test_what_a_folder_of_another_downloader_has_is_not_left_out(
     assert found["file"][0] == "filtered"
 
 
+def early_reasons(chosen: Filter, batch: pa.RecordBatch) -> list[str | None]:
+    """As `oracle.reasons`; of balance only whether an entry is named."""
+    if isinstance(chosen, ConceptBalance):
+        counts = measured(chosen, batch)["concept_count"]
+        return [None if count else "concept_count_low" for count in counts]
+    return reasons(chosen, batch)
+
+
 def test_it_is_the_judgement_of_the_filters_over_every_caption(spark: Any) -> None:
     """Against plain Python, and however the candidates lie."""
     chance = random.Random(7)
@@ -218,14 +227,18 @@ def test_it_is_the_judgement_of_the_filters_over_every_caption(spark: Any) -> No
         )
         for n in range(300)
     ]
-    filters = FILTERS | {"caption_boilerplate": CaptionBoilerplate(max_domain_images=5)}
+    concepts = str(DATA / "concepts.txt")  # dog, beach, ...
+    filters = FILTERS | {
+        "caption_boilerplate": CaptionBoilerplate(max_domain_images=5),
+        "concept_balance": ConceptBalance(concepts=concepts),
+    }
     due = {}
     for row in rows:
         spoken = [GOOD | caption for caption in row["captions"]]
         batch = pa.RecordBatch.from_pylist(spoken, schema=PAIR_VIEW)
         judged = [
             next((r for r in of_one if r), None)
-            for of_one in zip(*(reasons(f, batch) for f in filters.values()), strict=True)
+            for of_one in zip(*(early_reasons(f, batch) for f in filters.values()), strict=True)
         ]
         if judged and all(judged):
             due[row["image_id"]] = ", ".join(sorted(set(map(str, judged))))
