@@ -4,9 +4,9 @@ proportional to the text.
 An entry is named where it stands in the text letter by letter, and begins and ends there as words
 do: at an end of the text, at a space, a tab or a line break, or at one of the marks , . ; : ? ! `.
 So far this is MetaCLIP's substring matching, but for entries that hold such a mark, which its code
-never finds, and for two marks with nothing between. Besides, where scripts have no spaces: a
-character of Han, kana, Thai, Lao, Burmese or Khmer is a word by itself; and an entry that ends in
-Hangul may be followed by anything, as particles are written behind the noun.
+never finds. Besides, where scripts have no spaces: a character of Han, kana, Thai, Lao, Burmese or
+Khmer is a word by itself; and an entry that ends in Hangul may be followed by anything, as
+particles are written behind the noun.
 
 Source: Xu et al., "Demystifying CLIP Data" (arXiv 2309.16671), section 3.2, and its published
 substr_matching.py, which spaces these marks and looks for the entry between spaces.
