@@ -53,10 +53,9 @@ def measured() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
 def test_counts_are_those_of_deciding(spark: Any, tmp_path: Path) -> None:
     pairs, edges = measured()
     others = {
-        "higher": {"similarity": Similarity(low=0.6)},
+        "higher": {"similarity": Similarity(low=0.6), "captions": CaptionsPerImage(2)},
         "a third of each language": {"similarity": Similarity(low=Relative(1 / 3, per="language"))},
         "a third": {"similarity": Similarity(low=Relative(keep=1 / 3, of="passing"))},
-        "more captions": {"captions": CaptionsPerImage(2)},
     }
     variants = [Variant("the recipe", ENABLED)]
     variants += [Variant(label, ENABLED | more) for label, more in others.items()]
