@@ -134,7 +134,9 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
     measures = ctx.read(table)
     with watch(ctx.spark, "decide: cutoffs"):
         cutoffs = resolve(decides.early, measures, ctx.read(NULL_SCORES))
-    ctx.write(CUTOFFS, ctx.from_arrow(cutoffs.table()).coalesce(1))
+    ctx.store.remove(CUTOFFS.name)  # of a run that was killed
+    with ctx.store.publish_part(CUTOFFS, 0) as sink:
+        sink.write(cutoffs.table())
     rows, schema = cutoffs.at(measures), measures.schema
     is_failing = fails(decides.early, schema, cutoffs)
     failing = rows.where(is_failing).select(
