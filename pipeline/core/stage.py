@@ -55,6 +55,8 @@ class Stage:
         "filters_first" all of those that its own section's `filters_first` names.
     settled_by: such section -> the amendment that brings what is there up to date with other
         values of it, so that the stage need not be done again.
+    reusable: tables of `writes` whose rows it takes over when it is redone: until it is done again
+        they are set aside instead of removed, see `records.earlier`.
     folders: what it writes beside its tables (raw tars, the release), removed when it is redone.
     output: what a person opens of it, relative to the run; empty: its tables.
     check: looks at what the stage takes from outside (archives, weights, lists) before Spark
@@ -67,6 +69,7 @@ class Stage:
     config: type[StageSection]
     build: Callable[["Context[Any]"], list[Account]]
     uses: tuple[str, ...] = ()
+    reusable: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     output: str = ""
     check: Callable[[Any], object] | None = None

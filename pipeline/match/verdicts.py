@@ -5,7 +5,7 @@ from functools import reduce
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, FloatType, NumericType, StructType
+from pyspark.sql.types import BooleanType, FloatType, FractionalType, NumericType, StructType
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Bound, Filter
@@ -75,9 +75,11 @@ def _conditions(
     for stated in bounds:
         measure = stated.bound.measure
         # A bound is rounded as its measure was: else a float32 0.29 would lie under a double 0.29.
-        compared = "float" if isinstance(schema[measure].dataType, FloatType) else "double"
-        value = F.col(measure).cast(compared)
-        is_missing = value.isNull() | F.isnan(value)
+        kind = schema[measure].dataType
+        compared = "float" if isinstance(kind, FloatType) else "double"
+        value, is_missing = F.col(measure).cast(compared), F.col(measure).isNull()
+        if isinstance(kind, FractionalType):
+            is_missing = is_missing | F.isnan(value)
         found.append((f"{measure}_missing", is_missing))
         for side in stated.bound.sides:
             end, last_id = cutoffs.side(stated, side)

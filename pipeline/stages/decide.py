@@ -134,7 +134,9 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
     measures = ctx.read(table)
     with watch(ctx.spark, "decide: cutoffs"):
         cutoffs = resolve(decides.early, measures, ctx.read(NULL_SCORES))
-    ctx.write(CUTOFFS, ctx.from_arrow(cutoffs.table()).coalesce(1))
+    ctx.store.remove(CUTOFFS.name)  # of a run that was killed
+    with ctx.store.publish_part(CUTOFFS, 0) as sink:
+        sink.write(cutoffs.table())
     rows, schema = cutoffs.at(measures), measures.schema
     is_failing = fails(decides.early, schema, cutoffs)
     failing = rows.where(is_failing).select(
@@ -191,17 +193,17 @@ def _judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> D
     )
 
 
-def judge_caption_rank(judged: DataFrame, bounds: list[Bound]) -> DataFrame:
-    """Judge each passing pair by its place, from 0, among the passing pairs of its image.
+def judge_caption_rank(passing: DataFrame, bounds: list[Bound]) -> DataFrame:
+    """Judge pairs that pass the bounds by their place, from 0, among those of their image.
 
     Best similarity first, then the smaller pair_id.
     """
     # Of an image there is one fingerprint: named too, since rows lie by it already.
-    passing_first = Window.partitionBy("fingerprint", "image_id").orderBy(
-        ~_passes(), F.col("priority.neg_similarity"), F.col("pair_id")
+    best_first = Window.partitionBy("fingerprint", "image_id").orderBy(
+        F.col("priority.neg_similarity"), F.col("pair_id")
     )
-    ranked = judged.withColumn(CAPTION_RANK, (F.row_number().over(passing_first) - 1).cast("long"))
-    return ranked.withColumn("reasons", _judged_late(bounds)).drop(CAPTION_RANK)
+    ranked = passing.withColumn(CAPTION_RANK, (F.row_number().over(best_first) - 1).cast("long"))
+    return ranked.withColumn("reasons", failed_reasons(bounds, _LATE)).drop(CAPTION_RANK)
 
 
 def place(judged: DataFrame, edges: DataFrame, released: DataFrame, driver_edges: int) -> DataFrame:

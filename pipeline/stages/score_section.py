@@ -1,6 +1,7 @@
 """`[score]`: which models and scorers there are, and which columns the tables get by them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from pipeline.core.tables import (
 )
 from pipeline.score import clip, descriptor
 from pipeline.score.clip import Precision
+from pipeline.score.models import Spec
 from pipeline.score.scorers import Scorers
 
 # Names that are taken: models of [score] itself, and what would be the mirrored pictures' column.
@@ -96,6 +98,22 @@ class ScoreSection(StageSection):
 def _require_weights(model: str, pretrained: str) -> None:
     if not pretrained and model != clip.SHIPPED_MODEL and ":" not in model:
         raise ValueError(f"model {model!r} needs pretrained: a tag or the path of a weight file")
+
+
+def specs_of(section: ScoreSection) -> tuple[Spec, ...]:
+    """All models: that of `[score]`, the further ones, the one that copies are found by."""
+    own = Spec(CLIP_MODEL, section.model, section.pretrained, section.precision)
+    further = [
+        Spec(name, m.model, m.pretrained, m.precision, f"models.{name}.")
+        for name, m in section.models.items()
+    ]
+    specs = [replace(own, flipped=section.flipped), *further]
+    if section.copy_model:
+        copies = (section.copy_model, section.copy_pretrained, section.precision, "copy_")
+        scale = (section.copy_side, section.copy_mean, section.copy_std)
+        is_script = descriptor.is_script(section.copy_model, section.copy_pretrained)
+        specs.append(Spec(COPY_MODEL, *copies, scale=scale if is_script else None, captions=False))
+    return tuple(specs)
 
 
 def scorers_of(section: ScoreSection) -> Scorers:

@@ -39,7 +39,6 @@ _OF_PASSING = (
     "original_height",
     "body_bytes",
     "clip_similarity",
-    "caption",
 )
 
 
@@ -182,7 +181,9 @@ def _passing_any(
     rows = rows.withColumns(dict(words))
     passes = [_passes(one) for one in judged]
     balanced = [name for one in judged for name in balance.columns(one.decides.filters)]
-    columns = dict.fromkeys((*_OF_PASSING, *balanced, *words))
+    moves = any(one.decides.section.captions != decide.Captions.OWN for one in judged)
+    texts = ["caption"] if moves else []
+    columns = dict.fromkeys((*_OF_PASSING, *texts, *balanced, *words))
     return rows.where(reduce(lambda a, b: a | b, passes)).select(*columns).persist()
 
 

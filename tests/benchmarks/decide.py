@@ -27,7 +27,14 @@ from pipeline.core.filter import Filter, Relative, measured_fields
 from pipeline.core.ids import Digests, as_binary
 from pipeline.core.spark import session
 from pipeline.core.storage import Store
-from pipeline.core.tables import COPIES, NEIGHBORS, RELEASED_NEIGHBORS, Table, measures_table
+from pipeline.core.tables import (
+    COPIES,
+    NEIGHBORS,
+    NULL_SCORES,
+    RELEASED_NEIGHBORS,
+    Table,
+    measures_table,
+)
 from pipeline.stages import decide
 from tests.benchmarks import machine
 from tests.benchmarks.dedupe import shuffled
@@ -115,7 +122,7 @@ def write(store: Store, enabled: Mapping[str, Filter], pairs: int) -> None:
     edges = _edges(pictures)
     with store.publish_part(NEIGHBORS, 0) as sink:
         sink.write(edges)
-    for empty in (COPIES, RELEASED_NEIGHBORS):
+    for empty in (COPIES, RELEASED_NEIGHBORS, NULL_SCORES):
         with store.publish_part(empty, 0):
             pass
 

@@ -52,12 +52,8 @@ def measured() -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
 @pytest.mark.spark
 def test_counts_are_those_of_deciding(spark: Any, tmp_path: Path) -> None:
     pairs, edges = measured()
-    others = {
-        "higher": {"similarity": Similarity(low=0.6)},
-        "a third of each language": {"similarity": Similarity(low=Relative(1 / 3, per="language"))},
-        "a third": {"similarity": Similarity(low=Relative(keep=1 / 3, of="passing"))},
-        "more captions": {"captions": CaptionsPerImage(2)},
-    }
+    share = Relative(keep=1 / 3, per="language", of="passing")
+    others = {"a third": {"similarity": Similarity(low=share), "captions": CaptionsPerImage(2)}}
     variants = [Variant("the recipe", ENABLED)]
     variants += [Variant(label, ENABLED | more) for label, more in others.items()]
     decided = {}
