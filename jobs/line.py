@@ -7,7 +7,7 @@ the demo's web on loopback; "replay" serves the responses recorded in the archiv
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import filters
 from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config
+from pipeline.core.filter import Filter
 from pipeline.core.run import amend, guarded, load_config, run
 from pipeline.core.stage import Section
 from pipeline.core.storage import Store
@@ -100,7 +101,7 @@ def verify_against(argv: Sequence[str] | None = None) -> int:
 
 
 def amend_download(
-    amendment: Callable[[DownloadSection], Amendment[DownloadSection]],
+    amendment: Callable[[DownloadSection, Mapping[str, Filter]], Amendment[DownloadSection]],
     argv: Sequence[str] | None = None,
 ) -> int:
     """Replace some of what the download gave, by the command line's recipe; the exit status."""
@@ -114,7 +115,7 @@ def amend_download(
         with _web(config, ("download",)) as served:
             config = _load(args.config, [*args.set, *served])
             section: Any = config.sections[download.STAGE.name]
-            amend(download.STAGE, LINE, config, amendment(section))
+            amend(download.STAGE, LINE, config, amendment(section, config.filters))
 
     return guarded(work)
 

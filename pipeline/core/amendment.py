@@ -17,8 +17,10 @@ C = TypeVar("C", bound=StageSection)
 @dataclass(frozen=True)
 class Amendment(Generic[C]):
     """name: what a person calls it. find: the parts to replace. build: replaces them; returns the
-    accounts of the whole stage."""
+    accounts of the whole stage. settle: called before `find` where the config has other values of
+    what the stage says is `settled_by` this amendment."""
 
     name: str
     find: Callable[[Store], list[int]]
     build: Callable[["Context[C]", Sequence[int]], list[Account]]
+    settle: Callable[["Context[C]"], object] | None = None

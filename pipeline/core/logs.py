@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from pipeline.core.reasons import Status
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -71,6 +72,8 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
             f"  {'  ' + reason:{wide}} {rows:>12,} {rows / rows_in:6.1%} dropped"
             for reason, rows in dropped.items()
         ]
+        if saved := dropped.get(Status.FILTERED):
+            lines.append(f"  {saved:,} requests saved by filters before the download")
         if account.get("cpu_s") and account["kept"]:
             steps = account["cpu_s"].items()
             each = ", ".join(f"{step} {s / account['kept'] * 1e3:.2f}" for step, s in steps)

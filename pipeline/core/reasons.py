@@ -65,6 +65,7 @@ class Status(StrEnum):
     DECODE = "decode"
     TOO_SMALL = "too_small"  # a side under the configured minimum: nothing to train on
     PLACEHOLDER = "placeholder"  # the same picture behind many URLs of one host, or a known one
+    FILTERED = "filtered"  # not asked for: a filter before the download drops all its captions
     NOT_MODIFIED = "not_modified"  # while rechecking alone: the stored picture is still right
 
     @property

@@ -70,17 +70,28 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
 
 
-def refuse_other_config(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
-    """Raise ConfigError when the folder holds this stage, begun or done, with another config."""
+def refuse_other_config(
+    store: Store, stage: Stage, identity: dict[str, Any], amendment: str = ""
+) -> bool:
+    """Raise ConfigError when the folder holds this stage, begun or done, with another config.
+
+    amendment: the name of one that is about to begin: what it settles may differ. Returns whether
+    that does.
+    """
     record = load(store, stage.name)
     if record is None or record["state"] == _DISCARDED:
-        return
+        return False
     changed = differences(record["config"], identity)
-    if changed:
-        raise ConfigError(
-            f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
-            "use another run.root, or --redo to do this stage and those after it again"
-        )
+    settling = {stage.settled_by.get(name.partition(".")[0].partition(":")[0]) for name in changed}
+    if not changed or settling == {amendment}:
+        return bool(changed)
+    remedy = "use another run.root, or --redo to do this stage and those after it again"
+    if None not in settling and (record["state"] == "done" or "revision" in record):
+        remedy = f"`{'`, `'.join(sorted(map(str, settling)))}` settles that; or {remedy}"
+    raise ConfigError(
+        f"{store.root} holds a {stage.name} with another config ({'; '.join(changed[:5])}); "
+        f"{remedy}"
+    )
 
 
 def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str, str]) -> str:
@@ -120,6 +131,12 @@ def amend(store: Store, stage: Stage, reads: dict[str, str]) -> str:
         record["id"] = digest({key: record[key] for key in ("config", "inputs", "revision")})
         store.write_json(path(stage.name), record)
     return str(record["id"])
+
+
+def settle(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
+    """Record that what a finished stage wrote is up to date with another config."""
+    record: dict[str, Any] = store.read_json(path(stage.name))
+    store.write_json(path(stage.name), record | {"config": identity})
 
 
 def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) -> dict[str, Any]:

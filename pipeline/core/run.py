@@ -96,25 +96,33 @@ def amend(
     from pipeline.core.spark import session
 
     store = Store(config.run.root)
-    records.refuse_other_config(store, stage, _identity(stage, config))
+    identity = _identity(stage, config)
+    is_changed = records.refuse_other_config(store, stage, identity, amendment.name)
     _check_disk(store)
     reads = records.inputs(store, stage, line)
     is_cut_short = records.require_finished(store, stage, reads)
+    started = time.monotonic()
+    section: Any = config.sections[stage.name]
+
+    def context() -> Context[Any]:
+        spark = session(f"pairmill {stage.name}")
+        return Context(stage.name, spark, store, section, config.sections, config.filters)
+
+    if is_changed and amendment.settle is not None:
+        amendment.settle(context())
     parts = amendment.find(store)
     if not parts and not is_cut_short:
+        if is_changed:
+            records.settle(store, stage, identity)
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
     with open_log(store) as log:
         stage_id = records.amend(store, stage, reads)
         log = log.bind(stage=stage.name, id=stage_id)
         log.info(amendment.name, parts=len(parts))
-        started = time.monotonic()
-        spark = session(f"pairmill {stage.name}")
-        section: Any = config.sections[stage.name]
-        context: Context[Any] = Context(
-            stage.name, spark, store, section, config.sections, config.filters
-        )
-        accounts = amendment.build(context, parts)
+        accounts = amendment.build(context(), parts)
+        # Last: until all is replaced, a run with this config is told to go on with the amendment.
+        records.settle(store, stage, identity)
         record = records.finish(store, stage, accounts, time.monotonic() - started)
         log.info("done", accounts=record["accounts"], seconds=record["seconds"])
         print(summary(store, stage, record), file=sys.stderr)

@@ -1,7 +1,7 @@
 """A stage: a small frozen record that says what it reads, writes, is configured by and does."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,7 +51,10 @@ class Stage:
     config: type of its config section.
     build: does the work through the Context and returns the accounts of what it counted.
     uses: further config sections whose values change what it writes; "filters" is all settings of
-        the enabled filters, "measures" only those that change what is measured, not the bounds.
+        the enabled filters, "measures" only those that change what is measured, not the bounds,
+        "filters_first" all of those that its own section's `filters_first` names.
+    settled_by: such section -> the amendment that brings what is there up to date with other
+        values of it, so that the stage need not be done again.
     reusable: tables of `writes` whose rows it takes over when it is redone: until it is done again
         they are set aside instead of removed, see `records.earlier`.
     folders: what it writes beside its tables (raw tars, the release), removed when it is redone.
@@ -70,3 +73,4 @@ class Stage:
     folders: tuple[str, ...] = ()
     output: str = ""
     check: Callable[[Any], object] | None = None
+    settled_by: Mapping[str, str] = field(default_factory=dict)

@@ -206,7 +206,11 @@ IMAGES = Table(
             column("content_type", pa.string(), "as the server claims", null="not stated"),
             column("fetch_ms", pa.int32(), "from first connect to last byte", unit="ms"),
             column("fetched_at", pa.int64(), "when this was found, Unix time", unit="s"),
-            column("downloads", pa.int32(), "how often this was tried: 1, and 1 for each `retry`"),
+            column(
+                "downloads",
+                pa.int32(),
+                "how often this was tried: 1, and 1 for each `retry`; 0 where it is `filtered`",
+            ),
             column(
                 "retry_at",
                 pa.int64(),
@@ -523,6 +527,13 @@ PAIR_VIEW = pa.schema(
     ]
 )
 
+# The columns of it that are known before the download: of the candidate, and of each caption.
+KNOWN_BEFORE_DOWNLOAD = tuple(
+    name
+    for name in PAIR_VIEW.names
+    if name in {*CANDIDATES.schema.names, *(field.name for field in CAPTION)}
+)
+
 # The columns of it that are those of the image: the same in all its pairs.
 PICTURE = (
     "image_id",
@@ -608,6 +619,47 @@ DECISIONS = Table(
                 "cosine of their embeddings",
                 null="no duplicate, or none that embeddings tell",
             ),
+        ]
+    ),
+)
+
+CUTOFFS = Table(
+    "cutoffs",
+    "What every bound came to: one row for each side of a bound on what is measured before "
+    "`decide`, and for each language where it differs by language.",
+    ("filter", "measure", "side", "language"),
+    pa.schema(
+        [
+            column("filter", pa.string(), "the filter that states it"),
+            column("measure", pa.string(), "the column it is on"),
+            column("side", pa.string(), "'low' or 'high'"),
+            column(
+                "language",
+                pa.string(),
+                "of the captions it holds for",
+                null="all, or all that have no row of their own",
+            ),
+            column("value", pa.float64(), "the end of the interval, which belongs to it"),
+            column(
+                "last_id",
+                ID,
+                "of pairs with exactly `value`, those up to this pair_id are kept",
+                null="all of these are",
+            ),
+            column(
+                "how",
+                pa.string(),
+                "'value': as given; 'keep': the share that is kept; 'false_accept': the share of "
+                "mismatched pairs; 'false_accept_pooled': of those of all languages, as this one "
+                "has too few",
+            ),
+            column(
+                "rows",
+                pa.int64(),
+                "pairs, or mismatched pairs, that it was found among",
+                null="given as a value",
+            ),
+            column("passing", pa.int64(), "how many of these pass", null="given as a value"),
         ]
     ),
 )

@@ -18,8 +18,8 @@ FOLDER = "_tallies"
 _WRITE_EVERY_S = 5.0
 _READ_EVERY_S = 5.0
 _DNS = (Status.DNS, Status.DNS_UNAVAILABLE)
-# Refused by the other side, or by us for its sake: no sign of a broken network.
-_CONSENT = (Status.OPTED_OUT, Status.ROBOTS)
+# Refused by the other side, or by us for its sake, or not wanted: no sign of a broken network.
+_NOT_ASKED = (Status.OPTED_OUT, Status.ROBOTS, Status.FILTERED)
 
 
 class SuccessAlarm:
@@ -33,8 +33,8 @@ class SuccessAlarm:
 
     def add(self, ended: Mapping[str, int]) -> str | None:
         """Count pictures by status; the line to show when this makes the alarm ring. It rings once
-        until things are well again. Statuses by consent count neither way."""
-        batch = Counter({s: n for s, n in ended.items() if n > 0 and s not in _CONSENT})
+        until things are well again. What was not to be asked for counts neither way."""
+        batch = Counter({s: n for s, n in ended.items() if n > 0 and s not in _NOT_ASKED})
         self._batches.append(batch)
         self._window.update(batch)
         while self._window.total() - self._batches[0].total() >= self._settings.alarm_images:

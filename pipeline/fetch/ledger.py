@@ -14,7 +14,7 @@ from pipeline.core.reasons import Status
 Row = dict[str, Any]
 
 # Columns of `images` that say what is due.
-DECIDED_BY = ["status", "retry_at", "fetched_at"]
+DECIDED_BY = ["image_id", "status", "retry_at", "fetched_at"]
 ASKED_AGAIN = "asked again"
 # Reasons beside the statuses.
 CHANGED = "changed"  # it is another picture now, which is stored

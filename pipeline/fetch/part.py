@@ -57,7 +57,8 @@ class PartFiles:
     publish: stores what it gave, whole; called once, in a thread. discard: called in its place when
     the part is not finished. round: of the raw tar. earlier: rows that earlier rounds gave, by
     image_id; of these candidates only those in `due` are asked for again. adopted: by image_id,
-    where pictures lie that need not be asked for.
+    where pictures lie that need not be asked for. filtered: by image_id, why a candidate is not
+    wanted; what is adopted, or stored by an earlier round, costs no request and is not left out.
     """
 
     candidates: Iterable[pa.RecordBatch]
@@ -68,6 +69,7 @@ class PartFiles:
     earlier: Mapping[bytes, Row] = field(default_factory=dict)
     due: Collection[bytes] = ()
     adopted: Mapping[bytes, Place] = field(default_factory=dict)
+    filtered: Mapping[bytes, str] = field(default_factory=dict)
 
 
 class Part:
@@ -106,11 +108,15 @@ class Part:
             except UrlError as error:
                 self._add(image_id, Fetched(Status.BAD_URL, str(error)[:200]), None)
                 continue
-            self.open += 1
             place = self.files.adopted.get(image_id)
             if place is not None and place.size > self._settings.max_body_bytes:
                 place = None
             known = self._known(image_id)
+            reasons = self.files.filtered.get(image_id)
+            if reasons is not None and place is None and known.sha256 is None:
+                self._add(image_id, Fetched(Status.FILTERED, reasons[:200]), None)
+                continue
+            self.open += 1
             yield Job(image_id, url, target.origin, self, known=known, place=place)
 
     def _known(self, image_id: bytes) -> Known:
@@ -136,7 +142,7 @@ class Part:
             "fetch_ms": fetched.fetch_ms,
             "body_bytes": len(fetched.body) if fetched.body is not None else None,
             "fetched_at": int(time.time()),
-            "downloads": known.downloads + 1,
+            "downloads": known.downloads + (fetched.status is not Status.FILTERED),
             "etag": fetched.etag,
             "last_modified": fetched.last_modified,
             "raw_round": None,

@@ -72,6 +72,10 @@ class DownloadSection(StageSection):
     # are in there are taken from there, and not asked for. Names and sizes of its shards are part
     # of the run's identity, its path is not.
     adopt: str = tuning("")
+    # Filters that go before the download, by name, or true for all that can (see
+    # `core.filters_first`): what they drop every caption of is not asked for. Their settings are
+    # part of the run's identity; `retry` settles other ones, see `stages.filtered`.
+    filters_first: tuple[str, ...] | bool = tuning(())
     # PEM file of certificate authorities trusted beside the system's.
     ca_file: str | None = tuning(None)
 

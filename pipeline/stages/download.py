@@ -21,12 +21,12 @@ from pipeline.core.context import Context
 from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
-from pipeline.core.tables import CANDIDATES, IMAGES
+from pipeline.core.tables import CANDIDATES, IMAGES, Table
 from pipeline.fetch import adopt
 from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
-from pipeline.stages import adopted, spread
+from pipeline.stages import adopted, filtered, spread
 
 if TYPE_CHECKING:
     from pipeline.fetch.coordinator import Address
@@ -79,7 +79,7 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     found, folder = [], None
     if ctx.config.adopt:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
-    open_ = partial(open_part, ctx.store, folder=folder)
+    open_ = partial(open_part, ctx.store, folder=folder, left_out=filtered.note(ctx))
     accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
     images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
     return images + found
@@ -173,13 +173,18 @@ def _lane(
 
 
 def open_part(
-    store: Store, part: int, choose: Choose | None = None, folder: str | None = None
+    store: Store,
+    part: int,
+    choose: Choose | None = None,
+    folder: str | None = None,
+    left_out: Table | None = None,
 ) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
     choose: with it, the part has been downloaded before, and those of its rows are asked for again
     for which it is true: they get a raw tar of their own and new rows, the part's next round.
     folder: what `adopted.places` are relative to; without it nothing is adopted.
+    left_out: the table of candidates that are not to be asked for (see `stages.filtered`).
     """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
@@ -212,7 +217,8 @@ def open_part(
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
     places = adopted.places(store, part, folder) if folder is not None else {}
     raw_file = cast(BinaryIO, file)
-    return PartFiles(candidates, raw_file, publish, discard, round_, earlier, due, places)
+    reasons = filtered.reasons_in(store, part, left_out)
+    return PartFiles(candidates, raw_file, publish, discard, round_, earlier, due, places, reasons)
 
 
 class _Discarded(Exception):
@@ -225,6 +231,14 @@ STAGE = Stage(
     writes=(IMAGES,),
     config=DownloadSection,
     build=build,
-    folders=(raw.FOLDER, adopt.PLACES.name, adopt.ADOPTED.name, spread.SPREAD.name),
+    uses=("filters_first",),
+    folders=(
+        raw.FOLDER,
+        adopt.PLACES.name,
+        adopt.ADOPTED.name,
+        spread.SPREAD.name,
+        filtered.FILTERED.name,
+    ),
     check=check,
+    settled_by={"filters_first": "retry"},
 )

@@ -6,6 +6,7 @@ As in `figures`, names in braces are the run's tables. `{dropped}` is `dropped()
 
 from collections.abc import Iterable
 
+from pipeline.core.balance import MEASURES
 from pipeline.core.reasons import MatchRule
 
 # Low edges of the bins of group sizes: each small size by itself, then 1, 2, 5 of every decade.
@@ -27,11 +28,14 @@ def linked_edges() -> str:
     """Every edge with the pictures that its ends gave way to or are: rule, owner_a, owner_b.
 
     An owner is null where all pairs of that end fail another bound. Captions over the most that
-    are kept of a picture do not keep the picture out.
+    are kept of a picture do not keep the picture out, nor do balance and caps, which come after.
     """
+    is_after = " OR ".join(
+        f"startswith(r, '{measure}_')" for measure in ("caption_rank", *MEASURES)
+    )
     owner = (
         "(SELECT fingerprint, min(coalesce(duplicate_of, image_id)) AS owner FROM {judged} "
-        "WHERE duplicate_of IS NOT NULL OR forall(reasons, r -> startswith(r, 'caption_rank_')) "
+        f"WHERE duplicate_of IS NOT NULL OR forall(reasons, r -> {is_after}) "
         "GROUP BY fingerprint)"
     )
     edges = (

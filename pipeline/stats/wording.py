@@ -1,9 +1,10 @@
 """Reasons and consent in plain words, for people who do not know the code."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pipeline.core.filter import Filter
+from pipeline.core.balance import DOMAIN_RANK, LANGUAGE_RANK, PAGE_DOMAIN_RANK
+from pipeline.core.filter import Filter, Relative
 from pipeline.core.reasons import (
     ClusterReason,
     DropReason,
@@ -59,6 +60,7 @@ FIXED: Mapping[str, str] = {
     Status.DECODE: "the image is broken",
     Status.TOO_SMALL: "too small to train on",
     Status.PLACEHOLDER: "a stand-in: many URLs of the host lead to it, or it is known as one",
+    Status.FILTERED: "not asked for: a filter before the download drops all its captions",
     Status.NOT_MODIFIED: "asked about again: still the same picture",
     MatchReason.SAME_FINGERPRINT: "the same picture is there already, under another URL",
     MatchReason.LOW_TEXTURE: "too flat to be compared",
@@ -105,26 +107,44 @@ _BOUNDED: Mapping[str, tuple[str, str]] = {
     "caption_repetition_ratio": ("", "the caption repeats itself: over {} of it"),
     "caption_special_ratio": ("", "special characters are over {} of the caption"),
     "caption_words": ("caption of fewer than {} words", "caption of more than {} words"),
+    "concept_count": ("the caption names no concept of the list", ""),
     "clip_similarity": (
         "the caption does not fit the picture: similarity under {}",
         "similarity over {}: the picture may show the caption itself",
     ),
     "frames": ("", "animated: more frames than {}"),
     "has_personal_data": ("", "the caption holds personal data"),
+    "image_max_side": ("longer side under {} pixels", "longer side over {} pixels"),
     "image_min_side": ("shorter side under {} pixels", "shorter side over {} pixels"),
+    "is_balanced": ("not drawn: there are enough pairs of each of its concepts", ""),
     "is_consented": ("an opt-out is known", ""),
     "is_evaluation_match": ("", "an evaluation set holds the picture"),
     "is_filename_like": ("", "the caption is a file name"),
+    "image_pixels": ("fewer than {} pixels in all", "more than {} pixels in all"),
+    "is_format_allowed": ("the file is of another format than those wanted", ""),
     "is_language_allowed": ("the caption is not in a wanted language", ""),
     "is_representative": ("near-duplicate of a picture that is kept", ""),
+    "pages": ("", "the picture has this caption on more than {} pages"),
     "semantic_similarity": ("", "shows what another picture shows: similarity over {}"),
     "texture": ("nearly flat picture: texture under {}", "texture over {}"),
+    "width_to_height": ("width under {} times the height", "width over {} times the height"),
 }  # fmt: skip
+
+
+# Rank in a group -> what the groups are.
+_GROUPS: Mapping[str, str] = {
+    DOMAIN_RANK: "a domain's pictures",
+    PAGE_DOMAIN_RANK: "the pages of a domain",
+    LANGUAGE_RANK: "a language",
+}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The tightest bounds on a measure, and which filter sets each; None where a side is open."""
+    """The tightest bounds on a measure, and which filter sets each; None where a side is open.
+
+    low_to, high_to: where a side differs by language, its greatest value; low or high is its least.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -132,24 +152,56 @@ class Limit:
     high_filter: str = ""
     doc: str = ""
     unit: str = ""
+    low_to: float | None = None
+    high_to: float | None = None
+
+    def told(self, side: str) -> str:
+        """A side as text; empty where it is open."""
+        value, most = (self.low, self.low_to) if side == "low" else (self.high, self.high_to)
+        if value is None:
+            return ""
+        if most is None:
+            return _short(value)
+        return f"{_short(value)} to {_short(most)}, by language"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1 else number(value)
+
+
+# What the sides of bounds came to: filter, measure and "low" or "high" -> its value, or its value
+# for every language.
+Ends = Mapping[tuple[str, str, str], Sequence[float]]
 
 
 def limits(
-    filters: Mapping[str, Filter], fields: Mapping[str, tuple[str, str]]
+    filters: Mapping[str, Filter], fields: Mapping[str, tuple[str, str]], ends: Ends
 ) -> dict[str, Limit]:
-    """Measure -> its tightest bounds. fields: measure -> (doc, unit)."""
+    """Measure -> its tightest bounds.
+
+    fields: measure -> (doc, unit). ends: of the sides that are not given as values.
+    """
     found: dict[str, Limit] = {}
     for name, flt in filters.items():
         for bound in flt.bounds():
-            known = found.get(bound.measure, Limit())
-            low, high = (known.low, known.low_filter), (known.high, known.high_filter)
-            if bound.low is not None and (known.low is None or bound.low > known.low):
-                low = (bound.low, name)
-            if bound.high is not None and (known.high is None or bound.high < known.high):
-                high = (bound.high, name)
             doc, unit = fields.get(bound.measure, ("", ""))
-            found[bound.measure] = Limit(low[0], high[0], low[1], high[1], doc, unit)
+            known = replace(found.get(bound.measure, Limit()), doc=doc, unit=unit)
+            for side, given in bound.sides.items():
+                key = (name, bound.measure, side)
+                values = ends.get(key, ()) if isinstance(given, Relative) else (given,)
+                if values:
+                    known = _tighter(known, side, min(values), max(values), name)
+            found[bound.measure] = known
     return found
+
+
+def _tighter(known: Limit, side: str, least: float, most: float, name: str) -> Limit:
+    to = most if most > least else None
+    if side == "low" and (known.low is None or most > (known.low_to or known.low)):
+        return replace(known, low=least, low_to=to, low_filter=name)
+    if side == "high" and (known.high is None or least < known.high):
+        return replace(known, high=least, high_to=to, high_filter=name)
+    return known
 
 
 def words(name: str) -> str:
@@ -170,6 +222,8 @@ def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
     value = limit.low if side == "low" else limit.high
     if value is None:
         return f"{words(measure)} too {side}"
+    if measure in _GROUPS:
+        return f"beyond the {number(value + 1)} pairs that are kept of {_GROUPS[measure]}"
     if measure == "caption_rank":
         best = number(value + 1)
         return (
@@ -177,10 +231,11 @@ def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
         )
     known = _BOUNDED.get(measure, ("", ""))[side == "high"]
     if known:
-        return known.format(f"{value:.3g}" if value < 1 else number(value))
+        return known.format(limit.told(side))
     unit = f" {limit.unit}" if limit.unit else ""
     doc = f" ({limit.doc})" if limit.doc else ""
-    return f"{words(measure)} {'under' if side == 'low' else 'over'} {number(value)}{unit}{doc}"
+    told = limit.told(side)
+    return f"{words(measure)} {'under' if side == 'low' else 'over'} {told}{unit}{doc}"
 
 
 def rule(name: str) -> str:
@@ -214,7 +269,7 @@ def consent(source: str) -> str:
     if source == "adopted":
         return "not asked: taken from a folder of another downloader"
     if source == "unknown":
-        return "not asked: the URL could not be fetched"
+        return "not asked: the URL was not or could not be fetched"
     if source == "robots.txt":
         return "robots.txt objects, or cannot be had"
     where, _, what = source.partition(":")

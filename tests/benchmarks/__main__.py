@@ -44,6 +44,7 @@ WORKLOADS = {
     "score-gpu": ("score", "run_gpu"),
     "pixels": ("pixels", "run"),
     "filters": ("filters", "run"),
+    "decide": ("decide", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),

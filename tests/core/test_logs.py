@@ -37,6 +37,15 @@ def test_cpu_of_each_step_is_told_per_picture(tmp_path: Path) -> None:
     assert text.endswith("CPU ms for each of them: fetch 0.80, decode 5.00, write 0.20")
 
 
+def test_requests_that_were_saved_are_told(tmp_path: Path) -> None:
+    account = Account("images")
+    account.keep(7)
+    account.drop("filtered", 1234)
+    stage = Stage("download", (), (IMAGES,), StageSection, lambda ctx: [])
+    text = summary(Store(str(tmp_path)), stage, {"seconds": 2.0, "accounts": [account.to_json()]})
+    assert text.endswith("\n  1,234 requests saved by filters before the download")
+
+
 def test_a_stage_that_counts_nothing(tmp_path):
     stage = Stage("match", (), (IMAGES,), StageSection, lambda ctx: [])
     text = summary(Store(str(tmp_path)), stage, {"seconds": 0.0, "accounts": []})

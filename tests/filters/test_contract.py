@@ -7,13 +7,14 @@ import pytest
 from pydantic import TypeAdapter
 
 import filters
+from pipeline.core.balance import MEASURES
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.tables import measures_table
-from tests.filters.oracle import GOOD, SCORED, VIEW, pairs
+from tests.filters.oracle import GOOD, SCORED, VIEW, made, pairs
 
 ALL = filters.load()
 # Columns that `decide` computes among the pairs that pass all else.
-DECIDED = {"is_representative", "caption_rank"}
+DECIDED = {"is_representative", "caption_rank", *MEASURES}
 HOSTILE = [
     {},
     {"page_lang": None, "page_optout": None},
@@ -29,7 +30,7 @@ HOSTILE = [
 
 @pytest.fixture(params=ALL)
 def chosen(request: pytest.FixtureRequest) -> Filter:
-    return ALL[request.param]()
+    return made(request.param, ALL[request.param])
 
 
 def check(chosen: Filter, batch: pa.RecordBatch) -> list[pa.Array]:
@@ -70,7 +71,7 @@ def test_it_cites_and_documents(chosen: Filter) -> None:
     for field in chosen.measures:
         assert field.metadata[b"doc"]
         assert field.name not in VIEW.names
-        assert not pa.types.is_nested(field.type)
+        assert not pa.types.is_nested(field.type) or pa.types.is_integer(field.type.value_type)
 
 
 def test_bound_settings_are_settings(chosen: Filter) -> None:
@@ -87,7 +88,7 @@ def test_unknown_settings_are_refused(chosen: Filter) -> None:
 
 
 def test_measures_of_all_filters_fit_in_one_table() -> None:
-    fields = measured_fields({n: kind() for n, kind in ALL.items()})
+    fields = measured_fields({n: made(n, ALL[n]) for n in ALL})
     names = measures_table(fields, SCORED).schema.names
     assert len(names) == len(set(names))
 
@@ -107,6 +108,15 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("caption_repetition", {"chars": 0}),
         ("captions_per_image", {"max_captions": 0}),
         ("image_size", {"min_side": "big"}),
+        ("image_area", {"min_pixels": 10, "max_pixels": 9}),
+        ("image_format", {"formats": ["TGA"]}),
+        ("pair_pages", {"max_pages": 0}),
+        ("concept_balance", {}),
+        ("concept_balance", {"concepts": "list.txt", "max_pairs": 0}),
+        ("domain_cap", {"max_pairs": 0}),
+        ("page_domain_cap", {"by": "chance"}),
+        ("language_cap", {}),
+        ("width_to_height", {"min_ratio": 2, "max_ratio": 1}),
     ],
 )
 def test_contradicting_settings_are_refused(name: str, settings: dict[str, object]) -> None:

@@ -93,7 +93,7 @@ def asked(server: WebServer) -> set[str]:
 
 
 def again(ctx: Context[Any], amendment: Callable[..., Amendment[Any]]) -> dict[str, Account]:
-    made = amendment(ctx.config)
+    made = amendment(ctx.config, ctx.filters)
     return by_unit(made.build(ctx, made.find(ctx.store)))
 
 

@@ -96,6 +96,31 @@ def test_score_quantiles_are_those_of_the_scores(run, made):
     assert run.figure("score_quantile")["kept"]["0.50"] == pytest.approx(median, abs=1e-4)
 
 
+def test_similarities_by_language_stand_beside_mismatched_pairs(run, html, made):
+    counted = run.figure("clip_similarity_by_language")
+    edges = [v for _, v in sorted(run.figure("edges")["clip_similarity_by_language"].items())]
+    told = [(p["caption_lang"], p["is_kept"], p["clip_similarity"]) for p in made.pairs]
+    for lang in ("en", "ko", "ja", "ar"):
+        values = {
+            "kept": [v for language, kept, v in told if language == lang and kept],
+            "dropped": [v for language, kept, v in told if language == lang and not kept],
+            "mismatched": [r["similarity"] for r in made.mismatched if r["lang"] == lang],
+        }
+        for kind, mine in values.items():
+            bins = {float(edge): n for edge, n in counted[f"{lang}:{kind}"].items()}
+            for low, high in pairwise(edges):
+                inside = sum(low <= v < high or v == high == edges[-1] for v in mine)
+                assert bins.get(low, 0) == inside, (lang, kind, low)
+    charts = HTMLParser(html).css("#measures figure.language")
+    assert [c.css_first("b").text() for c in charts] == ["en", "ar", "ja", "ko"]
+    assert all(c.css_first("path.beside") for c in charts)
+    bounds = [[t.text() for t in c.css(".bound-label")] for c in charts]
+    # The tighter of what holds for all, and of what was found for the language.
+    assert bounds == [["≥ 0.25 calibrated"], *[["≥ 0.2 similarity"]] * 2, ["≥ 0.22 calibrated"]]
+    table = HTMLParser(html).css_first("#measures table").text()
+    assert "ko" in table and "≥ 0.22" in table and "the language has too few" in table
+
+
 def test_duplicates_are_counted_by_group_rule_and_distance(run, made):
     doubles = [p for p in made.pairs if p["duplicate_of"]]
     here = [p for p in doubles if p["duplicate_rule"] != "released"]

@@ -3,7 +3,8 @@
 import pytest
 
 import filters
-from pipeline.core.filter import Bound, Filter
+from pipeline.core.balance import MEASURES
+from pipeline.core.filter import Bound, Filter, Relative
 from pipeline.core.reasons import (
     ClusterReason,
     DropReason,
@@ -14,6 +15,7 @@ from pipeline.core.reasons import (
     Status,
 )
 from pipeline.stats import figures, wording
+from tests.filters.oracle import made
 
 
 class _Loose(Filter):
@@ -46,10 +48,7 @@ def test_the_tightest_bound_and_its_filter_are_told():
 def test_every_reason_of_every_filter_reads_as_words():
     chosen = {}
     for name, kind in filters.load().items():
-        try:
-            chosen[name] = kind()
-        except (TypeError, ValueError):
-            continue  # needs a setting
+        chosen[name] = made(name, kind)
     found = figures.limits(chosen)
     for flt in chosen.values():
         for bound in flt.bounds():
@@ -63,6 +62,14 @@ def test_rank_counts_from_one():
     say = wording.sentence
     assert say("caption_rank_high", {"caption_rank": one}) == "not the best caption of its picture"
     assert "among the 3 best" in say("caption_rank_high", {"caption_rank": three})
+
+
+def test_caps_tell_how_many_of_what_are_kept():
+    two = {name: wording.Limit(high=1, high_filter="f") for name in MEASURES}
+    say = wording.sentence
+    assert say("domain_rank_high", two) == "beyond the 2 pairs that are kept of a domain's pictures"
+    assert say("page_domain_rank_high", two).endswith("of the pages of a domain")
+    assert say("language_rank_high", two).endswith("of a language")
 
 
 def test_unknown_reasons_stay_themselves():
@@ -81,3 +88,21 @@ def test_every_rule_has_a_name_and_what_it_found_reads_as_words():
     assert wording.duplicate("released", 0, None) == "released before, 0 bits apart"
     assert wording.duplicate("same_fingerprint", 0, None) == "same fingerprint"
     assert wording.duplicate("copy", None, 0.914) == "copy detection, cosine 0.91"
+
+
+def test_a_bound_that_was_found_is_told_with_what_it_came_to():
+    class Found(Filter):
+        def bounds(self) -> tuple[Bound, ...]:
+            return (Bound("clip_similarity", low=Relative(keep=0.3), high=Relative(keep=0.9)),)
+
+    key = ("found", "clip_similarity")
+    ends = {(*key, "low"): [0.21, 0.3, 0.25], (*key, "high"): [0.5]}
+    limits = figures.limits({"found": Found()}, (), ends)
+    limit = limits["clip_similarity"]
+    assert (limit.low, limit.low_to, limit.high, limit.high_to) == (0.21, 0.3, 0.5, None)
+    told = wording.sentence("clip_similarity_low", limits)
+    assert told.endswith("similarity under 0.21 to 0.3, by language")
+    assert wording.sentence("clip_similarity_high", limits).startswith("similarity over 0.5")
+    assert wording.reason_filter("clip_similarity_low", limits) == "found"
+    nothing = figures.limits({"found": Found()})
+    assert wording.sentence("clip_similarity_low", nothing) == "clip similarity too low"
