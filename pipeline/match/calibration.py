@@ -127,7 +127,8 @@ def _accepting(
     if share * len(pooled) < 1:
         raise ConfigError(
             f"filter {stated.filter}: false_accept = {relative.false_accept} of {measure} takes "
-            f"{math.ceil(1 / share):,} mismatched pairs or more, and there are {len(pooled):,}"
+            f"{math.ceil(1 / share):,} mismatched pairs or more, and there are {len(pooled):,}; "
+            "score samples score.null_pairs of each language, for similarities alone"
         )
     found = []
     for language in languages:

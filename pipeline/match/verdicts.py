@@ -62,8 +62,9 @@ def reasons_at(bounds: Sequence[Stated], schema: StructType, cutoffs: Cutoffs) -
         by_reason[reason] = condition if known is None else known | condition
     if not by_reason:
         return F.array().cast("array<string>")
-    reasons = [F.when(condition, F.lit(name)) for name, condition in by_reason.items()]
-    return F.array_compact(F.array(*reasons))
+    reasons = [F.when(c, F.lit(name)).otherwise("") for name, c in by_reason.items()]
+    # Compiled, which `array_compact` is not.
+    return F.array_remove(F.array(*reasons), "")
 
 
 def _conditions(

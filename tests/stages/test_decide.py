@@ -1,5 +1,6 @@
 """The decide stage: hand-written measures in, verdicts and reasons out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -115,7 +116,7 @@ def in_release(image: str, released: str, distance: int) -> dict[str, Any]:
 def run(
     spark: Any,
     root: Path,
-    filters: dict[str, Filter],
+    filters: Mapping[str, Filter],
     pairs: dict[str, dict[str, Any]],
     edges: list[dict[str, Any]] | None = None,
     copies: list[dict[str, Any]] | None = None,
