@@ -7,6 +7,8 @@ https://huggingface.co/docs/datasets/repository_structure
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from pipeline.core.release import Manifest
 
 # Upper ends, exclusive, of the Hub's size categories.
@@ -55,10 +57,13 @@ def card(
     licence_note: str,
     languages: Sequence[str],
     record_fields: Sequence[str],
+    coyo: pa.Schema | None = None,
+    coyo_absent: Sequence[str] = (),
 ) -> str:
     """README.md of a release.
 
     licence: an identifier the Hub knows, or "other". record_fields: keys of the .json member.
+    coyo: COYO-700M's columns in `.meta/coyo/`, if there are any; coyo_absent: those that are not.
     """
     lines = [
         "---",
@@ -87,6 +92,7 @@ def card(
         "",
         *_loading(manifest),
         *_fields(record_fields),
+        *(_coyo(coyo, coyo_absent) if coyo is not None else []),
         "## Where it comes from",
         "",
         "Pairs were collected from archived web pages. The pictures were downloaded, compared to "
@@ -159,6 +165,30 @@ def _fields(names: Sequence[str]) -> list[str]:
         "",
         "`.meta/` holds for every tar an index of sample offsets and a Parquet table of its "
         "samples with their checksums.",
+        "",
+    ]
+
+
+def _coyo(columns: pa.Schema, absent: Sequence[str]) -> list[str]:
+    """What `.meta/coyo/` holds."""
+    return [
+        "## COYO-700M's columns",
+        "",
+        "`.meta/coyo/` holds the samples as a Parquet table with the columns of COYO-700M, a file "
+        "for each tar:",
+        "",
+        "| column | type | meaning |",
+        "| --- | --- | --- |",
+        *(
+            f"| `{field.name}` | {field.type} | {field.metadata[b'doc'].decode()} |"
+            for field in columns
+        ),
+        "",
+        *(
+            [f"Of those that COYO-700M has, {', '.join(f'`{n}`' for n in absent)} are not here."]
+            if absent
+            else ["All columns that COYO-700M has are here."]
+        ),
         "",
     ]
 

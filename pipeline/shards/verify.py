@@ -63,19 +63,25 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
     known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
-    known |= {of(p) for p in wanted for of in (release.index_path, release.sidecar_path)}
+    beside = (release.index_path, release.sidecar_path, release.coyo_path)
+    known |= {of(p) for p in wanted for of in beside}
     # Found and stored paths may differ in their protocol; the last components do not.
     base = fs._strip_protocol(root).rstrip("/")
-    for found in sorted(fs.find(root)):
-        relative = str(found).removeprefix(base).lstrip("/")
-        if relative not in known:
-            yield Problem(relative, "does not belong to the release")
+    there = {str(found).removeprefix(base).lstrip("/") for found in fs.find(root)}
+    for relative in sorted(there - known):
+        yield Problem(relative, "does not belong to the release")
+    # A release that was not made here may have none of them; none may have some.
+    coyo = {release.coyo_path(tar) for tar in wanted}
+    if there & coyo:
+        for relative in sorted(coyo - there):
+            yield Problem(relative, "is missing")
 
 
 def _shard(fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry) -> list[Problem]:
     problems: list[Problem] = []
     rows = _sidecar(fs, root, entry, problems)
     offsets = _index(fs, root, entry, rows, problems)
+    problems += _coyo(fs, root, entry, rows)
     try:
         with fs.open(posixpath.join(root, entry.path), "rb") as file:
             if offsets is None:
@@ -110,6 +116,23 @@ def _sidecar(
         problems.append(Problem(path, f"has {rows.num_rows} rows, not {entry.samples}"))
         return None
     return fixed
+
+
+def _coyo(
+    fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry, rows: pa.Table | None
+) -> Iterator[Problem]:
+    """COYO-700M's columns, where there are any, are about the samples of the tar, in its order."""
+    path = release.coyo_path(entry.path)
+    try:
+        with fs.open(posixpath.join(root, path), "rb") as file:
+            keys = pq.read_table(file, page_checksum_verification=True)["key"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        yield Problem(path, f"cannot be read: {error}")
+        return
+    if rows is not None and keys.to_pylist() != rows["key"].to_pylist():
+        yield Problem(path, "is not about the samples of the tar")
 
 
 def _index(

@@ -38,6 +38,7 @@ GOOD: dict[str, Any] = {
     "width": 512,
     "height": 384,
     "texture": 60,
+    "hash64": -7,
     "fingerprint": b"f" * 16,
     "sha256": b"s" * 32,
     "part": 0,
