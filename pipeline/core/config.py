@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.filter import Filter
+from pipeline.core.filter import Filter, Relative
 from pipeline.core.stage import Section, Stage, tuning
 
 
@@ -96,12 +96,35 @@ def load(
             name: _parse(path, name, kind, data.get(name, {})) for name, kind in sections.items()
         },
         filters={
-            name: _parse(path, f"filters.{name}", filters[name], settings)
+            name: _parse_filter(path, name, filters[name], settings)
             for name, settings in chosen.items()
         },
     )
     _refuse_unmet(path, config)
     return config
+
+
+def _parse_filter(path: str, name: str, kind: type[Filter], settings: Any) -> Filter:
+    """A filter with its settings; those that move a bound may be tables of `Relative`."""
+    section = f"filters.{name}"
+    given = settings if isinstance(settings, dict) else {}
+    tables = {k: v for k, v in given.items() if k in kind.bound_settings and isinstance(v, dict)}
+    if not tables:
+        chosen: Filter = _parse(path, section, kind, settings)
+        return chosen
+    found = {k: _parse(path, f"{section}.{k}", Relative, v) for k, v in tables.items()}
+    plain = _parse(path, section, kind, {k: v for k, v in given.items() if k not in tables})
+    try:
+        chosen = dataclasses.replace(plain, **found)
+        sides = [value for bound in chosen.bounds() for value in bound.sides.values()]
+    except TypeError:  # it reckons with the setting, which has no value yet
+        sides = []
+    except ValueError as error:
+        raise ConfigError(f"{path}: [{section}]: {error}") from None
+    for key, value in found.items():
+        if not any(side is value for side in sides):
+            raise ConfigError(f"{path}: {section}.{key} must be a number: {tables[key]} is none")
+    return chosen
 
 
 def _refuse_unmet(path: str, config: Config) -> None:

@@ -5,11 +5,55 @@ a bound reads no picture. One file in `filters/`, one frozen dataclass: its fiel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import ConfigDict
+
+
+@dataclass(frozen=True)
+class Relative:
+    """One side of a bound, stated by what it does: `decide` finds the value in what was measured.
+    Either of:
+
+    keep: the share of pairs that this side keeps, in (0, 1]: exactly ceil(keep * pairs) of those
+        that have a value, by `low` the ones with the highest values, by `high` those with the
+        lowest. Of pairs with equal values the smaller pair_id is kept first.
+    false_accept: the largest share, in (0, 1), of mismatched pairs that this side may let pass:
+        pictures with captions of other pictures, whose measures `score` samples for each language
+        of captions.
+
+    With keep:
+    per: "language": the share of each language of captions (`caption_lang`); None: of all pairs.
+    of: "measured": all pairs that were measured; "passing": those that pass every bound which is
+        given as a value.
+
+    Raises ValueError for anything else.
+    Source: DataComp (arXiv 2304.14108), section 4.1: the CLIP score filter keeps a fraction of the
+    whole pool (30% did best), and is intersected with the other filters afterwards. The exact
+    quantile, and ties by id, are ours: its threshold keeps every tie.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    keep: float | None = None
+    false_accept: float | None = None
+    per: Literal["language"] | None = None
+    of: Literal["measured", "passing"] = "measured"
+
+    def __post_init__(self) -> None:
+        if (self.keep is None) == (self.false_accept is None):
+            raise ValueError("give a number, or either of keep and false_accept")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise ValueError(f"keep = {self.keep} is not above 0 and at most 1")
+        if self.false_accept is not None and not 0 < self.false_accept < 1:
+            raise ValueError(f"false_accept = {self.false_accept} is not between 0 and 1")
+        if self.false_accept is not None and (self.per, self.of) != (None, "measured"):
+            raise ValueError("per and of go with keep: false_accept is by language always")
+
+
+Side = float | Relative
 
 
 @dataclass(frozen=True)
@@ -21,20 +65,31 @@ class Bound:
     """
 
     measure: str
-    low: float | None = None
-    high: float | None = None
+    low: Side | None = None
+    high: Side | None = None
 
     def __post_init__(self) -> None:
-        if self.low is None and self.high is None:
+        if not self.sides:
             raise ValueError(f"bound on {self.measure} has neither low nor high")
-        if self.low is not None and self.high is not None and self.low > self.high:
+        given = [value for value in self.sides.values() if not isinstance(value, Relative)]
+        if len(given) == 2 and given[0] > given[1]:
             raise ValueError(f"bound on {self.measure}: low {self.low} is over high {self.high}")
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """The sides that are not open, "low" before "high"."""
+        both = (("low", self.low), ("high", self.high))
+        return {side: value for side, value in both if value is not None}
+
+    @property
+    def is_relative(self) -> bool:
+        """True when a side is known only once all pairs are measured."""
+        return any(isinstance(value, Relative) for value in self.sides.values())
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """The reasons this bound can give."""
-        sides = [s for s, v in (("low", self.low), ("high", self.high)) if v is not None]
-        return (*(f"{self.measure}_{side}" for side in sides), f"{self.measure}_missing")
+        return (*(f"{self.measure}_{side}" for side in self.sides), f"{self.measure}_missing")
 
 
 @dataclass(frozen=True)
@@ -47,7 +102,9 @@ class Filter:
     needs: settings of stages, as "section.key", without which nothing is measured for it; a recipe
         that enables the filter and leaves one of them off is refused.
     bound_settings: settings that only move a bound. Every other setting is taken to change what
-        is measured, so that forgetting one here costs time and never gives stale measures.
+        is measured, so that forgetting one here costs time and never gives stale measures. A recipe
+        may give one that is a side of a bound as it is, as a table: `low = { keep = 0.3 }`; then
+        the field holds a `Relative`.
 
     Raises ValueError when its bounds contradict each other.
     """
@@ -74,8 +131,8 @@ class Filter:
         return ()
 
     def settings(self) -> dict[str, object]:
-        """Its settings by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Its settings by name, JSON-ready where they are."""
+        return asdict(self)
 
     def measure_settings(self) -> dict[str, object]:
         """What its measures depend on, JSON-ready: the settings that do not only move a bound."""

@@ -512,6 +512,47 @@ DECISIONS = Table(
     ),
 )
 
+CUTOFFS = Table(
+    "cutoffs",
+    "What every bound came to: one row for each side of a bound on what is measured before "
+    "`decide`, and for each language where it differs by language.",
+    ("filter", "measure", "side", "language"),
+    pa.schema(
+        [
+            column("filter", pa.string(), "the filter that states it"),
+            column("measure", pa.string(), "the column it is on"),
+            column("side", pa.string(), "'low' or 'high'"),
+            column(
+                "language",
+                pa.string(),
+                "of the captions it holds for",
+                null="all, or all that have no row of their own",
+            ),
+            column("value", pa.float64(), "the end of the interval, which belongs to it"),
+            column(
+                "last_id",
+                ID,
+                "of pairs with exactly `value`, those up to this pair_id are kept",
+                null="all of these are",
+            ),
+            column(
+                "how",
+                pa.string(),
+                "'value': as given; 'keep': the share that is kept; 'false_accept': the share of "
+                "mismatched pairs; 'false_accept_pooled': of those of all languages, as this one "
+                "has too few",
+            ),
+            column(
+                "rows",
+                pa.int64(),
+                "pairs, or mismatched pairs, that it was found among",
+                null="given as a value",
+            ),
+            column("passing", pa.int64(), "how many of these pass", null="given as a value"),
+        ]
+    ),
+)
+
 SHARDS = Table(
     "shards",
     "One row per tar of the release.",

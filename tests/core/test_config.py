@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.core.config import Config, RunSection, load
 from pipeline.core.errors import ConfigError
-from pipeline.core.filter import Bound, Filter
+from pipeline.core.filter import Bound, Filter, Relative
 from pipeline.core.stage import Stage, StageSection, tuning
 
 
@@ -112,3 +112,62 @@ def test_bound_needs_a_side_and_order() -> None:
     with pytest.raises(ValueError, match="over high"):
         Bound("x", 2, 1)
     assert Bound("x", low=1).reasons == ("x_low", "x_missing")
+
+
+@dataclass(frozen=True)
+class Score(Filter):
+    low: float = 0.2
+    high: float | None = None
+    epsilon: float = 0.1
+    bound_settings = ("low", "high", "epsilon")
+
+    def bounds(self) -> tuple[Bound, ...]:
+        return (Bound("score", self.low, self.high), Bound("likeness", high=1 - self.epsilon))
+
+
+def score(tmp_path: Path, settings: str) -> Score:
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'[run]\nroot = "r"\n[filters.score]\n{settings}\n')
+    found = load(str(file), (), {"run": RunSection}, {"score": Score}).filters["score"]
+    assert isinstance(found, Score)
+    return found
+
+
+def test_a_side_of_a_bound_may_be_stated_by_what_it_does(tmp_path: Path) -> None:
+    found = score(tmp_path, 'low = { keep = 0.3, per = "language" }\nhigh = 0.9')
+    bound = found.bounds()[0]
+    assert bound.low == Relative(keep=0.3, per="language") and bound.high == 0.9
+    assert bound.is_relative and bound.reasons == ("score_low", "score_high", "score_missing")
+    assert found.settings()["low"] == {
+        "keep": 0.3,
+        "per": "language",
+        "of": "measured",
+        "false_accept": None,
+    }
+    other = score(tmp_path, "low = { false_accept = 0.01 }")
+    assert other.measure_settings() == found.measure_settings() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("low = { keep = 1.5 }", ["filters.score.low", "keep = 1.5"]),
+        ("low = { keep = 0 }", ["filters.score.low", "keep = 0"]),
+        ("low = { false_accept = 1 }", ["filters.score.low", "false_accept = 1"]),
+        ("low = { keep = 0.3, false_accept = 0.1 }", ["filters.score.low", "either"]),
+        ("low = {}", ["filters.score.low", "either"]),
+        ("low = { keeep = 0.3 }", ["filters.score.low.keeep", "did you mean keep?"]),
+        ('low = { keep = "most" }', ["filters.score.low.keep", "'most'"]),
+        ('low = { keep = 0.3, per = "page" }', ["filters.score.low.per", "language"]),
+        ('low = { false_accept = 0.1, per = "language" }', ["per and of go with keep"]),
+        ("epsilon = { keep = 0.3 }", ["filters.score.epsilon must be a number"]),
+        ("high = { keep = 0.3 }\nlow = 'x'", ["filters.score.low", "'x'"]),
+    ],
+)
+def test_a_side_that_says_nothing_clear_is_refused(
+    tmp_path: Path, settings: str, named: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        score(tmp_path, settings)
+    for part in named:
+        assert part in str(error.value)
