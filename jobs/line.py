@@ -149,13 +149,29 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
     with serve as served:
         if served is not None:
             overrides += [
-                f"download.hosts_file={json.dumps(served.hosts_file)}",
+                *_names_of(config, served),
                 f"download.ca_file={json.dumps(served.ca_file)}",
                 f"download.port_map={{{_ports(config, served)}}}",
                 # What its sites say goes with it: another web may have the same names.
                 f"download.hosts_root={json.dumps(str(Path(served.log_path).parent))}",
             ]
         yield overrides
+
+
+def _names_of(config: Config, served: "Served") -> list[str]:
+    """Settings by which the download knows the names of the served web, and no other."""
+    if not served.dns_server:
+        return [f"download.hosts_file={json.dumps(served.hosts_file)}"]
+    section = config.sections[download.STAGE.name]
+    assert isinstance(section, DownloadSection)
+    contact = section.contact or "demo@pairmill.example"
+    return [
+        f"download.dns_servers={json.dumps([served.dns_server])}",
+        # Some of its names change when they are asked again: let them, and ask none in advance.
+        "download.dns_min_ttl_s=0",
+        "download.check_dns=false",
+        f"download.contact={json.dumps(contact)}",
+    ]
 
 
 def _ports(config: Config, served: "Served") -> str:
