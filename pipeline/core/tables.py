@@ -5,6 +5,7 @@ Identities are 16-byte binaries, never hex: `image_id` = BLAKE2b-128 of the cano
 `pair_id` = BLAKE2b-128 of image_id and the normalised caption (see `ids`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -317,14 +318,22 @@ LISTED = Table(
     ),
 )
 
+# Names of models in EMBEDDINGS: that of [score], and the one that copies are found by. Further ones
+# are those of [score.models.<name>].
+CLIP_MODEL = "clip"
+COPY_MODEL = "copy"
+
 EMBEDDINGS = Table(
     "embeddings",
-    "One row per distinct picture (by sha256) and per distinct caption; with a copy-detection "
-    "model also per distinct fingerprint whose picture is not flat.",
-    ("kind", "content_id"),
+    "One row per model and distinct picture (by sha256), and per model and distinct caption; by "
+    "the copy-detection model one per distinct fingerprint whose picture is not flat. In a file, "
+    "the rows of one model and kind come by rising content_id. `_models.json` beside the files "
+    "says what each model is.",
+    ("model", "kind", "content_id"),
     pa.schema(
         [
-            column("kind", pa.string(), "'image' or 'text' by CLIP, 'copy' by the other model"),
+            column("model", pa.string(), "'clip' for that of [score], 'copy', or a further one's"),
+            column("kind", pa.string(), "'image', 'flipped' (the picture mirrored), or 'text'"),
             column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
             # Spark cannot read Parquet's float16, so the vector is stored as its bytes.
             column("vector", pa.binary(), "unit norm; little-endian float16 [model width]"),
@@ -332,15 +341,98 @@ EMBEDDINGS = Table(
     ),
 )
 
-SCORES = Table(
-    "scores",
-    "One row per pair whose picture was downloaded.",
-    ("pair_id",),
+EMBEDDING_INDEX = Table(
+    "embedding_index",
+    "Where each embedding lies: one row per row of `embeddings`, sorted by content_id in a bucket.",
+    ("model", "kind", "content_id"),
     pa.schema(
         [
-            column("pair_id", ID, "of the pair"),
-            column("image_id", ID, "of its image"),
-            column("clip_similarity", pa.float32(), "cosine of picture and caption, -1 to 1"),
+            column("content_id", ID, "as in `embeddings`"),
+            column("model", pa.string(), "as in `embeddings`"),
+            column("kind", pa.string(), "as in `embeddings`"),
+            column("part", pa.int32(), "of the file embeddings/part-<part>.parquet"),
+            column("row", pa.int64(), "in that file, from 0"),
+            column(
+                "bucket",
+                pa.int32(),
+                "the first 16 bits of content_id, as a number, times buckets over 65,536; there is "
+                "a folder for each",
+            ),
+        ]
+    ),
+    partition="bucket",
+)
+
+
+def similarity_name(model: str, *, flipped: bool = False) -> str:
+    """The column of SCORES with the similarity by a model of `[score.models]`, or by the one of
+    `[score]` ("clip"); flipped: of the mirrored picture."""
+    name = "clip_similarity" if model == CLIP_MODEL else f"clip_similarity_{model}"
+    return f"{name}_flipped" if flipped else name
+
+
+def similarity_fields(models: Sequence[str] = (), *, flipped: bool = False) -> list[pa.Field]:
+    """The columns of SCORES beside `clip_similarity`.
+
+    models: names of `[score.models]`. flipped: whether mirrored pictures are scored, by the model
+    of `[score]`.
+    """
+    found = [
+        column(
+            similarity_name(model),
+            pa.float32(),
+            f"cosine of picture and caption by the model {model}, -1 to 1",
+        )
+        for model in models
+    ]
+    if flipped:
+        name = similarity_name(CLIP_MODEL, flipped=True)
+        doc = "cosine of the mirrored picture and the caption, -1 to 1"
+        found.append(column(name, pa.float32(), doc))
+    return found
+
+
+def scores_table(models: Sequence[str] = (), *, flipped: bool = False) -> Table:
+    """`scores`, with `similarity_fields`."""
+    return Table(
+        "scores",
+        "One row per pair whose picture was downloaded.",
+        ("pair_id",),
+        pa.schema(
+            [
+                column("pair_id", ID, "of the pair"),
+                column("image_id", ID, "of its image"),
+                column("clip_similarity", pa.float32(), "cosine of picture and caption, -1 to 1"),
+                *similarity_fields(models, flipped=flipped),
+            ]
+        ),
+    )
+
+
+SCORES = scores_table()  # of one model
+
+
+def picture_scores_table(fields: Sequence[pa.Field] = ()) -> Table:
+    """`picture_scores`: a column for each field that scorers give."""
+    return Table(
+        "picture_scores",
+        "One row per distinct picture (by sha256) that could be decoded: what scorers find.",
+        ("content_id",),
+        pa.schema([column("content_id", ID, "first 16 bytes of sha256"), *fields]),
+    )
+
+
+NULL_SCORES = Table(
+    "null_scores",
+    "Similarities of pictures with captions that are not theirs, of the same language: a sample.",
+    ("measure", "pair_id"),
+    pa.schema(
+        [
+            column("lang", pa.string(), "caption_lang of both pairs"),
+            column("pair_id", ID, "the pair whose picture is taken"),
+            column("caption_pair_id", ID, "the pair whose caption is taken, of another picture"),
+            column("measure", pa.string(), "the column of `scores` whose null this is"),
+            column("similarity", pa.float32(), "cosine of that picture and that caption, -1 to 1"),
         ]
     ),
 )
@@ -456,13 +548,23 @@ PICTURE = (
 )
 
 
-def measures_table(filter_fields: list[pa.Field]) -> Table:
+def pair_view(score_fields: Sequence[pa.Field] = ()) -> pa.Schema:
+    """What filters read: PAIR_VIEW, and beside it what further models and scorers found.
+
+    score_fields: `similarity_fields` and the columns of `picture_scores` but the key.
+    """
+    return pa.schema([*PAIR_VIEW, *score_fields])
+
+
+def measures_table(
+    filter_fields: Sequence[pa.Field], score_fields: Sequence[pa.Field] = ()
+) -> Table:
     """`measures`: the pair view and, beside it, one column per measure of the given filters."""
     return Table(
         "measures",
         "One row per pair whose picture was downloaded: all it is judged and written by.",
         ("pair_id",),
-        pa.schema([*PAIR_VIEW, *filter_fields]),
+        pa.schema([*pair_view(score_fields), *filter_fields]),
     )
 
 

@@ -36,8 +36,8 @@ INPUTS = Table(
 )
 
 
-# The kinds of embeddings of pictures, in the order of the models that make them.
-PICTURE_KINDS = ("image", "copy")
+# The models of pictures, in their order.
+PICTURE_MODELS = ("clip", "copy")
 
 
 def embed_pictures(
@@ -68,8 +68,8 @@ def embed_pictures(
     batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
     for found, unreadable in decoded_batches(models, store, batches, decode_threads):
         made = [
-            _embedded(kind, decoded.ids, model.embed_images(decoded.pixels, batch))
-            for kind, model, decoded in zip(PICTURE_KINDS, models, found, strict=False)
+            _embedded(name, "image", decoded.ids, model.embed_images(decoded.pixels, batch))
+            for name, model, decoded in zip(PICTURE_MODELS, models, found, strict=False)
         ]
         yield made, unreadable
 
@@ -79,9 +79,12 @@ def embed_captions(model: Clip, rows: pa.Table, batch: int) -> Iterator[pa.Recor
     for start in range(0, rows.num_rows, _WINDOW):
         window = rows.slice(start, _WINDOW)
         vectors = model.embed_texts(window.column("caption").to_pylist(), batch)
-        yield _embedded("text", window.column("content_id").to_pylist(), vectors)
+        yield _embedded("clip", "text", window.column("content_id").to_pylist(), vectors)
 
 
-def _embedded(kind: str, ids: list[bytes], vectors: NDArray[np.float32]) -> pa.RecordBatch:
-    columns = [pa.array([kind] * len(ids)), pa.array(ids, ID), pack(vectors)]
+def _embedded(
+    model: str, kind: str, ids: list[bytes], vectors: NDArray[np.float32]
+) -> pa.RecordBatch:
+    n = len(ids)
+    columns = [pa.array([model] * n), pa.array([kind] * n), pa.array(ids, ID), pack(vectors)]
     return pa.RecordBatch.from_arrays(columns, schema=EMBEDDINGS.schema)

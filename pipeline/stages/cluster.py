@@ -30,16 +30,26 @@ from pipeline.core.progress import watch
 from pipeline.core.reasons import ClusterReason, Status
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import Store
-from pipeline.core.tables import COPIES, EMBEDDINGS, IMAGES, SEMANTICS, Table
+from pipeline.core.tables import (
+    CLIP_MODEL,
+    COPIES,
+    COPY_MODEL,
+    EMBEDDINGS,
+    IMAGES,
+    SEMANTICS,
+    Table,
+)
 from pipeline.core.vectors import STORED, values
 from pipeline.match import centroids
 from pipeline.match.boundary import near_sample, recall
 from pipeline.match.cluster_units import Plan, plan_units
 from pipeline.match.clustered import Half, Order, assigned, copies, maxima, words
-from pipeline.stages.score import ScoreSection
+from pipeline.stages.score_section import ScoreSection
 
 _FOLDER = "centroids"
 _SAMPLE = "cluster_sample"
+# Whose embeddings of pictures are searched, by what they are searched for.
+_MODELS = {"copy": COPY_MODEL, "image": CLIP_MODEL}
 _ROWS_PER_TASK = 20_000
 
 
@@ -165,7 +175,8 @@ def _search(
     """The embeddings of a kind, clustered and counted in `account`; None without any."""
     run = ctx.sections["run"]
     assert isinstance(run, RunSection)
-    embedded = ctx.read(EMBEDDINGS).where(F.col("kind") == kind)
+    of_model = (F.col("model") == _MODELS[kind]) & (F.col("kind") == "image")
+    embedded = ctx.read(EMBEDDINGS).where(of_model)
     total = embedded.count()
     if not total:
         return None

@@ -32,6 +32,7 @@ from pipeline.core.tables import (
 from pipeline.match.captions import rank_in_groups
 from pipeline.match.survivors import all_edges, priority, represented
 from pipeline.match.verdicts import bounds_of, failed_reasons
+from pipeline.stages.score_section import measures_of
 
 # Measures that only the decision itself can know, in the order they are judged.
 CAPTION_RANK = "caption_rank"
@@ -67,7 +68,7 @@ class DecideSection(StageSection):
 def build(ctx: Context[DecideSection]) -> list[Account]:
     """Write `decisions`. Raises ConfigError for a bound on something that is not measured, and for
     `captions` without the filters that it works with."""
-    table = measures_table([field for chosen in ctx.filters.values() for field in chosen.measures])
+    table = measures_of(ctx.sections, ctx.filters)
     bounds = bounds_of(ctx.filters, [*table.schema.names, *_LATE.names])
     by_rank = [bound for bound in bounds if bound.measure == CAPTION_RANK]
     by_survival = [bound for bound in bounds if bound.measure == IS_REPRESENTATIVE]

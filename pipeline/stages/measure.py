@@ -17,7 +17,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import ContractError
-from pipeline.core.filter import Filter, measured_fields
+from pipeline.core.filter import Filter
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
@@ -28,8 +28,10 @@ from pipeline.core.tables import (
     SCORES,
     SEMANTICS,
     measures_table,
+    picture_scores_table,
 )
 from pipeline.match.listed import evaluation_lists, without_blocked
+from pipeline.stages.score_section import measures_of, picture_scores_of, scores_of
 
 
 class MeasureSection(StageSection):
@@ -41,13 +43,18 @@ def build(ctx: Context[MeasureSection]) -> list[Account]:
 
     Raises ContractError when a measure of two enabled filters has the same name.
     """
-    candidates, scores, listed = ctx.read(CANDIDATES), ctx.read(SCORES), ctx.read(LISTED)
+    candidates, listed = ctx.read(CANDIDATES), ctx.read(LISTED)
+    scores = ctx.read(scores_of(ctx.sections))
+    found = picture_scores_of(ctx.sections)
+    pictures = ctx.read(found) if len(found.schema) > 1 else None
     images = without_blocked(ctx.read(IMAGES), listed)
-    table = measures_table(measured_fields(ctx.filters))
+    table = measures_of(ctx.sections, ctx.filters)
     if len(set(table.schema.names)) < len(table.schema.names):
         raise ContractError(f"a measure is named twice: {', '.join(table.schema.names)}")
     account = count(candidates, images, scores)
-    pairs = view(candidates, images, scores, ctx.read(SEMANTICS), evaluation_lists(listed))
+    pairs = view(
+        candidates, images, scores, ctx.read(SEMANTICS), evaluation_lists(listed), pictures
+    )
     written = ctx.write(table, add_measures(pairs, ctx.filters))
     if written != account.kept:
         raise ContractError(f"measure: {account.kept} scored pairs, but {written} rows written")
@@ -60,15 +67,21 @@ def view(
     scores: DataFrame,
     semantics: DataFrame,
     evaluation: DataFrame,
+    pictures: DataFrame | None = None,
 ) -> DataFrame:
-    """The columns of PAIR_VIEW, for every caption of an image that is ok and has a score.
+    """The columns of the pair view, for every caption of an image that is ok and has a score.
 
     evaluation: fingerprint and evaluation_list, one row per picture that one names.
+    pictures: `picture_scores`, where there are scorers.
     """
     fetched = images.where(F.col("status") == Status.OK.value).drop("part", "status")
     alike = semantics.select("content_id", "semantic_similarity")
     content = F.substring("sha256", 1, 16)
     fetched = fetched.withColumn("content_id", content).join(alike, "content_id", "left")
+    beside = [name for name in scores.columns if name not in SCORES.schema.names]
+    if pictures is not None:
+        fetched = fetched.join(pictures, "content_id", "left")
+        beside += pictures.drop("content_id").columns
     pairs = (
         candidates.drop("pages")  # of the image; each caption has its own
         .join(fetched, "image_id")
@@ -78,7 +91,7 @@ def view(
         .select("*", "pair.*")
         .drop("pair")
     )
-    return pairs.join(scores.drop("image_id"), "pair_id").select(*PAIR_VIEW.names)
+    return pairs.join(scores.drop("image_id"), "pair_id").select(*PAIR_VIEW.names, *beside)
 
 
 def count(candidates: DataFrame, images: DataFrame, scores: DataFrame) -> Account:
@@ -161,7 +174,7 @@ def measure_all(batch: pa.RecordBatch, filters: tuple[Filter, ...]) -> pa.Struct
 
 STAGE = Stage(
     name="measure",
-    reads=(CANDIDATES, IMAGES, SCORES, SEMANTICS, LISTED),
+    reads=(CANDIDATES, IMAGES, SCORES, picture_scores_table(), SEMANTICS, LISTED),
     writes=(measures_table([]),),
     config=MeasureSection,
     build=build,

@@ -9,7 +9,6 @@ from pyspark.sql import DataFrame
 
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.filter import Filter
 from pipeline.core.languages import UNDETERMINED
 from pipeline.core.progress import watch
 from pipeline.core.raw import PLACE, Place
@@ -28,6 +27,7 @@ from pipeline.core.tables import (
     measures_table,
 )
 from pipeline.stages.report_duplicates import chain_rows, group_sheets, pictures_of, sql
+from pipeline.stages.score_section import measures_of, score_fields, scores_of
 from pipeline.stats import bins, duplicates, figures, funnel, page, wording
 from pipeline.stats.pictures import Album
 
@@ -75,11 +75,12 @@ class ReportSection(StageSection):
 def build(ctx: Context[ReportSection]) -> list[Account]:
     """Count in Spark, write the stats table, then draw the page from it on the driver."""
     tables = _tables(ctx)
-    columns = figures.numeric_columns(ctx.filters)
+    scored = score_fields(ctx.sections)
+    columns = figures.numeric_columns(ctx.filters, scored)
     categories = figures.category_columns(ctx.filters)
     with watch(ctx.spark, f"{ctx.stage}: figures"):
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
-        rows = [*_funnel_rows(records), *_bound_rows(figures.limits(ctx.filters))]
+        rows = [*_funnel_rows(records), *_bound_rows(figures.limits(ctx.filters, scored))]
         rows += _distribution_rows(ctx, tables, columns, categories)
         for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
@@ -99,18 +100,15 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     return [Account("pairs", judged, judged)]
 
 
-def _measures_of(filters: Mapping[str, Filter]) -> list[pa.Field]:
-    return [field for flt in filters.values() for field in flt.measures]
-
-
 def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
     """Every table by name; `judged`: measures with what was decided; and `_DERIVED`.
 
     Rows of PAIRS without a caption only withhold their image: they are no pairs, and left out.
     """
-    tables = {table.name: ctx.read(table) for table in _TABLES}
+    read = [scores_of(ctx.sections) if table is SCORES else table for table in _TABLES]
+    tables = {table.name: ctx.read(table) for table in read}
     tables["pairs"] = tables["pairs"].where("caption IS NOT NULL")
-    measures = ctx.read(measures_table(_measures_of(ctx.filters)))
+    measures = ctx.read(measures_of(ctx.sections, ctx.filters))
     verdicts = tables["decisions"].drop("image_id")
     tables |= {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
     for name, query in _DERIVED.items():
@@ -206,7 +204,7 @@ def _html(
             records,
             columns,
             categories,
-            figures.limits(ctx.filters),
+            figures.limits(ctx.filters, score_fields(ctx.sections)),
             _failures(ctx, tables),
             [
                 page.Gallery(name, tuple(groups.get(key, ())))

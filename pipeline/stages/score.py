@@ -12,65 +12,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, model_validator
 
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.ids import text_id
 from pipeline.core.reasons import DropReason, Status
-from pipeline.core.stage import Stage, StageSection, tuning
+from pipeline.core.stage import Stage
 from pipeline.core.storage import PartSink, Store
-from pipeline.core.tables import CANDIDATES, EMBEDDINGS, ID, IMAGES, LISTED, SCORES
+from pipeline.core.tables import (
+    CANDIDATES,
+    EMBEDDING_INDEX,
+    EMBEDDINGS,
+    ID,
+    IMAGES,
+    LISTED,
+    NULL_SCORES,
+    SCORES,
+    picture_scores_table,
+)
 from pipeline.core.vectors import similarity
 from pipeline.fetch.settings import DownloadSection
 from pipeline.match.listed import without_blocked
 from pipeline.score import clip, descriptor
-from pipeline.score.clip import Precision
 from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
 from pipeline.score.pictures import Embedder
+from pipeline.stages.score_section import ScoreSection
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-
-class ScoreSection(StageSection):
-    """`[score]`: the CLIP model and how it is run. Scores depend on all but the tuning values."""
-
-    # An open_clip architecture, or "hf-hub:..." or "local-dir:...". "pairmill-tiny" is included;
-    # it knows the embedded web alone.
-    model: str = clip.SHIPPED_MODEL
-    # A tag that open_clip knows for the model, or the path of a weight file on every worker.
-    pretrained: str = ""
-    precision: Precision = "auto"
-    batch_size: int = Field(64, gt=0, le=65536)
-    threads: int = Field(1, gt=0, le=256)  # of the model, per task; results depend on it
-    device: str = tuning("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    decode_threads: int = tuning(2, gt=0, le=64)
-    # For `cluster` to find copies by; none unless given. The path of a TorchScript file on every
-    # worker (SSCD's are), which gets squares of copy_side pixels, less mean, by deviation; or a
-    # model that open_clip loads, with its weights in copy_pretrained and transforms of its own.
-    # Pictures below `download.min_texture` are not described: flat ones are alike to any model.
-    copy_model: str = ""
-    copy_pretrained: str = ""
-    copy_side: int = Field(descriptor.SIDE, ge=8, le=4096)
-    copy_mean: tuple[float, float, float] = descriptor.MEAN
-    copy_std: tuple[float, float, float] = descriptor.STD
-
-    @model_validator(mode="after")
-    def _weights_are_named(self) -> "ScoreSection":
-        if not self.pretrained and self.model != clip.SHIPPED_MODEL and ":" not in self.model:
-            raise ValueError(
-                f"model {self.model!r} needs pretrained: a tag or the path of a weight file"
-            )
-        named = self.copy_pretrained or self.copy_model in ("", clip.SHIPPED_MODEL)
-        if not (named or ":" in self.copy_model or descriptor.is_script(self.copy_model, "")):
-            raise ValueError(
-                f"copy_model {self.copy_model!r} is no path of a TorchScript file, and needs "
-                "copy_pretrained as an open_clip model"
-            )
-        if not all(deviation > 0 for deviation in self.copy_std):
-            raise ValueError("copy_std must be above 0")
-        return self
 
 
 def check(section: ScoreSection) -> dict[str, str]:
@@ -233,22 +202,23 @@ def _inputs(frames: _Frames, copy_texture: int | None) -> "DataFrame":
     )
 
 
-@lru_cache(maxsize=1)
-def _model(section: ScoreSection, device: str) -> clip.Clip:
-    """The model of this worker process, loaded once for all its tasks."""
-    return clip.load(section.model, section.pretrained, section.precision, device, section.threads)
+@lru_cache(maxsize=2)
+def _model(
+    name: str, pretrained: str, precision: clip.Precision, device: str, threads: int
+) -> clip.Clip:
+    """A model of this worker process, loaded once for all its tasks."""
+    return clip.load(name, pretrained, precision, device, threads)
 
 
-@lru_cache(maxsize=1)
 def _copy_model(section: ScoreSection, device: str) -> Embedder | None:
-    """The copy-detection model of this worker process, likewise; None when there is none."""
-    name, threads = section.copy_model, section.threads
+    """The copy-detection model of this worker process; None when there is none."""
+    name, threads = section.copy_model, section.threads or 1
     if not name:
         return None
     if descriptor.is_script(name, section.copy_pretrained):
         scale = section.copy_side, section.copy_mean, section.copy_std
         return descriptor.load(name, *scale, device, threads)
-    return clip.load(name, section.copy_pretrained, section.precision, device, threads)
+    return _model(name, section.copy_pretrained, section.precision, device, threads)
 
 
 def _device(section: ScoreSection) -> str:
@@ -266,7 +236,10 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
     Raises InputError when the part's tar or the weights are missing.
     """
     device = _device(section)
-    model, copies = _model(section, device), _copy_model(section, device)
+    model = _model(
+        section.model, section.pretrained, section.precision, device, section.threads or 1
+    )
+    copies = _copy_model(section, device)
     models: list[Embedder] = [model, *([copies] if copies else [])]
     pictures, captions = Account("pictures"), Account("captions")
     sink.accounts = [pictures, captions]
@@ -276,7 +249,7 @@ def embed_part(store: Store, section: ScoreSection, part: int, _: None, sink: Pa
     images = rows.filter(pc.equal(rows.column("kind"), "image"))
     texts = rows.filter(pc.equal(rows.column("kind"), "text"))
     size = section.batch_size
-    pictured = embed_pictures(models, store, part, images, size, section.decode_threads)
+    pictured = embed_pictures(models, store, part, images, size, section.decode_threads or 2)
     for batches, unreadable in pictured:
         for batch in batches:
             sink.write(batch)
@@ -294,7 +267,8 @@ def _scores(ctx: Context[ScoreSection], frames: _Frames) -> "DataFrame":
     vectors = ctx.read(EMBEDDINGS)
 
     def of(kind: str, key: str) -> "DataFrame":
-        return vectors.where(F.col("kind") == kind).select(
+        is_kind = (F.col("model") == "clip") & (F.col("kind") == kind)
+        return vectors.where(is_kind).select(
             F.col("content_id").alias(key), F.col("vector").alias(f"{kind}_vector")
         )
 
@@ -318,7 +292,7 @@ def _compare(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 STAGE = Stage(
     name="score",
     reads=(CANDIDATES, IMAGES, LISTED),
-    writes=(SCORES, EMBEDDINGS),
+    writes=(SCORES, EMBEDDINGS, EMBEDDING_INDEX, picture_scores_table(), NULL_SCORES),
     config=ScoreSection,
     build=build,
     folders=(INPUTS.name,),

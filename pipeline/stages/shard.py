@@ -33,12 +33,25 @@ from pipeline.core.reasons import DropReason
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.stage import Section, Stage, StageSection, tuning
 from pipeline.core.storage import Store
-from pipeline.core.tables import DECISIONS, PICTURE, SHARDS, Table, column, measures_table
+from pipeline.core.tables import (
+    CLIP_MODEL,
+    DECISIONS,
+    PICTURE,
+    SHARDS,
+    Table,
+    column,
+    measures_table,
+    similarity_name,
+)
 from pipeline.shards import coyo, sample
 from pipeline.shards.build import Job
 from pipeline.shards.build import build as build_shard
 from pipeline.shards.card import card
-from pipeline.stages.score import ScoreSection
+from pipeline.stages.score_section import (
+    ScoreSection,
+    measures_of,
+    picture_scores_of,
+)
 
 RELEASE = "release"
 BUILDING = "release.building"
@@ -106,7 +119,7 @@ def build(ctx: Context[ShardSection]) -> list[Account]:
 
     Raises ConfigError when `shard.coyo.columns` names what is not measured.
     """
-    measures = measures_table([m for f in ctx.filters.values() for m in f.measures])
+    measures = measures_of(ctx.sections, ctx.filters)
     inputs = inputs_table(measures)
     columns = _coyo(ctx, measures)
     folder = _open(ctx.store)
@@ -145,7 +158,8 @@ def _coyo(ctx: Context[ShardSection], measures: Table) -> coyo.Plan:
     section, score = ctx.config.coyo, ctx.sections.get("score")
     models = {}
     if isinstance(score, ScoreSection):
-        models["clip_similarity"] = (score.model, score.pretrained)
+        further = {similarity_name(n): (m.model, m.pretrained) for n, m in score.models.items()}
+        models = {similarity_name(CLIP_MODEL): (score.model, score.pretrained), **further}
     found = coyo.sources(measures.schema, models, section.columns)
     return coyo.Plan(found, _vocabularies(section))
 
@@ -216,9 +230,13 @@ def _with_pictures(ctx: Context[ShardSection], measures: Table, rows: DataFrame)
     wanted = ctx.read(DECISIONS).where(F.col("is_kept") & is_moved).select("picture_id").distinct()
     if wanted.isEmpty():
         return rows.drop("picture_id")
-    said = [*PICTURE]
+    said = [
+        *PICTURE,
+        *(f.name for f in picture_scores_of(ctx.sections).schema if f.name != "content_id"),
+    ]
+    of_picture = frozenset(said)
     for chosen in ctx.filters.values():
-        if chosen.reads and set(chosen.reads) <= set(PICTURE):
+        if chosen.reads and of_picture.issuperset(chosen.reads):
             said += [field.name for field in chosen.measures]
     pictures = (
         ctx.read(measures)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.raw import PLACE
-from pipeline.core.tables import PAIR_VIEW
+from pipeline.core.tables import pair_view
 from pipeline.stats import wording
 from pipeline.stats.bins import Bins
 from pipeline.stats.wording import Limit
@@ -52,25 +52,32 @@ class Column:
     log: bool | None = None
 
 
-def numeric_columns(filters: Mapping[str, Filter]) -> list[Column]:
-    """Numbers to draw: bounded ones first, in the order of the config, then the others."""
+def numeric_columns(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = ()) -> list[Column]:
+    """Numbers to draw: bounded ones first, in the order of the config, then the others.
+
+    scored: what further models and scorers found, see `tables.pair_view`.
+    """
     bounds: dict[str, list[Bound]] = {}
     for flt in filters.values():
         for bound in flt.bounds():
             bounds.setdefault(bound.measure, []).append(bound)
-    fields = {f.name: f for f in [*_measures(filters), *PAIR_VIEW] if _is_number(f.type)}
-    order = [n for n in bounds if n in fields]
-    order += [n for n in fields if n not in bounds and n not in _NOT_MEASURES]
-    found = [_column(fields[n], tuple(bounds.get(n, ()))) for n in order]
+    fields = [*_measures(filters), *pair_view(scored)]
+    numbers = {f.name: f for f in fields if _is_number(f.type)}
+    order = [n for n in bounds if n in numbers]
+    order += [n for n in numbers if n not in bounds and n not in _NOT_MEASURES]
+    found = [_column(numbers[n], tuple(bounds.get(n, ()))) for n in order]
     shape = "original_width / original_height"
     doc = "width over height of the received picture"
     return [*found, Column("width_over_height", f"({shape})", doc, "", False, log=True)]
 
 
-def limits(filters: Mapping[str, Filter]) -> dict[str, Limit]:
-    """The tightest bounds on every bounded measure, with what its field says of it."""
+def limits(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = ()) -> dict[str, Limit]:
+    """The tightest bounds on every bounded measure, with what its field says of it.
+
+    scored: as for `numeric_columns`.
+    """
     documented = {}
-    for field in [*_measures(filters), *PAIR_VIEW]:
+    for field in [*_measures(filters), *pair_view(scored)]:
         metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         documented[field.name] = (metadata.get("doc", ""), metadata.get("unit", ""))
     return wording.limits(filters, documented)

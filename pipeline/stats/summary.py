@@ -16,6 +16,7 @@ from pipeline.core.tables import (
     EMBEDDINGS,
     IMAGES,
     NEIGHBORS,
+    NULL_SCORES,
     PAIRS,
     RELEASED_NEIGHBORS,
     SCORES,
@@ -23,6 +24,7 @@ from pipeline.core.tables import (
     STATS,
     Table,
     measures_table,
+    picture_scores_table,
 )
 from pipeline.stats.funnel import Step, load_records, steps
 
@@ -35,6 +37,8 @@ TABLES = (
     EMBEDDINGS,
     COPIES,
     SCORES,
+    picture_scores_table(),
+    NULL_SCORES,
     measures_table([]),
     DECISIONS,
     SHARDS,

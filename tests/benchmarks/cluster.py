@@ -126,8 +126,9 @@ def _write(store: Store, vectors: Float32) -> None:
         chosen = slice(start, start + _GROUP_ROWS)
         found, names = pack(vectors[chosen]), pa.array(ids[chosen], pa.binary())
         with store.publish_part(EMBEDDINGS, part) as sink:
-            for kind in ("image", "copy"):
-                columns = [pa.array([kind] * len(found)), names, found]
+            for model in ("clip", "copy"):
+                models, kinds = (pa.array([v] * len(found)) for v in (model, "image"))
+                columns = [models, kinds, names, found]
                 sink.write(pa.RecordBatch.from_arrays(columns, schema=EMBEDDINGS.schema))
     given = {
         "image_id": pa.array(ids, pa.binary()),

@@ -7,7 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.filter import Filter
-from pipeline.core.tables import PAIR_VIEW
+from pipeline.core.tables import pair_view, similarity_fields
+
+# What filters may read beside PAIR_VIEW: the columns of further models and of scorers.
+SCORED: list[pa.Field] = [*similarity_fields(flipped=True)]
+VIEW = pair_view(SCORED)
 
 # A pair that passes every filter.
 GOOD: dict[str, Any] = {
@@ -46,13 +50,14 @@ GOOD: dict[str, Any] = {
     "raw_offset": 512,
     "raw_bytes": 30_000,
     "clip_similarity": 0.31,
+    "clip_similarity_flipped": 0.3,
     "evaluation_list": None,
 }
 
 
 def pairs(*changes: Mapping[str, Any]) -> pa.RecordBatch:
     """One row per change of the good pair."""
-    return pa.RecordBatch.from_pylist([GOOD | change for change in changes], schema=PAIR_VIEW)
+    return pa.RecordBatch.from_pylist([GOOD | change for change in changes], schema=VIEW)
 
 
 def captions(*texts: str) -> pa.RecordBatch:

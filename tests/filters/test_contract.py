@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 import filters
 from pipeline.core.filter import Filter, measured_fields
-from pipeline.core.tables import PAIR_VIEW, measures_table
-from tests.filters.oracle import GOOD, pairs
+from pipeline.core.tables import measures_table
+from tests.filters.oracle import GOOD, SCORED, VIEW, pairs
 
 ALL = filters.load()
 # Columns that `decide` computes among the pairs that pass all else.
@@ -60,16 +60,16 @@ def test_sliced_batches_measure_the_same(chosen: Filter) -> None:
 
 
 def test_bounds_name_what_is_measured(chosen: Filter) -> None:
-    known = {f.name for f in chosen.measures} | set(PAIR_VIEW.names) | DECIDED
+    known = {f.name for f in chosen.measures} | set(VIEW.names) | DECIDED
     assert {bound.measure for bound in chosen.bounds()} <= known
-    assert set(chosen.reads) <= set(PAIR_VIEW.names)
+    assert set(chosen.reads) <= set(VIEW.names)
 
 
 def test_it_cites_and_documents(chosen: Filter) -> None:
     assert "Source:" in (type(chosen).__doc__ or "")
     for field in chosen.measures:
         assert field.metadata[b"doc"]
-        assert field.name not in PAIR_VIEW.names
+        assert field.name not in VIEW.names
         assert not pa.types.is_nested(field.type)
 
 
@@ -87,7 +87,8 @@ def test_unknown_settings_are_refused(chosen: Filter) -> None:
 
 
 def test_measures_of_all_filters_fit_in_one_table() -> None:
-    names = measures_table(measured_fields({n: kind() for n, kind in ALL.items()})).schema.names
+    fields = measured_fields({n: kind() for n, kind in ALL.items()})
+    names = measures_table(fields, SCORED).schema.names
     assert len(names) == len(set(names))
 
 

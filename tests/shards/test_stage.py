@@ -16,7 +16,7 @@ from pipeline.shards import coyo
 from pipeline.shards.build import Job
 from pipeline.shards.verify import verify
 from pipeline.stages import shard
-from pipeline.stages.score import ScoreSection
+from pipeline.stages.score_section import ScoreSection
 from tests.shards import small_run
 from tests.shards.small_run import files
 
@@ -143,7 +143,7 @@ def test_coyos_columns_by_model_tokens_and_name(
     section = {"bert_vocab": str(vocabulary), "gpt_merges": str(merges)}
     named = {"columns": {"watermark_score": "caption_lang_confidence"}}
     ctx = small_run.start(spark, tmp_path / "run", pairs, coyo=section | named)
-    score = ScoreSection(model="ViT-B-32-quickgelu", pretrained="openai")
+    score = ScoreSection(model="ViT-B-32-quickgelu", pretrained="openai")  # type: ignore[call-arg]
     shard.build(dataclasses.replace(ctx, sections={"score": score}))
     rows = {p.key: p.row for p in pairs}
     told = pq.read_table(tmp_path / "run" / "release" / ".meta" / "coyo").to_pylist()

@@ -18,7 +18,7 @@ from pipeline.core.vectors import pack
 from pipeline.match.centroids import Float32, assign
 from pipeline.stages import cluster
 from pipeline.stages.cluster import ClusterSection
-from pipeline.stages.score import ScoreSection
+from pipeline.stages.score_section import ScoreSection
 from tests.match.test_clustered import semdedup
 from tests.match.vectors import clumped, cosines, digests
 
@@ -50,7 +50,8 @@ def write(root: Path, vectors: dict[str, Float32], ids: list[bytes], parts: int)
         with store.publish_part(EMBEDDINGS, part) as sink:
             for kind, found in vectors.items():
                 columns = [
-                    pa.array([kind] * len(mine)),
+                    pa.array(["copy" if kind == "copy" else "clip"] * len(mine)),
+                    pa.array(["image"] * len(mine)),
                     pa.array([ids[i] for i in mine], pa.binary()),
                     pack(found[mine]),
                 ]

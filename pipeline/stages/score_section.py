@@ -1,0 +1,140 @@
+"""`[score]`: which models and scorers there are, and which columns the tables get by them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.core.filter import Filter, measured_fields
+from pipeline.core.stage import Section, StageSection, tuning
+from pipeline.core.tables import (
+    CLIP_MODEL,
+    COPY_MODEL,
+    SCORES,
+    Table,
+    measures_table,
+    picture_scores_table,
+    scores_table,
+    similarity_fields,
+)
+from pipeline.score import clip, descriptor
+from pipeline.score.clip import Precision
+from pipeline.score.scorers import Scorers
+
+# Names that are taken: models of [score] itself, and what would be the mirrored pictures' column.
+_TAKEN = (CLIP_MODEL, COPY_MODEL, "flipped")
+
+
+class ModelSection(Section):
+    """`[score.models.<name>]`: a further model; its similarity is `clip_similarity_<name>`."""
+
+    model: str
+    pretrained: str = ""
+    precision: Precision = "auto"
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> "ModelSection":
+        _require_weights(self.model, self.pretrained)
+        return self
+
+
+class ScoreSection(StageSection):
+    """`[score]`: the models, and how they are run. Scores depend on all but the tuning values."""
+
+    # An open_clip architecture, or "hf-hub:..." or "local-dir:...". "pairmill-tiny" is included;
+    # it knows the embedded web alone.
+    model: str = clip.SHIPPED_MODEL
+    # A tag that open_clip knows for the model, or the path of a weight file on every worker.
+    pretrained: str = ""
+    precision: Precision = "auto"
+    # Further models by name, over the same pictures, each decoded once for all.
+    models: Mapping[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")], ModelSection
+    ] = Field(default_factory=dict)
+    # Score mirrored pictures as well, by `model`: what is written in a picture says less there.
+    # Source: Yu et al. 2023, arXiv:2309.15954, which filters by the score of the mirrored picture.
+    flipped: bool = False
+    batch_size: int = Field(64, gt=0, le=65536)
+    # Of the models, per task; 0: the cores that Spark gives a task (spark.task.cpus). The last bits
+    # of embeddings depend on it.
+    threads: int = Field(0, ge=0, le=256)
+    device: str = tuning("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    decode_threads: int = tuning(0, ge=0, le=256)  # 0: as `threads`, and at least 2
+    # Run folders, or their `embeddings` folders, whose embeddings are taken over where the model is
+    # the same. Those of this run's earlier scoring always are.
+    reuse: tuple[str, ...] = tuning(())
+    # Pictures by language that get another's caption, for `null_scores`; 0: none.
+    null_pairs: int = Field(10_000, ge=0, le=10_000_000)
+    # For `cluster` to find copies by; none unless given. The path of a TorchScript file on every
+    # worker (SSCD's are), which gets squares of copy_side pixels, less mean, by deviation; or a
+    # model that open_clip loads, with its weights in copy_pretrained and transforms of its own.
+    # Pictures below `download.min_texture` are not described: flat ones are alike to any model.
+    copy_model: str = ""
+    copy_pretrained: str = ""
+    copy_side: int = Field(descriptor.SIDE, ge=8, le=4096)
+    copy_mean: tuple[float, float, float] = descriptor.MEAN
+    copy_std: tuple[float, float, float] = descriptor.STD
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> "ScoreSection":
+        _require_weights(self.model, self.pretrained)
+        named = self.copy_pretrained or self.copy_model in ("", clip.SHIPPED_MODEL)
+        if not (named or ":" in self.copy_model or descriptor.is_script(self.copy_model, "")):
+            raise ValueError(
+                f"copy_model {self.copy_model!r} is no path of a TorchScript file, and needs "
+                "copy_pretrained as an open_clip model"
+            )
+        if not all(deviation > 0 for deviation in self.copy_std):
+            raise ValueError("copy_std must be above 0")
+        for name in self.models:
+            if name in _TAKEN:
+                raise ValueError(f"models.{name}: {', '.join(_TAKEN)} are taken; name it otherwise")
+        return self
+
+
+def _require_weights(model: str, pretrained: str) -> None:
+    if not pretrained and model != clip.SHIPPED_MODEL and ":" not in model:
+        raise ValueError(f"model {model!r} needs pretrained: a tag or the path of a weight file")
+
+
+def scorers_of(section: ScoreSection) -> Scorers:
+    """The heads and pixel scorers that the recipe asks for."""
+    return Scorers()
+
+
+def _section(sections: Mapping[str, Any]) -> ScoreSection:
+    """`[score]` among a config's sections, or what it is without one."""
+    section = sections.get("score") or ScoreSection.model_validate({})
+    assert isinstance(section, ScoreSection)
+    return section
+
+
+def scores_of(sections: Mapping[str, Any]) -> Table:
+    """SCORES with the columns of this config's models."""
+    section = _section(sections)
+    return scores_table(tuple(section.models), flipped=section.flipped)
+
+
+def picture_scores_of(sections: Mapping[str, Any]) -> Table:
+    """PICTURE_SCORES with the columns of this config's scorers."""
+    return picture_scores_table(scorers_of(_section(sections)).fields)
+
+
+def score_fields(sections: Mapping[str, Any]) -> list[pa.Field]:
+    """What the pair view has beside PAIR_VIEW: see `tables.pair_view`."""
+    section = _section(sections)
+    similarities = similarity_fields(tuple(section.models), flipped=section.flipped)
+    return [*similarities, *scorers_of(section).fields]
+
+
+def measures_of(sections: Mapping[str, Any], filters: Mapping[str, Filter]) -> Table:
+    """MEASURES with the columns of this config's models, scorers and filters."""
+    return measures_table(measured_fields(filters), score_fields(sections))
+
+
+def similarity_columns(sections: Mapping[str, Any]) -> list[str]:
+    """Every similarity of SCORES, `clip_similarity` first."""
+    return [
+        name for name in scores_of(sections).schema.names if name not in SCORES.schema.names[:2]
+    ]
