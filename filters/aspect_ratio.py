@@ -17,6 +17,8 @@ class AspectRatio(Filter):
     them. A picture without extent gives NaN or infinity, and so never passes.
 
     Source: COYO-700M, README, and DataComp's basic filter (arXiv 2304.14108): at most 3.
+    Conceptual Captions (Sharma et al. 2018) and OBELICS (arXiv 2306.16527): at most 2; Conceptual
+    12M (arXiv 2102.08981): at most 2.5.
     """
 
     max_ratio: float = 3.0

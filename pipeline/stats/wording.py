@@ -111,14 +111,19 @@ _BOUNDED: Mapping[str, tuple[str, str]] = {
     ),
     "frames": ("", "animated: more frames than {}"),
     "has_personal_data": ("", "the caption holds personal data"),
+    "image_max_side": ("longer side under {} pixels", "longer side over {} pixels"),
     "image_min_side": ("shorter side under {} pixels", "shorter side over {} pixels"),
     "is_consented": ("an opt-out is known", ""),
     "is_evaluation_match": ("", "an evaluation set holds the picture"),
     "is_filename_like": ("", "the caption is a file name"),
+    "image_pixels": ("fewer than {} pixels in all", "more than {} pixels in all"),
+    "is_format_allowed": ("the file is of another format than those wanted", ""),
     "is_language_allowed": ("the caption is not in a wanted language", ""),
     "is_representative": ("near-duplicate of a picture that is kept", ""),
+    "pages": ("", "the picture has this caption on more than {} pages"),
     "semantic_similarity": ("", "shows what another picture shows: similarity over {}"),
     "texture": ("nearly flat picture: texture under {}", "texture over {}"),
+    "width_to_height": ("width under {} times the height", "width over {} times the height"),
 }  # fmt: skip
 
 

@@ -107,6 +107,10 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("caption_repetition", {"chars": 0}),
         ("captions_per_image", {"max_captions": 0}),
         ("image_size", {"min_side": "big"}),
+        ("image_area", {"min_pixels": 10, "max_pixels": 9}),
+        ("image_format", {"formats": ["TGA"]}),
+        ("pair_pages", {"max_pages": 0}),
+        ("width_to_height", {"min_ratio": 2, "max_ratio": 1}),
     ],
 )
 def test_contradicting_settings_are_refused(name: str, settings: dict[str, object]) -> None:

@@ -10,12 +10,18 @@ from filters.captions_per_image import CaptionsPerImage
 from filters.clip_similarity import ClipSimilarity
 from filters.consent import Consent
 from filters.evaluation_match import EvaluationMatch
+from filters.image_area import ImageArea
 from filters.image_bytes import ImageBytes
+from filters.image_format import ImageFormat
+from filters.image_max_side import ImageMaxSide
 from filters.image_size import ImageSize
 from filters.image_texture import ImageTexture
 from filters.near_duplicate import NearDuplicate
+from filters.pair_pages import PairPages
+from filters.width_to_height import WidthToHeight
 from pipeline.core.errors import InputError
 from pipeline.core.filter import Bound
+from pipeline.fetch.settings import DownloadSection
 from tests.filters.oracle import pairs, reasons
 
 
@@ -44,6 +50,56 @@ def test_aspect_ratio() -> None:
 def test_image_bytes() -> None:
     batch = pairs({"body_bytes": 4999}, {"body_bytes": 5000})
     assert reasons(ImageBytes(), batch) == ["body_bytes_low", None]
+
+
+def test_image_bytes_may_have_an_upper_end() -> None:
+    batch = pairs({"body_bytes": 9000}, {"body_bytes": 9001})
+    assert reasons(ImageBytes(max_bytes=9000), batch) == [None, "body_bytes_high"]
+
+
+def test_area_takes_a_long_picture_of_enough_pixels() -> None:
+    batch = pairs(size(150, 150), size(22_500, 1), size(149, 151), size(0, 9), size(65_535, 65_535))
+    low = "image_pixels_low"
+    assert reasons(ImageArea(), batch) == [None, None, low, low, None]
+    bounded = ImageArea(min_pixels=1, max_pixels=22_500)
+    assert reasons(bounded, batch) == [None, None, None, low, "image_pixels_high"]
+
+
+def test_formats() -> None:
+    batch = pairs(*({"format": name} for name in ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "jpeg")))
+    low = "is_format_allowed_low"
+    assert reasons(ImageFormat(), batch) == [None, None, None, low, low, low]
+    assert reasons(ImageFormat(formats=("AVIF",)), batch) == [low, low, low, low, None, low]
+
+
+@pytest.mark.parametrize("formats", [(), ("JPG",), ("JPEG", "gif")])
+def test_formats_that_no_picture_has_are_refused(formats: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="allowed: JPEG"):
+        ImageFormat(formats=formats)
+
+
+def test_every_format_of_the_download_may_be_asked_for() -> None:
+    chosen = DownloadSection.model_fields["formats"].default
+    assert ImageFormat(formats=chosen).formats == chosen
+
+
+def test_longer_side() -> None:
+    batch = pairs(size(20_000, 1), size(1, 20_001), size(20_001, 1))
+    high = "image_max_side_high"
+    assert reasons(ImageMaxSide(), batch) == [None, high, high]
+
+
+def test_width_to_height_tells_wide_from_tall() -> None:
+    batch = pairs(size(600, 200), size(601, 200), size(333, 1000), size(332, 1000), size(0, 0))
+    low, high, missing = (f"width_to_height_{side}" for side in ("low", "high", "missing"))
+    assert reasons(WidthToHeight(), batch) == [None, high, None, low, missing]
+    assert reasons(WidthToHeight(max_ratio=8), batch)[:2] == [None, None]
+    assert reasons(WidthToHeight(), pairs(size(5, 0), size(0, 5))) == [high, low]
+
+
+def test_pairs_on_page_after_page() -> None:
+    batch = pairs({"pages": 1}, {"pages": 10}, {"pages": 11})
+    assert reasons(PairPages(), batch) == [None, None, "pages_high"]
 
 
 def test_texture() -> None:

@@ -23,6 +23,10 @@ def test_filters_of_a_recipe(recipe: str) -> None:
 
 def test_the_default_recipe_has_every_general_filter() -> None:
     chosen = tomllib.loads((CONF / "default.toml").read_text("utf-8"))["filters"]
-    # The one double-counts digits and spaces with the alphanumeric rule; for those who want it
-    # stricter. The other needs a search that is off unless asked for.
-    assert ALL.keys() - chosen.keys() == {"caption_special_characters", "semantic_duplicate"}
+    # Bounds on what another filter of the recipe bounds already, for those who want them otherwise.
+    others = {
+        "caption_special_characters", "image_area", "image_format", "image_max_side", "pair_pages",
+        "width_to_height",
+    }  # fmt: skip
+    # And one that needs a search that is off unless asked for.
+    assert ALL.keys() - chosen.keys() == others | {"semantic_duplicate"}
