@@ -230,10 +230,7 @@ def _with_pictures(ctx: Context[ShardSection], measures: Table, rows: DataFrame)
     wanted = ctx.read(DECISIONS).where(F.col("is_kept") & is_moved).select("picture_id").distinct()
     if wanted.isEmpty():
         return rows.drop("picture_id")
-    said = [
-        *PICTURE,
-        *(f.name for f in picture_scores_of(ctx.sections).schema if f.name != "content_id"),
-    ]
+    said = [*PICTURE, *picture_scores_of(ctx.sections).schema.names[1:]]
     of_picture = frozenset(said)
     for chosen in ctx.filters.values():
         if chosen.reads and of_picture.issuperset(chosen.reads):
