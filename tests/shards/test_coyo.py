@@ -14,6 +14,7 @@ from pipeline.core.ids import image_id, pair_id
 from pipeline.core.tables import column, measures_table
 from pipeline.shards import coyo
 from pipeline.shards.coyo import Plan
+from tests.shards import coyo_rows
 
 # The columns as COYO-700M's README gives them.
 PUBLISHED = (
@@ -71,6 +72,13 @@ def test_the_row_tells_the_published_picture_and_the_caption() -> None:
     assert (row["text_length"], row["word_count"]) == (17, 4)
     assert row["image_phash"] == "800000000000000a"
     assert row["key"] == rows({})["pair_id"][0].as_py().hex()
+
+
+def test_lengths_and_words_are_those_that_coyo_publishes() -> None:
+    found = told(Plan({}, {}), *({"caption": caption} for caption, *_ in coyo_rows.ROWS))
+    assert [(r["text_length"], r["word_count"]) for r in found] == [
+        (length, words) for _, length, words, *_ in coyo_rows.ROWS
+    ]
 
 
 def test_the_hash_reads_as_imagehash_writes_it() -> None:
