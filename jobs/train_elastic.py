@@ -1,12 +1,12 @@
 """An example of elastic training: a small two-tower model on a release, by members of unlike size.
 
-    python -m jobs.train_elastic keep --port 29400                      # one process, anywhere
+    python -m jobs.train_elastic keep --port 29400                       # one process, anywhere
     torchrun --nproc-per-node=1 --max-restarts=3 -m jobs.train_elastic \\
-        join RELEASE --store HOST:29400 --expect 3 --batch-size 64 --capacity 8     # on each machine
+        join RELEASE --store HOST:29400 --expect 3 --batch-size 64 --capacity 8      # on each node
 
 Members may be killed and others may join at any time: every global batch stays what it would have
-been, and a failure costs the step it fell into (`pipeline.stream.membership`). What is particular to
-this model are `TwoTowers` and `tensors`; put your own in their place.
+been, and a failure costs the step it fell into (`pipeline.stream.membership`). What is particular
+to this model are `TwoTowers` and `tensors`; put your own in their place.
 """
 
 import argparse

@@ -1,10 +1,9 @@
 """Who trains together: processes that find each other through a store, lose each other and go on.
 
-A *generation* is a list of members that train as one process group. A step is done by all members of
-a generation or by none: `commit` decides by one counter. When a step fails, or somebody asked to
-join, the members that are there form the next generation between two steps; no process restarts,
-and none has to be told what the others know but through the store. torchrun is free to start a
-process that died again: it asks to join, like any other.
+A *generation* is a list of members that train as one process group. A step is done by all of its
+members or by none: `commit` decides by one counter. When a step fails, or somebody asked to join,
+the members that are there form the next generation between two steps; no process restarts. torchrun
+may start one that died again: it asks to join, like any other.
 
 The store is PyTorch's TCPStore, which one process keeps (`keep`). It holds no sample and no
 gradient, some hundred bytes a step; if it ends, the run ends, and goes on from its checkpoint.

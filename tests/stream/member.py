@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import torch
+
 from jobs import train_elastic
 from pipeline.stream import membership
 
@@ -20,7 +21,9 @@ start, given = sys.argv[4], sys.argv[5:]
 all_reduce, step = torch.distributed.all_reduce, train_elastic._step
 
 
-def dying_step(trainer: train_elastic.Trainer, member: membership.Membership, *rest: object) -> bool:
+def dying_step(
+    trainer: train_elastic.Trainer, member: membership.Membership, *rest: object
+) -> bool:
     at = trainer.stream.step
     if at == wait_at:
         deadline = time.monotonic() + 100

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from jobs import train_elastic, train_pipeline
 from jobs.train_elastic import Trainer
 from pipeline.core import ids
-from pipeline.stream.loader import Stream
 from pipeline.stream import membership
+from pipeline.stream.loader import Stream
 from tests.shards import plain_release, small_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,3 +120,45 @@ def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
     assert sizes[DIES_IN:JOINS_BEFORE] == [[11, 53]] * (JOINS_BEFORE - DIES_IN)
     assert sizes[JOINS_BEFORE + 1 :] == [[8, 16, 40]] * (len(sizes) - JOINS_BEFORE - 1)
     assert generations == sorted(generations) and len(set(generations)) == 3
+
+
+@pytest.mark.timeout(300)
+def test_the_stages_of_replica_groups_share_a_stream(folder: Path, tmp_path: Path) -> None:
+    steps, stages, groups = 6, 2, (16, 48)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node=4", "-m", "jobs.train_pipeline", str(folder)),
+            *("--stages", str(stages), "--capacities", ",".join(map(str, groups))),
+            *("--batch-size", str(BATCH), "--lanes", str(BATCH), "--seed", "2"),
+            *("--steps", str(steps), "--ledger", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = {
+        (g, s): [json.loads(line) for line in (tmp_path / f"group{g}-stage{s}.jsonl").open()]
+        for g in range(len(groups))
+        for s in range(stages)
+    }
+    model = torch.nn.Sequential(*train_pipeline.layers(2, stages))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    stream = Stream(str(folder), BATCH, lanes=BATCH, seed=2)
+    for step in range(steps):
+        batch = stream.read()
+        optimizer.zero_grad()
+        logits = model(train_elastic.tensors(batch)[0])
+        loss = train_pipeline.loss_sum(logits, train_pipeline.targets(batch)) / BATCH
+        loss.backward()
+        optimizer.step()
+        stream.commit()
+        keys = [told[g, 0][step]["keys"] for g in range(len(groups))]
+        assert [len(k) for k in keys] == list(groups)
+        assert sorted(sum(keys, [])) == sorted(batch.keys)
+        for g in range(len(groups)):
+            assert told[g, 1][step]["keys"] == keys[g]
+            assert told[g, 1][step]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    stream.close()
