@@ -45,7 +45,9 @@ class TwoTowers(torch.nn.Module):  # type: ignore[misc]  # torch has no types he
         self.caption = torch.nn.Linear(_WIDTH, _WIDTH)
         self.logit_scale = torch.nn.Parameter(torch.tensor(np.log(1 / 0.07)))
 
-    def forward(self, pixels: Tensor, trigrams: Tensor, starts: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, pixels: Tensor, trigrams: Tensor, starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures [n, width], captions [n, width], and what to multiply their product by."""
         seen = self.picture(self.patches(pixels).relu().mean((2, 3)))
         read = self.caption(self.trigrams(trigrams, starts))
