@@ -26,6 +26,7 @@ _CATEGORIES = (
 )
 
 
+_CONSENT = "## Consent and licence"
 # Keys of the .json member, see `sample.Record`.
 _MEANINGS = {
     "caption": "the caption, as in `.txt`",
@@ -106,7 +107,7 @@ def card(
         f"`{manifest.id}`;",
         "`.meta/manifest.json` has the ids of the stages behind it and the SHA-256 of every tar.",
         "",
-        "## Consent and licence",
+        _CONSENT,
         "",
         licence_note,
         "",
@@ -117,6 +118,22 @@ def card(
         "",
     ]
     return "\n".join(lines)
+
+
+def stated_facts(text: str) -> tuple[str, str, list[str]]:
+    """Licence, note on it and languages that a card states, to be said of what is made of its
+    release; "other" and nothing where it is none of ours."""
+    front, _, body = text.removeprefix("---\n").partition("\n---\n")
+    licence, languages, under = "other", [], ""
+    for line in front.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and not line.startswith((" ", "-")):
+            under = key
+            licence = value.strip().strip('"') if key == "license" else licence
+        elif under == "language" and line.startswith("- "):
+            languages.append(line[2:].strip().strip('"'))
+    note = body.partition(_CONSENT)[2].strip().partition("\n\n")[0]
+    return licence, note, languages
 
 
 def _loading(manifest: Manifest) -> list[str]:
@@ -161,7 +178,7 @@ def _fields(names: Sequence[str]) -> list[str]:
         "",
         "| key | meaning |",
         "| --- | --- |",
-        *(f"| `{name}` | {_MEANINGS[name]} |" for name in names),
+        *(f"| `{name}` | {_MEANINGS.get(name, 'as its source has it')} |" for name in names),
         "",
         "`.meta/` holds for every tar an index of sample offsets and a Parquet table of its "
         "samples with their checksums.",
