@@ -214,8 +214,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     shutil.copytree(release.parent / "shards", root / "shards")
     (root / "shards" / "part-00001.parquet").unlink()
     building = root / "release.building"
-    (building / ".meta").mkdir(parents=True)
-    for name in ("00000.tar", ".meta/00000.idx", ".meta/00000.parquet"):
+    (building / ".meta" / "coyo").mkdir(parents=True)
+    beside = (".meta/00000.idx", ".meta/00000.parquet", ".meta/coyo/00000.parquet")
+    for name in ("00000.tar", *beside):
         (building / name).write_bytes(whole[name])
     (building / "00001.tar").write_bytes(b"torn")
     (building / ".writing-0123-00002.tar").write_bytes(whole["00001.tar"][:5000])
