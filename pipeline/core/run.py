@@ -15,6 +15,7 @@ from pipeline.core import config as config_file
 from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
+from pipeline.core.claim import claimed
 from pipeline.core.config import Config, RunSection
 from pipeline.core.errors import EnvironmentProblem, PairmillError
 from pipeline.core.filter import Filter
@@ -72,7 +73,7 @@ def run(
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
-    with open_log(store) as log:
+    with claimed(store), open_log(store) as log:
         if redo:
             records.discard(store, line[line.index(chosen[0]) :])
         done = []
@@ -104,7 +105,7 @@ def amend(
     if not parts and not is_cut_short:
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
-    with open_log(store) as log:
+    with claimed(store), open_log(store) as log:
         stage_id = records.amend(store, stage, reads)
         log = log.bind(stage=stage.name, id=stage_id)
         log.info(amendment.name, parts=len(parts))
