@@ -160,7 +160,7 @@ def _run_stage(
     store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
-    from pipeline.core.spark import session
+    from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
 
     stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
     log = log.bind(stage=stage.name, id=stage_id)
@@ -171,7 +171,10 @@ def _run_stage(
     context: Context[Any] = Context(
         stage.name, spark, store, section, config.sections, config.filters
     )
+    store.remove(CHECKPOINTS)  # of a stage that was killed
+    keep_checkpoints(spark, store)
     accounts = stage.build(context)
+    store.remove(CHECKPOINTS)
     _check_accounts(stage, accounts, section)
     record = records.finish(store, stage, accounts, time.monotonic() - started)
     log.info("done", accounts=record["accounts"], seconds=record["seconds"])
