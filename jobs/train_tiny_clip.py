@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipeline.fakeweb.captions import Lang, describe
 from pipeline.fakeweb.pictures import Scene, render, sample_scene
-from pipeline.score import clip
+from pipeline.score import clip, towers
 from pipeline.score.compat import import_open_clip
 
 LANGS: tuple[Lang, ...] = ("en", "ko")
@@ -100,7 +100,8 @@ def train(examples: Examples, epochs: int, batch: int, peak_rate: float, seed: i
             loss = torch.zeros(())
             for lang in LANGS:
                 texts = [describe(examples.scenes[i], lang, rng) for i in rows]
-                tokens = clip.cut_padding(tokenizer(texts))
+                tokens = tokenizer(texts)
+                tokens = tokens[:, : int(towers.lengths(model, tokens).max())]
                 loss = loss + _contrastive(model, pictures, tokens) / len(LANGS)
             optimizer.zero_grad()
             loss.backward()
@@ -117,7 +118,7 @@ def train(examples: Examples, epochs: int, batch: int, peak_rate: float, seed: i
 
 
 def _contrastive(model: Any, pictures: Any, tokens: Any) -> Any:
-    texts = clip.encode_tokens(model, tokens)
+    texts = towers.text_tower(model)(tokens)
     texts = torch.nn.functional.normalize(texts.float(), dim=-1)
     logits = model.logit_scale.exp() * pictures.float() @ texts.T
     target = torch.arange(len(tokens))

@@ -131,12 +131,24 @@ def _refuse_unmet(path: str, config: Config) -> None:
     """Raise ConfigError for a filter on something that a stage is told not to find."""
     for name, chosen in config.filters.items():
         for needed in chosen.needs:
-            section, _, key = needed.partition(".")
-            if section in config.sections and not getattr(config.sections[section], key):
+            section, *keys = needed.split(".")
+            if section in config.sections and not _is_on(config.sections[section], keys):
                 raise ConfigError(
                     f"{path}: [filters.{name}] needs {needed}, which is off; set it, or leave the "
                     "filter out"
                 )
+
+
+def _is_on(value: Any, keys: list[str]) -> bool:
+    """Whether there is something under the keys: of a section, a mapping, or an item of a list."""
+    for key in keys:
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, tuple):
+            value = key in value
+        else:
+            value = getattr(value, key)
+    return bool(value)
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

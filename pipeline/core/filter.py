@@ -99,8 +99,9 @@ class Filter:
     reads: columns of `tables.PAIR_VIEW` that `measure` uses.
     measures: Arrow fields it adds to the measures table; empty for a filter that only bounds a
         column that is already there.
-    needs: settings of stages, as "section.key", without which nothing is measured for it; a recipe
-        that enables the filter and leaves one of them off is refused.
+    needs: settings of stages without which nothing is measured for it, as "section.key", or as
+        "section.key.name" for a name in a list or table; a recipe that enables the filter and
+        leaves one of them off is refused.
     bound_settings: settings that only move a bound. Every other setting is taken to change what
         is measured, so that forgetting one here costs time and never gives stale measures. A recipe
         may give one that is a side of a bound as it is, as a table: `low = { keep = 0.3 }`; then

@@ -164,6 +164,7 @@ class DropReason(StrEnum):
     DUPLICATE_PAIR = "duplicate_pair"  # same image and same caption, seen on another page too
     REGISTERED = "registered"  # an earlier crawl already holds the image
     BLOCKED = "blocked"  # a block list names the picture
+    EMBEDDED_BEFORE = "embedded_before"  # its vector was there already, and is taken over
     NO_SCORE = "no_score"
     SAME_PICTURE = "same_picture"  # its bytes are embedded under another image already
     SAME_CAPTION = "same_caption"  # embedded already for another pair

@@ -19,6 +19,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import Table
 
 _DISCARDED = "discarded"
+_EARLIER = "_earlier"
 
 
 def digest(data: object) -> str:
@@ -161,12 +162,39 @@ def discard(store: Store, stages: Sequence[Stage]) -> None:
         _remove(store, stage)
 
 
+def earlier(store: Store, stage: str) -> list[Store]:
+    """Folders with the reusable tables that a stage wrote before it was last redone, oldest first.
+    They are there until it calls `forget_earlier`."""
+    folder = f"{_EARLIER}/{stage}"
+    if not store.exists(folder):
+        return []
+    names = [
+        f.rstrip("/").rsplit("/", 1)[-1] for f in store.fs.ls(store.path(folder), detail=False)
+    ]
+    return [Store(store.path(folder, name)) for name in sorted(names, key=int)]
+
+
+def forget_earlier(store: Store, stage: str) -> None:
+    """Remove what `earlier` gives: all of it that is wanted has been taken over."""
+    store.remove(f"{_EARLIER}/{stage}")
+
+
 def is_discarded(record: dict[str, Any]) -> bool:
     """True when a stage's output was being removed."""
     return bool(record["state"] == _DISCARDED)
 
 
+def _set_aside(store: Store, stage: Stage) -> None:
+    """Move reusable tables to where `earlier` finds them."""
+    left = [name for name in stage.reusable if store.exists(name)]
+    if left:
+        known = [int(found.root.rsplit("/", 1)[-1]) for found in earlier(store, stage.name)]
+        for name in left:
+            store.move(name, f"{_EARLIER}/{stage.name}/{max(known, default=-1) + 1}/{name}")
+
+
 def _remove(store: Store, stage: Stage) -> None:
+    _set_aside(store, stage)
     for table in stage.writes:
         store.remove(table.name)
     for folder in stage.folders:

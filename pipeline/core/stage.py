@@ -52,6 +52,8 @@ class Stage:
     build: does the work through the Context and returns the accounts of what it counted.
     uses: further config sections whose values change what it writes; "filters" is all settings of
         the enabled filters, "measures" only those that change what is measured, not the bounds.
+    reusable: tables of `writes` whose rows it takes over when it is redone: until it is done again
+        they are set aside instead of removed, see `records.earlier`.
     folders: what it writes beside its tables (raw tars, the release), removed when it is redone.
     output: what a person opens of it, relative to the run; empty: its tables.
     check: looks at what the stage takes from outside (archives, weights, lists) before Spark
@@ -64,6 +66,7 @@ class Stage:
     config: type[StageSection]
     build: Callable[["Context[Any]"], list[Account]]
     uses: tuple[str, ...] = ()
+    reusable: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     output: str = ""
     check: Callable[[Any], object] | None = None

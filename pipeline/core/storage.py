@@ -106,6 +106,15 @@ class Store:
         if self.exists(relative):
             self.fs.rm(self.path(relative), recursive=True)
 
+    def move(self, relative: str, to: str) -> None:
+        """Move a file or folder to another place in this folder, where nothing is yet."""
+        final = self.path(to)
+        self.fs.makedirs(posixpath.dirname(final), exist_ok=True)
+        if self.is_local:
+            Path(self.path(relative)).rename(final)
+        else:
+            self.fs.mv(self.path(relative), final, recursive=True)
+
     def sweep(self, relative: str) -> int:
         """Remove half-written files a killed run left in a folder; how many."""
         folder = self.path(relative)

@@ -6,7 +6,9 @@ Source: Radford et al. 2021, arXiv:2103.00020; models and transforms are open_cl
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
+from pipeline.score import towers
+from pipeline.score.batches import Copier, Memory, Pending, start
 from pipeline.score.compat import import_open_clip
+from pipeline.score.towers import Layer, LayerMaker
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int16"]
 
 _MODELS = Path(__file__).parent / "models"
 SHIPPED_MODEL = "pairmill-tiny"
@@ -25,6 +30,8 @@ SHIPPED_WEIGHTS = _MODELS / f"{SHIPPED_MODEL}.safetensors"
 _SHIPPED_PREPROCESS = {"resize_mode": "squash"}
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 _LOCAL_FOLDER = "local-dir:"
+# Some 100 MB of words; those that are frequent are soon there again.
+_WORDS_KEPT = 500_000
 
 
 def is_local(model: str, pretrained: str) -> bool:
@@ -59,9 +66,28 @@ def local_weights(model: str, pretrained: str, prefix: str = "") -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
+    """Hex sha256 of a file; read once in a process while it stays the same."""
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(model: str, pretrained: str, prefix: str = "") -> str | None:
+    """Hex digest of local weights, and of the architecture beside them in a `local-dir:`; None for
+    a hub tag. Raises InputError as `local_weights`."""
+    if not is_local(model, pretrained):
+        return None
+    path = local_weights(model, pretrained, prefix)
+    if not model.startswith(_LOCAL_FOLDER):
+        return sha256_of(path)
+    beside = sorted(p for p in path.parent.glob("*.json") if p.is_file())
+    digests = [sha256_of(path), *(p.name + sha256_of(p) for p in beside)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def register_shipped() -> None:
@@ -76,11 +102,14 @@ class Clip:
     """A loaded model.
 
     shape: the model's own transforms of a Pillow image up to, but without, normalisation.
-    image_side: pixels a side of the square input. width: length of an embedding.
+    images, texts: its towers, see `towers`. image_side: pixels a side of the square input. width:
+    length of an embedding. memory: how many rows fit, as far as is known.
     """
 
     model: Any
     tokenizer: Any
+    images: Layer
+    texts: Layer
     shape: list[Any]
     mean: Any
     std: Any
@@ -88,6 +117,8 @@ class Clip:
     device: Any
     image_side: int
     width: int
+    copy: Copier
+    memory: Memory = field(default_factory=Memory)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         """What the model sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
@@ -96,17 +127,22 @@ class Clip:
             image = step(image)
         return np.asarray(image)
 
-    def embed_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3]."""
-        import torch
+    def start_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> Pending:
+        """As `embed_images`; a GPU may still compute when this returns, and the vectors are waited
+        for when what it returns is called. Start the next pictures first, and it is never idle."""
 
-        out = np.empty((len(pixels), self.width), np.float32)
-        with torch.inference_mode():
-            for i in range(0, len(pixels), batch):
-                x = torch.from_numpy(pixels[i : i + batch]).to(self.device)
-                x = x.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-                out[i : i + batch] = unit(self.model.encode_image(x.to(self.dtype)))
-        return out
+        def compute(rows: slice) -> Any:
+            x = self.copy(pixels[rows]).permute(0, 3, 1, 2).float()
+            return self.images(x.div_(255).sub_(self.mean).div_(self.std).to(self.dtype))
+
+        return self._start(compute, len(pixels), batch)
+
+    def embed_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
+        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3].
+
+        Of as many pictures at once as `batch` says, or as fit into memory where that is less.
+        """
+        return self.start_images(pixels, batch)()
 
     def embed_texts(self, texts: list[str], batch: int = 64) -> NDArray[np.float32]:
         """Unit vectors, float32 [n, width]. Texts longer than the model reads are cut by it.
@@ -115,66 +151,34 @@ class Clip:
         """
         import torch
 
-        out = np.empty((len(texts), self.width), np.float32)
         if not texts:
-            return out
+            return np.empty((0, self.width), np.float32)
         tokens = self.tokenizer(texts)
-        order = torch.argsort((tokens != 0).sum(1), stable=True)
-        with torch.inference_mode():
-            for i in range(0, len(texts), batch):
-                rows = order[i : i + batch]
-                chosen = tokens[rows]
-                if _reads_only_back(self.model):
-                    vectors = encode_tokens(self.model, cut_padding(chosen).to(self.device))
-                else:
-                    vectors = self.model.encode_text(chosen.to(self.device))
-                out[rows.numpy()] = unit(vectors)
+        _forget_words(self.tokenizer)
+        lengths = towers.lengths(self.model, tokens)
+        lengths, order = torch.sort(lengths, stable=True)
+
+        def compute(rows: slice) -> Any:
+            chosen = tokens[order[rows], : int(lengths[rows][-1])]
+            return self.texts(self.copy(chosen.numpy()))
+
+        out = np.empty((len(texts), self.width), np.float32)
+        out[order.numpy()] = self._start(compute, len(texts), batch)()
         return out
 
-
-def unit(vectors: Any) -> NDArray[np.float32]:
-    """A torch tensor [n, width] as unit vectors, float32."""
-    import torch
-
-    normal = torch.nn.functional.normalize(vectors.float(), dim=-1)
-    return normal.cpu().numpy()  # type: ignore[no-any-return]
+    def _start(self, compute: Callable[[slice], Any], rows: int, batch: int) -> Pending:
+        if not rows:
+            return lambda: np.empty((0, self.width), np.float32)
+        return start(rows, batch, self.memory, self.device, compute)
 
 
-def _reads_only_back(model: Any) -> bool:
-    """Whether what stands after the end token cannot change a text's vector.
-
-    True for open_clip's plain CLIP: attention looks back only, and the end token is taken.
-    """
-    return (
-        type(model).__name__ == "CLIP"
-        and model.attn_mask is not None
-        and model.text_pool_type in ("argmax", "eos")
-    )
-
-
-def cut_padding(tokens: Any) -> Any:
-    """Token ids [n, length] without the columns that are padding (0) in every row."""
-    return tokens[:, : int((tokens != 0).sum(1).max())]
-
-
-def encode_tokens(model: Any, tokens: Any) -> Any:
-    """`model.encode_text` for sequences shorter than the model's context; not normalised.
-
-    Only for models that `_reads_only_back`. Differentiable.
-    """
-    length = tokens.shape[1]
-    kind = model.transformer.get_cast_dtype()
-    x = model.token_embedding(tokens).to(kind) + model.positional_embedding[:length].to(kind)
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    if model.text_pool_type == "argmax":
-        ends = tokens.argmax(dim=-1)  # the end token has the highest id
-    else:
-        ends = (tokens == model.text_eos_id).int().argmax(dim=-1)
-    x = x[range(len(x)), ends]
-    projection = model.text_projection
-    if projection is None:
-        return x
-    return x @ projection if not callable(projection) else projection(x)
+def _forget_words(tokenizer: Any) -> None:
+    """Empty the cache of open_clip's own tokenizer, which else keeps every word it ever saw."""
+    known = getattr(tokenizer, "cache", None)
+    if isinstance(known, dict) and len(known) > _WORDS_KEPT:
+        special = {word: word for word in ("<start_of_text>", "<end_of_text>")}
+        known.clear()
+        known.update(special)
 
 
 def load(
@@ -183,13 +187,16 @@ def load(
     precision: Precision = "auto",
     device: str = "auto",
     threads: int = 1,
+    prefix: str = "",
 ) -> Clip:
     """Load a model for scoring; sets this process's thread count.
 
     pretrained: a hub tag or the path of a weight file; empty for `pairmill-tiny`, which is
         included, and for `hf-hub:` and `local-dir:` models, whose name says it.
-    precision: "auto" is bf16 where the processor or GPU computes in it, else fp32.
+    precision: "auto" is bf16 where the processor or GPU computes in it, int16 where a processor
+        has AVX2 alone, else fp32. "int16" is fp32 but for the linear layers, see `fixed`.
     device: "auto" is the GPU when there is one.
+    prefix: of the names of its settings in `[score]`, for messages.
     Raises InputError when architecture or weights cannot be had.
     """
     import torch
@@ -198,14 +205,14 @@ def load(
     register_shipped()
     torch.set_num_threads(threads)
     where = torch.device(pick_device() if device == "auto" else device)
-    kind = _precision(where) if precision == "auto" else precision
+    kind = precision_on(device) if precision == "auto" else precision
     if is_local(model, pretrained) and not model.startswith(_LOCAL_FOLDER):
-        pretrained = str(local_weights(model, pretrained))
+        pretrained = str(local_weights(model, pretrained, prefix))
     try:
         loaded = open_clip.create_model(
             model,
             pretrained=pretrained or None,
-            precision=kind,
+            precision="fp32" if kind == "int16" else kind,
             device=where,
             require_pretrained=True,
             force_preprocess_cfg=_SHIPPED_PREPROCESS if model == SHIPPED_MODEL else None,
@@ -214,14 +221,26 @@ def load(
     except Exception as error:  # noqa: BLE001 - a foreign weight file can fail in any way
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
-            f"score.model = {model!r} with score.pretrained = {pretrained!r} cannot be loaded: "
-            f"{told}; offline, download the weights elsewhere and give their path"
+            f"score.{prefix}model = {model!r} with score.{prefix}pretrained = {pretrained!r} "
+            f"cannot be loaded: {told}; offline, download the weights elsewhere and give their path"
         ) from None
     loaded.eval()
-    return _wrap(loaded, tokenizer, kind, where)
+    return _wrap(loaded, tokenizer, kind, where, _layers(kind, where, threads))
 
 
-def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any) -> Clip:
+def _layers(kind: str, where: Any, threads: int) -> LayerMaker:
+    if kind != "int16":
+        return towers.linear
+    from pipeline.score import fixed  # compiles kernels, which only some processors need
+
+    if where.type != "cpu" or not fixed.is_supported():
+        raise InputError(
+            f"score.precision = 'int16' is for processors with AVX2, not for {where}: give 'auto'"
+        )
+    return fixed.layer_maker(threads)
+
+
+def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any, layer: LayerMaker) -> Clip:
     import torch
 
     open_clip = import_open_clip()
@@ -232,6 +251,8 @@ def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any) -> Clip:
     return Clip(
         model=loaded,
         tokenizer=tokenizer,
+        images=towers.image_tower(loaded, layer),
+        texts=towers.text_tower(loaded, layer),
         # The last two steps are conversion to a tensor and normalisation: done by the batch.
         shape=steps[:-2],
         mean=mean,
@@ -240,6 +261,7 @@ def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any) -> Clip:
         device=where,
         image_side=side,
         width=_width(loaded, tokenizer, where),
+        copy=Copier(where),
     )
 
 
@@ -258,10 +280,13 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _precision(device: Any) -> Precision:
+def precision_on(device: str) -> Precision:
+    """What the precision "auto" is on a device, see `load`."""
     import torch
 
-    if device.type == "cuda":
+    if torch.device(pick_device() if device == "auto" else device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if has_bf16 else "fp32"
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return "bf16"
+    # With AVX-512 a float32 product is as fast.
+    return "int16" if torch.backends.cpu.get_cpu_capability() == "AVX2" else "fp32"

@@ -6,7 +6,7 @@ arXiv:2202.10261): float32 pixels [n, 3, side, side] in, descriptors [n, width] 
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
-from pipeline.score.clip import pick_device, unit
+from pipeline.score.batches import Copier, Memory, Pending, start
+from pipeline.score.clip import pick_device
 
 # Source: SSCD's README, "skew_320": resized to a square without keeping the shape, then ImageNet's
 # mean and standard deviation.
@@ -33,6 +34,8 @@ class Descriptor:
     device: Any
     image_side: int
     width: int
+    copy: Copier
+    memory: Memory = field(default_factory=Memory)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
         """What the model sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
@@ -41,17 +44,21 @@ class Descriptor:
         size = (self.image_side, self.image_side)
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
 
+    def start_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> Pending:
+        """As `embed_images`; a GPU may still compute when this returns, and the vectors are waited
+        for when what it returns is called."""
+        if not len(pixels):
+            return lambda: np.empty((0, self.width), np.float32)
+
+        def compute(rows: slice) -> Any:
+            x = self.copy(pixels[rows]).permute(0, 3, 1, 2).float()
+            return self.model(x.div_(255).sub_(self.mean).div_(self.std))
+
+        return start(len(pixels), batch, self.memory, self.device, compute)
+
     def embed_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
         """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3]."""
-        import torch
-
-        out = np.empty((len(pixels), self.width), np.float32)
-        with torch.inference_mode():
-            for i in range(0, len(pixels), batch):
-                x = torch.from_numpy(pixels[i : i + batch]).to(self.device)
-                x = x.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-                out[i : i + batch] = unit(self.model(x))
-        return out
+        return self.start_images(pixels, batch)()
 
 
 def is_script(model: str, pretrained: str) -> bool:
@@ -105,4 +112,4 @@ def load(
             f"score.copy_model = {path!r} gives {shape} for 2 pictures, not [2, width]"
         )
     to_mean, to_std = (torch.tensor(v, device=where).view(3, 1, 1) for v in (mean, std))
-    return Descriptor(model, to_mean, to_std, where, side, int(found.shape[1]))
+    return Descriptor(model, to_mean, to_std, where, side, int(found.shape[1]), Copier(where))

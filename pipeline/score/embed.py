@@ -1,90 +1,183 @@
-"""What a part embeds, and its pictures and captions as rows of the embeddings table."""
+"""One part's pictures and captions as embeddings: what was embedded before is read, the rest made.
+
+Rows come in windows by content_id, so that memory holds one window and the batches under way. A
+vector depends in its last bits on the batch it is made in: batches follow content_id, never the
+order of the tar, which is the order of arrival.
+"""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.core.raw import Place
-from pipeline.core.storage import Store
-from pipeline.core.tables import EMBEDDINGS, ID, Table, column
-from pipeline.core.vectors import pack
-from pipeline.score.clip import Clip
-from pipeline.score.pictures import Embedder, Stored, decoded_batches
+from pipeline.core.rows import RowReader
+from pipeline.core.tables import COPY_MODEL, EMBEDDINGS, ID
+from pipeline.core.vectors import pack, unpack
+from pipeline.score.fresh import Batch, Job, Todo, made
+from pipeline.score.inputs import PIXELS, Held, Mask, Track
+from pipeline.score.models import load
+from pipeline.score.pictures import Numbers
+from pipeline.score.scorers import Scorers
 
-_WINDOW = 4096  # captions sorted by length together, so that batches hold little padding
-
-INPUTS = Table(
-    "score_inputs",
-    "What to embed, once each: pictures where they lie and captions. Removed when scored.",
-    ("kind", "content_id"),
-    pa.schema(
-        [
-            column("kind", pa.string(), "'image' or 'text'"),
-            column("content_id", ID, "first 16 bytes of sha256, or BLAKE2b-128 of the caption"),
-            column("image_id", ID, "of a candidate with this picture", null="a caption"),
-            column("raw_round", pa.int32(), "which of the part's raw tars", null="a caption"),
-            column("raw_offset", pa.int64(), "in the raw tar", unit="bytes", null="a caption"),
-            column("raw_bytes", pa.int32(), "stored size", unit="bytes", null="a caption"),
-            column("for_copies", pa.bool_(), "true: to describe for copy detection as well"),
-            column("caption", pa.string(), "to embed", null="a picture"),
-            column("part", pa.int32(), "part that embeds it; of a picture, its bytes' too"),
-        ]
-    ),
-    partition="part",
-)
+# Rows of a window, about: a row group of some 1 MiB of each model's vectors.
+_WINDOW = 1024
+_CAPTIONS = 4096  # of a window; sorted by length together, so that batches hold little padding
 
 
-# The models of pictures, in their order.
-PICTURE_MODELS = ("clip", "copy")
+class Window(NamedTuple):
+    """A part's rows between two content_ids. embeddings: rows of EMBEDDINGS, a table for each
+    track. scores: rows of PICTURE_SCORES; None without scorers. rows: that came in; unreadable:
+    of them, pictures that do not decode. made: new vectors; held: those that were there before."""
+
+    embeddings: list[pa.Table]
+    scores: pa.Table | None
+    rows: int
+    unreadable: int
+    made: int
+    held: int
 
 
 def embed_pictures(
-    models: Sequence[Embedder],
-    store: Store,
-    part: int,
-    rows: pa.Table,
-    batch: int,
-    decode_threads: int,
-) -> Iterator[tuple[list[pa.RecordBatch], int]]:
-    """Rows of EMBEDDINGS for the pictures among INPUTS rows, and how many did not decode.
+    job: Job, part: int, rows: pa.Table, scores: pa.Schema | None = None
+) -> Iterator[Window]:
+    """The pictures among INPUTS rows of a part, which must be sorted by content_id.
 
-    models: CLIP, and the copy-detection model where there is one; a picture is decoded once for
-    both. A batch of rows is given for each. store: the run, in whose raw tars of `part` they lie.
-    Batches are made in the order of the rows, and a vector depends in its last bits on the batch it
-    is in: the order must be one of content, never that of the tar, which is the order of arrival.
-    Reading, decoding and the models overlap.
+    scores: schema of PICTURE_SCORES, where there are scorers. Raises InputError when the part's tar
+    or weights are missing, or when what was embedded before is not where it was.
     """
-    names = ("image_id", "raw_round", "raw_offset", "raw_bytes")
-    places = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
-    ids, wanted = (rows.column(name).to_pylist() for name in ("content_id", "for_copies"))
-    stored = [
-        Stored(content_id, Place(image_id, part, round_, offset, size), 1 + for_copies)
-        for content_id, for_copies, (image_id, round_, offset, size) in zip(
-            ids, wanted, places, strict=True
-        )
-    ]
-    batches = [stored[i : i + batch] for i in range(0, len(stored), batch)]
-    for found, unreadable in decoded_batches(models, store, batches, decode_threads):
-        made = [
-            _embedded(name, "image", decoded.ids, model.embed_images(decoded.pixels, batch))
-            for name, model, decoded in zip(PICTURE_MODELS, models, found, strict=False)
-        ]
-        yield made, unreadable
+    held, count = Held(rows), rows.num_rows
+    for_copies = rows.column("for_copies").to_numpy(zero_copy_only=False).astype(np.bool_)
+    every = np.ones(count, np.bool_)
+    wanted = {t: for_copies if t.model == COPY_MODEL else every for t in job.tracks}
+    missing = {track: mask & ~held.has(track) for track, mask in wanted.items()}
+    unmeasured = ~held.has(PIXELS) if job.scorers.pixels else ~every
+    todo = Todo(job, part, rows, missing, unmeasured)
+    size = job.batch * max(_WINDOW // job.batch, 1)
+    windows = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    batches = [todo.batches(window, job.batch) for window in windows]
+    done = made(job, todo, [batch for own in batches for batch in own])
+    score = None if scores is None else _Scoring(job.scorers, scores)
+    with RowReader() as reader:
+        for window, own in zip(windows, batches, strict=True):
+            found = list(islice(done, len(own)))
+            readable = _readable(rows, window, found)
+            before = {
+                t: held.take(reader, t, readable & wanted[t] & ~missing[t], ["vector"])
+                for t in job.tracks
+            }
+            fresh = {t: [b.vectors[t] for b in found if t in b.vectors] for t in job.tracks}
+            tables = {t: _in_order(t, before[t], fresh[t]) for t in job.tracks}
+            scored = None
+            if score is not None:
+                known = held.take(reader, PIXELS, readable & ~unmeasured, score.pixel_names)
+                numbers = {k: v for batch in found for k, v in batch.numbers.items()}
+                scored = score(rows.column("content_id").filter(readable), tables, known, numbers)
+            old = sum(table.num_rows for table in before.values())
+            new = sum(table.num_rows for table in tables.values()) - old
+            in_window = window.stop - window.start
+            lost = in_window - int(readable.sum())
+            yield Window(list(tables.values()), scored, in_window, lost, new, old)
 
 
-def embed_captions(model: Clip, rows: pa.Table, batch: int) -> Iterator[pa.RecordBatch]:
-    """Rows of EMBEDDINGS for the captions among INPUTS rows, in their order."""
-    for start in range(0, rows.num_rows, _WINDOW):
-        window = rows.slice(start, _WINDOW)
-        vectors = model.embed_texts(window.column("caption").to_pylist(), batch)
-        yield _embedded("clip", "text", window.column("content_id").to_pylist(), vectors)
+def embed_captions(job: Job, rows: pa.Table) -> Iterator[Window]:
+    """The captions among INPUTS rows, which must be sorted by content_id. Raises InputError when
+    weights are missing, or what was embedded before is not where it was."""
+    held = Held(rows)
+    with RowReader() as reader:
+        for start in range(0, rows.num_rows, _CAPTIONS):
+            stop = min(start + _CAPTIONS, rows.num_rows)
+            inside = np.zeros(rows.num_rows, np.bool_)
+            inside[start:stop] = True
+            tables, old = [], 0
+            for spec in job.specs:
+                if not spec.captions:
+                    continue
+                track = Track(spec.name, "text")
+                before = held.take(reader, track, inside & held.has(track), ["vector"])
+                lacking = rows.filter(pa.array(inside & ~held.has(track)))
+                fresh = []
+                if lacking.num_rows:
+                    model: Any = load(spec, job.device, job.threads)
+                    texts, ids = (lacking.column(n).to_pylist() for n in ("caption", "content_id"))
+                    fresh = [(ids, model.embed_texts(texts, job.batch))]
+                tables.append(_in_order(track, before, fresh))
+                old += before.num_rows
+            new = sum(table.num_rows for table in tables) - old
+            yield Window(tables, None, stop - start, 0, new, old)
 
 
-def _embedded(
-    model: str, kind: str, ids: list[bytes], vectors: NDArray[np.float32]
-) -> pa.RecordBatch:
-    n = len(ids)
-    columns = [pa.array([model] * n), pa.array([kind] * n), pa.array(ids, ID), pack(vectors)]
-    return pa.RecordBatch.from_arrays(columns, schema=EMBEDDINGS.schema)
+def _readable(rows: pa.Table, window: slice, found: Sequence[Batch]) -> Mask:
+    """Which rows are in the window and could be decoded, as far as they had to be: [rows]."""
+    inside = np.zeros(rows.num_rows, np.bool_)
+    inside[window] = True
+    unreadable = [content_id for batch in found for content_id in batch.unreadable]
+    if unreadable:
+        is_lost = pc.is_in(rows.column("content_id"), pa.array(unreadable, pa.binary()))
+        inside &= ~is_lost.to_numpy()
+    return inside
+
+
+def _in_order(
+    track: Track, before: pa.Table, fresh: Sequence[tuple[list[bytes], NDArray[np.float32]]]
+) -> pa.Table:
+    """Rows of EMBEDDINGS, sorted by content_id, of vectors that were there and of new ones."""
+    ids = [*before.column("content_id").chunks, *(pa.array(ids, ID) for ids, _ in fresh)]
+    vectors = [*before.column("vector").cast(pa.binary()).chunks, *(pack(v) for _, v in fresh)]
+    table = pa.table(
+        {
+            "content_id": pa.chunked_array(ids, pa.binary()),
+            "vector": pa.chunked_array(vectors, pa.binary()),
+        }
+    ).sort_by("content_id")
+    names = {"model": track.model, "kind": track.kind}
+    for name, value in names.items():
+        table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
+    return table.select(EMBEDDINGS.schema.names).cast(EMBEDDINGS.schema)
+
+
+class _Scoring:
+    """Makes rows of PICTURE_SCORES; the heads are loaded once."""
+
+    def __init__(self, scorers: Scorers, schema: pa.Schema) -> None:
+        self.pixel_names = [field.name for field in scorers.pixel_fields]
+        self._schema = schema
+        self._heads = [(head, head.load()) for head in scorers.heads]
+
+    def __call__(
+        self,
+        ids: pa.ChunkedArray,
+        tables: dict[Track, pa.Table],
+        known: pa.Table,
+        numbers: dict[bytes, Numbers],
+    ) -> pa.Table:
+        """Of pictures in order of content_id: numbers of pixel scorers that were known, or found
+        now, and those of heads on the stored embeddings. Raises ValueError for a head that gives
+        other columns than it declares."""
+        columns: dict[str, Any] = {"content_id": ids}
+        found = dict(numbers)
+        known_ids = known.column("content_id").to_pylist()
+        rows = zip(*(known.column(name).to_pylist() for name in self.pixel_names), strict=True)
+        found |= dict(zip(known_ids, rows, strict=False)) if self.pixel_names else {}
+        in_order = [found[content_id] for content_id in ids.to_pylist()] if self.pixel_names else []
+        for i, name in enumerate(self.pixel_names):
+            values = [numbers_of[i] for numbers_of in in_order]
+            columns[name] = pa.array(values, self._schema.field(name).type)
+        for head, score in self._heads:
+            vectors = tables[Track(head.model, "image")].column("vector").combine_chunks()
+            arrays = score(unpack(_as_array(vectors)))
+            for field, array in zip(head.fields, arrays, strict=True):
+                if len(array) != len(ids):
+                    raise ValueError(f"{field.name}: {len(array)} values for {len(ids)} pictures")
+                columns[field.name] = array
+        return pa.table(columns).select(self._schema.names).cast(self._schema)
+
+
+def _as_array(column: Any) -> pa.Array:
+    """A combined column as one array, whatever pyarrow gives."""
+    if isinstance(column, pa.ChunkedArray):
+        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return column

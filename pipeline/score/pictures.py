@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.core.raw import Place, read
 from pipeline.core.storage import Store
+from pipeline.score.batches import Pending
+from pipeline.score.scorers import ScorePixels
 
 Pixels = NDArray[np.uint8]
+Numbers = Sequence[float | int | None]
 _BATCHES_AHEAD = 2
 
 
@@ -26,16 +29,19 @@ class Embedder(Protocol):
     def pixels(self, image: Any) -> Pixels:
         """What it sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
 
-    def embed_images(self, pixels: Pixels, batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3]."""
+    def start_images(self, pixels: Pixels, batch: int = 64) -> Pending:
+        """Start on uint8 pixels [n, image_side, image_side, 3]; what it returns waits for their
+        unit vectors, float32 [n, width]."""
 
 
 class Stored(NamedTuple):
-    """A picture to decode. models: how many of the models, from the first on, want it."""
+    """A picture to decode. models: which of the models want it, by number. is_measured: whether
+    the pixel scorers do."""
 
     content_id: bytes
     place: Place
-    models: int = 1
+    models: tuple[int, ...] = (0,)
+    is_measured: bool = False
 
 
 class Decoded(NamedTuple):
@@ -45,25 +51,50 @@ class Decoded(NamedTuple):
     pixels: Pixels
 
 
-def decode(models: Sequence[Embedder], data: bytes) -> list[Pixels] | None:
-    """What each model sees of an encoded picture, or None when the bytes do not decode."""
+class DecodedBatch(NamedTuple):
+    """A batch of pictures. seen: what each model gets. numbers: of the pixel scorers, by
+    content_id. unreadable: the pictures that do not decode."""
+
+    seen: list[Decoded]
+    numbers: dict[bytes, Numbers]
+    unreadable: list[bytes]
+
+
+class Looked(NamedTuple):
+    """A decoded picture: what each model sees of it, and the numbers of the pixel scorers."""
+
+    pixels: list[Pixels]
+    numbers: Numbers | None
+
+
+def decode(
+    models: Sequence[Embedder], data: bytes, scorer: ScorePixels | None = None
+) -> Looked | None:
+    """What models and pixel scorers find in an encoded picture; None when it does not decode."""
     from PIL import Image  # here, so that a job that only plans starts without it
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
-            return [model.pixels(image) for model in models]
+            pixels = [model.pixels(image) for model in models]
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None
+    return Looked(pixels, scorer(np.asarray(image)) if scorer else None)
 
 
-_Started = list[tuple[bytes, Future[list[Pixels] | None]]]
+class _Started(NamedTuple):
+    stored: list[Stored]
+    looks: list[Future[Looked | None]]
 
 
 def decoded_batches(
-    models: Sequence[Embedder], store: Store, batches: Iterable[list[Stored]], threads: int
-) -> Iterator[tuple[list[Decoded], int]]:
-    """For each batch: what each model gets of it, and how many pictures do not decode.
+    models: Sequence[Embedder],
+    store: Store,
+    batches: Iterable[list[Stored]],
+    threads: int,
+    scorer: ScorePixels | None = None,
+) -> Iterator[DecodedBatch]:
+    """Batches of pictures as the models get them, each picture decoded once for all of them.
 
     Order is kept. The next batches are read and decoded while the caller computes on one.
     """
@@ -71,10 +102,16 @@ def decoded_batches(
 
         def start(batch: list[Stored]) -> _Started:
             bodies = read(store, [stored.place for stored in batch])
-            return [
-                (stored.content_id, decoders.submit(decode, models[: stored.models], body))
+            looks = [
+                decoders.submit(
+                    decode,
+                    [models[i] for i in stored.models],
+                    body,
+                    scorer if stored.is_measured else None,
+                )
                 for stored, body in zip(batch, bodies, strict=True)
             ]
+            return _Started(batch, looks)
 
         ahead: deque[Future[_Started]] = deque()
         for batch in batches:
@@ -85,15 +122,24 @@ def decoded_batches(
             yield _collect(models, ahead.popleft().result())
 
 
-def _collect(models: Sequence[Embedder], started: _Started) -> tuple[list[Decoded], int]:
-    done = [(content_id, future.result()) for content_id, future in started]
-    whole = [(content_id, seen) for content_id, seen in done if seen is not None]
-    found = []
-    for i, model in enumerate(models):
-        wanted = [(content_id, seen[i]) for content_id, seen in whole if len(seen) > i]
+def _collect(models: Sequence[Embedder], started: _Started) -> DecodedBatch:
+    wanted: list[list[tuple[bytes, Pixels]]] = [[] for _ in models]
+    numbers: dict[bytes, Numbers] = {}
+    unreadable = []
+    for stored, future in zip(started.stored, started.looks, strict=True):
+        looked = future.result()
+        if looked is None:
+            unreadable.append(stored.content_id)
+            continue
+        for number, pixels in zip(stored.models, looked.pixels, strict=True):
+            wanted[number].append((stored.content_id, pixels))
+        if looked.numbers is not None:
+            numbers[stored.content_id] = looked.numbers
+    seen = []
+    for model, chosen in zip(models, wanted, strict=True):
         side = model.image_side
-        pixels = np.empty((len(wanted), side, side, 3), np.uint8)
-        for row, (_, picture) in enumerate(wanted):
-            pixels[row] = picture
-        found.append(Decoded([content_id for content_id, _ in wanted], pixels))
-    return found, len(done) - len(whole)
+        batch = np.empty((len(chosen), side, side, 3), np.uint8)
+        for row, (_, pixels) in enumerate(chosen):
+            batch[row] = pixels
+        seen.append(Decoded([content_id for content_id, _ in chosen], batch))
+    return DecodedBatch(seen, numbers, unreadable)

@@ -14,10 +14,10 @@ _SPARE = 10
 def null_pairs(pairs: DataFrame, per_language: int, seed: int) -> DataFrame:
     """A sample of pairs, each with the caption of the next one in an order by seeded hash.
 
-    pairs: pair_id, lang, content_id (of the picture) and text_id (of the caption), a row for each.
+    pairs: pair_id, lang, content_id (of the picture) and caption, a row for each.
     per_language: at most so many of each language; a language of one picture has none.
-    Gives lang, pair_id, caption_pair_id, content_id and text_id (the other pair's). A picture never
-    gets a caption that it has in this sample, as far as both stand beside each other.
+    Gives lang, pair_id, caption_pair_id, content_id and caption (the other pair's). Where the next
+    pair is of the same picture, or has the same caption, the row is left out.
     """
     grid = 1 << 32
     order = F.xxhash64(F.lit(seed), "pair_id")
@@ -31,19 +31,19 @@ def null_pairs(pairs: DataFrame, per_language: int, seed: int) -> DataFrame:
     )
     by_chance = Window.partitionBy("lang").orderBy("chance", "pair_id")
     first = by_chance.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    other = F.struct("pair_id", "content_id", "text_id")
+    other = F.struct("pair_id", "content_id", "caption")
     shifted = (
         chosen.withColumn("place", F.row_number().over(by_chance))
         .withColumn("next", F.coalesce(F.lead(other).over(by_chance), F.first(other).over(first)))
         .where(F.col("place") <= per_language)
     )
     is_other = (F.col("next.content_id") != F.col("content_id")) & (
-        F.col("next.text_id") != F.col("text_id")
+        F.col("next.caption") != F.col("caption")
     )
     return shifted.where(is_other).select(
         "lang",
         "pair_id",
         F.col("next.pair_id").alias("caption_pair_id"),
         "content_id",
-        F.col("next.text_id").alias("text_id"),
+        F.col("next.caption").alias("caption"),
     )

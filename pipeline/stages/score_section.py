@@ -1,6 +1,7 @@
 """`[score]`: which models and scorers there are, and which columns the tables get by them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from pipeline.core.stage import Section, StageSection, tuning
 from pipeline.core.tables import (
     CLIP_MODEL,
     COPY_MODEL,
+    PAIR_VIEW,
     SCORES,
     Table,
     measures_table,
@@ -20,7 +22,13 @@ from pipeline.core.tables import (
 )
 from pipeline.score import clip, descriptor
 from pipeline.score.clip import Precision
+from pipeline.score.heads import HeadSection, WeightedHead
+from pipeline.score.models import Spec
+from pipeline.score.pixels import Shipped, ShippedName, UserFunction
 from pipeline.score.scorers import Scorers
+
+# The start of a column's name.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
 # Names that are taken: models of [score] itself, and what would be the mirrored pictures' column.
 _TAKEN = (CLIP_MODEL, COPY_MODEL, "flipped")
@@ -49,9 +57,7 @@ class ScoreSection(StageSection):
     pretrained: str = ""
     precision: Precision = "auto"
     # Further models by name, over the same pictures, each decoded once for all.
-    models: Mapping[
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")], ModelSection
-    ] = Field(default_factory=dict)
+    models: Mapping[Name, ModelSection] = Field(default_factory=dict)
     # Score mirrored pictures as well, by `model`: what is written in a picture says less there.
     # Source: Yu et al. 2023, arXiv:2309.15954, which filters by the score of the mirrored picture.
     flipped: bool = False
@@ -66,6 +72,15 @@ class ScoreSection(StageSection):
     reuse: tuple[str, ...] = tuning(())
     # Pictures by language that get another's caption, for `null_scores`; 0: none.
     null_pairs: int = Field(10_000, ge=0, le=10_000_000)
+    # Networks on stored embeddings, by name: [score.heads.aesthetic] gives `aesthetic_score`.
+    heads: Mapping[Name, HeadSection] = Field(default_factory=dict)
+    # What is measured of the stored pixels: any of sharpness, entropy, borders, collage.
+    pixels: tuple[ShippedName, ...] = ()
+    # And functions of your own of them, as "module:function", by the name of their column:
+    # "text_area" and "face_count" are what the filters caption_overlap and faces bound.
+    pixel_functions: Mapping[Name, Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]] = (
+        Field(default_factory=dict)
+    )
     # For `cluster` to find copies by; none unless given. The path of a TorchScript file on every
     # worker (SSCD's are), which gets squares of copy_side pixels, less mean, by deviation; or a
     # model that open_clip loads, with its weights in copy_pretrained and transforms of its own.
@@ -92,15 +107,48 @@ class ScoreSection(StageSection):
                 raise ValueError(f"models.{name}: {', '.join(_TAKEN)} are taken; name it otherwise")
         return self
 
+    @model_validator(mode="after")
+    def _scorers_fit(self) -> "ScoreSection":
+        for name, head in self.heads.items():
+            if head.model not in (CLIP_MODEL, *self.models):
+                known = ", ".join((CLIP_MODEL, *self.models))
+                raise ValueError(f"heads.{name}.model = {head.model!r} is none of {known}")
+        scored = similarity_fields(tuple(self.models), flipped=self.flipped)
+        columns = [*PAIR_VIEW, *scored, *scorers_of(self).fields]
+        names = [field.name for field in columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"more than one column is named {', '.join(twice)}")
+        return self
+
 
 def _require_weights(model: str, pretrained: str) -> None:
     if not pretrained and model != clip.SHIPPED_MODEL and ":" not in model:
         raise ValueError(f"model {model!r} needs pretrained: a tag or the path of a weight file")
 
 
+def specs_of(section: ScoreSection) -> tuple[Spec, ...]:
+    """All models: that of `[score]`, the further ones, the one that copies are found by."""
+    own = Spec(CLIP_MODEL, section.model, section.pretrained, section.precision)
+    further = [
+        Spec(name, m.model, m.pretrained, m.precision, f"models.{name}.")
+        for name, m in section.models.items()
+    ]
+    specs = [replace(own, flipped=section.flipped), *further]
+    if section.copy_model:
+        copies = (section.copy_model, section.copy_pretrained, section.precision, "copy_")
+        scale = (section.copy_side, section.copy_mean, section.copy_std)
+        is_script = descriptor.is_script(section.copy_model, section.copy_pretrained)
+        specs.append(Spec(COPY_MODEL, *copies, scale=scale if is_script else None, captions=False))
+    return tuple(specs)
+
+
 def scorers_of(section: ScoreSection) -> Scorers:
     """The heads and pixel scorers that the recipe asks for."""
-    return Scorers()
+    heads = tuple(WeightedHead(name, head) for name, head in section.heads.items())
+    shipped = (Shipped(section.pixels),) if section.pixels else ()
+    functions = (UserFunction(name, path) for name, path in section.pixel_functions.items())
+    return Scorers(heads, (*shipped, *functions))
 
 
 def _section(sections: Mapping[str, Any]) -> ScoreSection:

@@ -74,6 +74,7 @@ FIXED: Mapping[str, str] = {
     DropReason.DUPLICATE_PAIR: "the same image with the same caption, on another page",
     DropReason.OVER_CAPTION_CAP: "beyond the most captions kept of one image",
     DropReason.REGISTERED: "an earlier crawl holds the image",
+    DropReason.EMBEDDED_BEFORE: "its embedding was there already, and was taken over",
     DropReason.NO_SCORE: "no similarity could be computed",
     DropReason.SAME_PICTURE: "embedded already: the same bytes under another URL",
     DropReason.SAME_CAPTION: "embedded already: the same caption elsewhere",

@@ -18,7 +18,11 @@ from pipeline.core.vectors import pack, similarity
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
-from pipeline.score.embed import INPUTS, embed_captions, embed_pictures
+from pipeline.score.embed import embed_captions, embed_pictures
+from pipeline.score.fresh import Job
+from pipeline.score.inputs import INPUTS
+from pipeline.score.models import Spec, load
+from pipeline.score.scorers import Scorers
 
 BATCH = 64
 _DRAWN = 64  # distinct pictures; more rows read them again, which costs the same
@@ -37,8 +41,8 @@ def stored_pairs(count: int) -> tuple[Store, pa.Table]:
     for i in range(count):
         image_id, offset, size = places[i % len(places)]
         caption = f"{describe(sample_scene(rng), 'en', rng)} {i}"
-        rows.append(("image", i.to_bytes(16), image_id, 0, offset, size, False, None, 0))
-        rows.append(("text", text_id(caption), None, None, None, None, False, caption, 0))
+        rows.append(("image", i.to_bytes(16), image_id, 0, offset, size, False, None, None, 0))
+        rows.append(("text", text_id(caption), None, None, None, None, False, caption, None, 0))
     columns = [pa.array(list(c), f.type) for c, f in zip(zip(*rows), INPUTS.schema, strict=True)]
     store = Store("memory://bench-score")
     with store.publish(raw.path(0)) as file:
@@ -63,14 +67,16 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def embed_rate(model: clip.Clip, count: int) -> dict[str, float]:
+def embed_rate(spec: Spec, count: int) -> dict[str, float]:
     """Pictures and captions embedded per second, pairs per second of both, and what they took."""
     store, rows = stored_pairs(count)
     kinds = np.array(rows.column("kind").to_pylist())
     images, texts = rows.filter(pa.array(kinds == "image")), rows.filter(pa.array(kinds == "text"))
+    job = Job(store, (spec,), Scorers(), BATCH, threads=1, decode_threads=1, device="cpu")
+    model = load(spec, job.device, job.threads)
     model.embed_images(np.zeros((1, model.image_side, model.image_side, 3), np.uint8))
-    image_wall, image_cpu = timed(lambda: list(embed_pictures([model], store, 0, images, BATCH, 1)))
-    text_wall, text_cpu = timed(lambda: list(embed_captions(model, texts, BATCH)))
+    image_wall, image_cpu = timed(lambda: list(embed_pictures(job, 0, images)))
+    text_wall, text_cpu = timed(lambda: list(embed_captions(job, texts)))
     return {
         "pairs_per_second": count / (image_wall + text_wall),
         "pictures_per_second": count / image_wall,
@@ -85,11 +91,13 @@ def run(scale: float = 1.0) -> dict[str, Any]:
 
     items: pairs embedded with the included model; `seconds` and `cpu_seconds` are theirs.
     """
-    tiny = embed_rate(clip.load(clip.SHIPPED_MODEL, device="cpu"), max(BATCH, int(2000 * scale)))
+    precision = clip.precision_on("cpu")
+    shipped = Spec("clip", clip.SHIPPED_MODEL, precision=precision)
+    tiny = embed_rate(shipped, max(BATCH, int(2000 * scale)))
     with tempfile.TemporaryDirectory() as folder:
-        weights = random_weights("ViT-B-32", Path(folder))
-        large = clip.load("ViT-B-32", str(weights), device="cpu")
-    base = embed_rate(large, max(BATCH, int(192 * scale)))
+        weights = str(random_weights("ViT-B-32", Path(folder)))
+        large = Spec("clip", "ViT-B-32", weights, precision)
+        base = embed_rate(large, max(BATCH, int(192 * scale)))
     vectors = np.random.default_rng(0).normal(size=(100_000, 512)).astype(np.float32)
     column = pack(vectors)
     dot_wall, _ = timed(lambda: similarity(column, column))
@@ -98,7 +106,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         "items": max(BATCH, int(2000 * scale)),
         "seconds": tiny.pop("seconds"),
         "cpu_seconds": tiny.pop("cpu_seconds"),
-        "precision": str(large.dtype).removeprefix("torch."),
+        "precision": precision,
         **tiny,
         **{f"vit_b_32_{name}": value for name, value in base.items()},
         "similarities_per_second": len(vectors) / dot_wall,

@@ -7,10 +7,22 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.filter import Filter
+from pipeline.core.tables import column as field
 from pipeline.core.tables import pair_view, similarity_fields
+from pipeline.score.pixels import FIELDS
 
 # What filters may read beside PAIR_VIEW: the columns of further models and of scorers.
-SCORED: list[pa.Field] = [*similarity_fields(flipped=True)]
+SCORED: list[pa.Field] = [
+    *similarity_fields(flipped=True),
+    *(field for fields in FIELDS.values() for field in fields),
+    *(
+        field(name, pa.float32(), "of a head or a function", null="none")
+        for name in (
+            *("aesthetic_score", "nsfw_score", "watermark_score"),
+            *("text_area", "face_count"),
+        )
+    ),
+]
 VIEW = pair_view(SCORED)
 
 # A pair that passes every filter.
@@ -51,6 +63,19 @@ GOOD: dict[str, Any] = {
     "raw_bytes": 30_000,
     "clip_similarity": 0.31,
     "clip_similarity_flipped": 0.3,
+    "sharpness": 900.0,
+    "entropy": 7.2,
+    "border_share": 0.0,
+    "border_top": 0.0,
+    "border_bottom": 0.0,
+    "border_left": 0.0,
+    "border_right": 0.0,
+    "collage_seam": 0.1,
+    "aesthetic_score": 5.5,
+    "nsfw_score": 0.01,
+    "watermark_score": 0.1,
+    "text_area": 0.0,
+    "face_count": 0.0,
     "evaluation_list": None,
 }
 

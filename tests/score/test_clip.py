@@ -34,7 +34,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def test_right_captions_are_more_similar_than_shuffled_ones(model, lang):
     rng = np.random.default_rng([2026, 11])
     scenes = [sample_scene(rng) for _ in range(400)]
-    pixels = [decode([model], jpeg(render(scene, 200, 150)))[0] for scene in scenes]
+    pixels = [decode([model], jpeg(render(scene, 200, 150))).pixels[0] for scene in scenes]
     pictures = model.embed_images(np.stack(pixels))
     texts = model.embed_texts([describe(scene, lang, rng) for scene in scenes])
     right = (pictures * texts).sum(1)
@@ -83,12 +83,12 @@ def test_what_does_not_decode_costs_itself_only(model, tmp_path):
             stored.append(Stored(bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
     found = list(decoded_batches([model], store, batches, threads=3))
-    assert [of_clip.ids for (of_clip,), _ in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
-    assert [unreadable for _, unreadable in found] == [1, 2, 0]
-    for ((ids, pixels),), _ in found:
+    assert [batch.seen[0].ids for batch in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
+    assert [batch.unreadable for batch in found] == [[b"\1"], [b"\3", b"\4"], []]
+    for ids, pixels in (batch.seen[0] for batch in found):
         assert pixels.shape == (len(ids), model.image_side, model.image_side, 3)
         for content_id, picture in zip(ids, pixels, strict=True):
-            assert np.array_equal(picture, decode([model], bodies[content_id[0]])[0])
+            assert np.array_equal(picture, decode([model], bodies[content_id[0]]).pixels[0])
 
 
 def test_another_architecture_loads_from_a_local_folder(tmp_path):

@@ -208,7 +208,7 @@ def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, tmp_path
 def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
     store = write_web(tmp_path / "run", [p for p in web() if p.data is None])
     accounts = score(spark, store)
-    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0]
+    assert [a.to_json()["in"] for a in accounts.values()] == [0, 0, 0, 0]
     assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
 
 
