@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify view register hash-pack test test-fast check format bench bench-peers match-plan dist cluster-test status test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view register hash-pack test test-fast check format bench bench-peers match-plan dist cluster-test status test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -41,6 +41,9 @@ verify: setup  ## Hold the images against the run's list, or [EXPECTED=<url and 
 
 status: setup  ## What of a run is done, running, missing, with rates and time left: CONFIG= [SET=]
 	@$(PY) -m jobs.status $(OPTIONS) $(SOURCE)
+
+what-if: setup  ## Counts by other bounds, nothing written: SET="clip_similarity.low=0.28,0.30" CONFIG=
+	@$(SUBMIT) jobs/what_if.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
 
 register: setup  ## Add a finished release to a registry: REGISTRY=<folder> CONFIG= [RELEASE=<name>]
 	@$(SUBMIT) jobs/register.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') \

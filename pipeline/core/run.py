@@ -68,7 +68,7 @@ def run(
     store = Store(config.run.root)
     # The last stage's first: what is missing in the recipe (weights, a contact) is told before
     # archives are listed, which asks the network.
-    identities = {stage.name: _identity(stage, config) for stage in reversed(chosen)}
+    identities = {stage.name: identity(stage, config) for stage in reversed(chosen)}
     if not redo:
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
@@ -97,7 +97,7 @@ def amend(
     from pipeline.core.spark import session
 
     store = Store(config.run.root)
-    records.refuse_other_config(store, stage, _identity(stage, config))
+    records.refuse_other_config(store, stage, identity(stage, config))
     _check_disk(store)
     reads = records.inputs(store, stage, line)
     is_cut_short = records.require_finished(store, stage, reads)
@@ -122,12 +122,12 @@ def amend(
         return record
 
 
-def _identity(stage: Stage, config: Config) -> dict[str, Any]:
+def identity(stage: Stage, config: Config) -> dict[str, Any]:
     """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
-    identity = config.identity(stage)
+    found = config.identity(stage)
     if stage.check:
-        identity["outside"] = stage.check(config.sections[stage.name])
-    return dict(json.loads(json.dumps(identity)))
+        found["outside"] = stage.check(config.sections[stage.name])
+    return dict(json.loads(json.dumps(found)))
 
 
 def _check_disk(store: Store) -> None:
@@ -157,12 +157,12 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
 
 
 def _run_stage(
-    store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
+    store: Store, stage: Stage, line: Line, config: Config, known: dict[str, Any], log: Any
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
     from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
 
-    stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
+    stage_id = records.begin(store, stage, known, records.inputs(store, stage, line))
     log = log.bind(stage=stage.name, id=stage_id)
     log.info("started")
     started = time.monotonic()

@@ -10,7 +10,10 @@ proportion to the edges between passing pictures. `captions` other than "own" ad
 group with the captions in it.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -19,19 +22,23 @@ from pyspark.sql.types import DoubleType, LongType, StructField, StructType
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError
-from pipeline.core.filter import Bound
+from pipeline.core.filter import Bound, Filter
 from pipeline.core.progress import watch
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import (
     COPIES,
+    CUTOFFS,
     DECISIONS,
     NEIGHBORS,
+    NULL_SCORES,
     RELEASED_NEIGHBORS,
     measures_table,
 )
+from pipeline.match.calibration import resolve
 from pipeline.match.captions import rank_in_groups
+from pipeline.match.cutoffs import Stated
 from pipeline.match.survivors import all_edges, priority, represented
-from pipeline.match.verdicts import bounds_of, failed_reasons
+from pipeline.match.verdicts import bounds_of, failed_reasons, fails, reasons_at
 from pipeline.stages.score_section import measures_of
 
 # Measures that only the decision itself can know, in the order they are judged.
@@ -65,48 +72,105 @@ class DecideSection(StageSection):
     driver_edges: int = tuning(1_000_000, ge=0)
 
 
-def build(ctx: Context[DecideSection]) -> list[Account]:
-    """Write `decisions`. Raises ConfigError for a bound on something that is not measured, and for
-    `captions` without the filters that it works with."""
-    table = measures_of(ctx.sections, ctx.filters)
-    bounds = bounds_of(ctx.filters, [*table.schema.names, *_LATE.names])
-    by_rank = [bound for bound in bounds if bound.measure == CAPTION_RANK]
-    by_survival = [bound for bound in bounds if bound.measure == IS_REPRESENTATIVE]
-    early = [bound for bound in bounds if bound.measure not in _LATE.names]
-    policy = ctx.config.captions
-    if policy != Captions.OWN and not (by_rank and by_survival):
+@dataclass(frozen=True)
+class Policy:
+    """What decides, of one recipe.
+
+    early: bounds on what is measured; by_rank, by_survival: those on what is known only among the
+    pairs that pass these. All in the order of the recipe. section: of the recipe.
+    """
+
+    section: DecideSection
+    early: list[Stated]
+    by_rank: list[Stated]
+    by_survival: list[Stated]
+
+
+def policy(section: DecideSection, filters: Mapping[str, Filter], measured: list[str]) -> Policy:
+    """The policy of a recipe; measured: the columns of `measures`.
+
+    Raises ConfigError for a bound on something that is not measured, or that must be a value and
+    is not, and for `captions` without the filters that it works with.
+    """
+    bounds = bounds_of(filters, [*measured, *_LATE.names])
+    by_rank = [stated for stated in bounds if stated.bound.measure == CAPTION_RANK]
+    by_survival = [stated for stated in bounds if stated.bound.measure == IS_REPRESENTATIVE]
+    early = [stated for stated in bounds if stated.bound.measure not in _LATE.names]
+    for stated in (*by_rank, *by_survival):
+        if stated.relative():
+            raise ConfigError(
+                f"filter {stated.filter} bounds {stated.bound.measure}, which is known only when "
+                "all else is decided: give a number"
+            )
+    if section.captions != Captions.OWN and not (by_rank and by_survival):
         raise ConfigError(
-            f"decide.captions = {policy.value!r} takes captions of near-duplicates: it needs "
-            "[filters.near_duplicate], and [filters.captions_per_image] to say how many"
+            f"decide.captions = {section.captions.value!r} takes captions of near-duplicates: it "
+            "needs [filters.near_duplicate], and [filters.captions_per_image] to say how many"
         )
+    return Policy(section, early, by_rank, by_survival)
+
+
+def build(ctx: Context[DecideSection]) -> list[Account]:
+    """Write `decisions` and `cutoffs`. Raises as `policy` and `calibration.resolve`."""
+    table = measures_of(ctx.sections, ctx.filters)
+    decides = policy(ctx.config, ctx.filters, table.schema.names)
     measures = ctx.read(table)
-    judged = measures.select(
+    with watch(ctx.spark, "decide: cutoffs"):
+        cutoffs = resolve(decides.early, measures, ctx.read(NULL_SCORES))
+    ctx.write(CUTOFFS, ctx.from_arrow(cutoffs.table()).coalesce(1))
+    rows, schema = cutoffs.at(measures), measures.schema
+    is_failing = fails(decides.early, schema, cutoffs)
+    failing = rows.where(is_failing).select(
+        "pair_id", "image_id", reasons_at(decides.early, schema, cutoffs).alias("reasons")
+    )
+    passing = judge_ranks(rows.where(~is_failing), decides).persist()
+    with watch(ctx.spark, "decide: survivors"):
+        decided = judge_survivors(ctx, passing, decides)
+    ctx.write(DECISIONS, _as_decisions(failing).unionByName(_as_decisions(decided)))
+    passing.unpersist()
+    return [_account(ctx, measures.count())]
+
+
+def judge_ranks(passing: DataFrame, decides: Policy) -> DataFrame:
+    """Judge what passes the early bounds by its rank among the captions of its image.
+
+    passing: rows of `measures`. The result lies by fingerprint, as what follows wants it; that
+    brings the pairs of an image together too, since an image has one fingerprint.
+    """
+    is_own = decides.section.captions == Captions.OWN
+    judged = passing.select(
         "pair_id",
         "image_id",
         "fingerprint",
         priority().alias("priority"),
-        failed_reasons(early, measures.schema).alias("reasons"),
-        *([] if policy == Captions.OWN else ["caption"]),
+        F.array().cast("array<string>").alias("reasons"),
+        *([] if is_own else ["caption"]),
+    ).repartition("fingerprint")
+    if not (decides.by_rank and is_own):
+        return judged
+    return judge_caption_rank(judged, _bounds(decides.by_rank))
+
+
+def judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
+    """Judge what is left by which picture stays, and whose captions it gets.
+
+    judged: of `judge_ranks`; read several times. Adds what `place` adds, and picture_id where
+    captions move.
+    """
+    if not decides.by_survival:
+        return judged
+    edges = all_edges(ctx.read(NEIGHBORS), ctx.read(COPIES))
+    released = ctx.read(RELEASED_NEIGHBORS)
+    placed = place(judged, edges, released, decides.section.driver_edges)
+    if decides.section.captions == Captions.OWN:
+        return judge_survival(placed, _bounds(decides.by_survival))
+    return judge_group_captions(
+        placed, _bounds(decides.by_survival), _bounds(decides.by_rank), decides.section.captions
     )
-    if by_rank and policy == Captions.OWN:
-        judged = judge_caption_rank(judged, by_rank)
-    judged = judged.persist()
-    decided = judged
-    if by_survival:
-        with watch(ctx.spark, "decide: survivors"):
-            decided = place(
-                judged,
-                all_edges(ctx.read(NEIGHBORS), ctx.read(COPIES)),
-                ctx.read(RELEASED_NEIGHBORS),
-                ctx.config.driver_edges,
-            )
-        if policy == Captions.OWN:
-            decided = judge_survival(decided, by_survival)
-        else:
-            decided = judge_group_captions(decided, by_survival, by_rank, policy)
-    ctx.write(DECISIONS, _as_decisions(decided))
-    judged.unpersist()
-    return [_account(ctx, measures.count())]
+
+
+def _bounds(stated: list[Stated]) -> list[Bound]:
+    return [one.bound for one in stated]
 
 
 def judge_caption_rank(judged: DataFrame, bounds: list[Bound]) -> DataFrame:
@@ -114,7 +178,8 @@ def judge_caption_rank(judged: DataFrame, bounds: list[Bound]) -> DataFrame:
 
     Best similarity first, then the smaller pair_id.
     """
-    passing_first = Window.partitionBy("image_id").orderBy(
+    # Of an image there is one fingerprint: named too, since rows lie by it already.
+    passing_first = Window.partitionBy("fingerprint", "image_id").orderBy(
         ~_passes(), F.col("priority.neg_similarity"), F.col("pair_id")
     )
     ranked = judged.withColumn(CAPTION_RANK, (F.row_number().over(passing_first) - 1).cast("long"))
@@ -163,7 +228,7 @@ def judge_group_captions(
     (`picture_id`). One that is not chosen fails `is_representative` where its picture gave way,
     `caption_rank` where it stays. A caption that several of them have is kept once.
     """
-    highs = [bound.high for bound in by_rank if bound.high is not None]
+    highs = [b.high for b in by_rank if isinstance(b.high, float | int)]
     if not highs:
         raise ConfigError(f"decide.captions = {policy.value!r} needs a highest {CAPTION_RANK}")
     grouped = placed.withColumns(
@@ -207,13 +272,14 @@ def _as_decisions(decided: DataFrame) -> DataFrame:
     decided = decided.withColumns(
         {name: F.lit(None).cast(kind) for name, kind in empty.items() if name not in known}
     )
-    return decided.withColumns(
+    decided = decided.withColumns(
         {
             "is_kept": _passes(),
             "reason": F.try_element_at("reasons", F.lit(1)),
             "picture_id": F.coalesce("picture_id", "image_id"),
         }
     )
+    return decided.select(*DECISIONS.schema.names)
 
 
 def _account(ctx: Context[DecideSection], rows: int) -> Account:
@@ -231,8 +297,8 @@ def _account(ctx: Context[DecideSection], rows: int) -> Account:
 STAGE = Stage(
     name="decide",
     # The measures that filters add are known only with a config.
-    reads=(measures_table([]), NEIGHBORS, RELEASED_NEIGHBORS, COPIES),
-    writes=(DECISIONS,),
+    reads=(measures_table([]), NEIGHBORS, RELEASED_NEIGHBORS, COPIES, NULL_SCORES),
+    writes=(DECISIONS, CUTOFFS),
     config=DecideSection,
     build=build,
     uses=("filters",),

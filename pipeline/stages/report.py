@@ -1,6 +1,6 @@
 """Statistics of a run, and one page that shows them: reads every table, writes `stats`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +17,11 @@ from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
     CANDIDATES,
     COPIES,
+    CUTOFFS,
     DECISIONS,
     IMAGES,
     NEIGHBORS,
+    NULL_SCORES,
     PAIRS,
     RELEASED_NEIGHBORS,
     SCORES,
@@ -28,8 +30,14 @@ from pipeline.core.tables import (
     measures_table,
 )
 from pipeline.stages.report_duplicates import chain_rows, group_sheets, pictures_of, sql
-from pipeline.stages.score_section import measures_of, score_fields, scores_of
-from pipeline.stats import bins, duplicates, figures, funnel, page, wording
+from pipeline.stages.report_scores import cut_rows, language_rows, read_cuts
+from pipeline.stages.score_section import (
+    measures_of,
+    score_fields,
+    scores_of,
+    similarity_columns,
+)
+from pipeline.stats import bins, duplicates, figures, funnel, page, scores, wording
 from pipeline.stats.pictures import Album
 
 REPORT = "report/report.html"
@@ -43,7 +51,9 @@ _TABLES = (
     RELEASED_NEIGHBORS,
     COPIES,
     SCORES,
+    NULL_SCORES,
     DECISIONS,
+    CUTOFFS,
     SHARDS,
 )
 _DERIVED = {"dropped": duplicates.dropped, "linked": duplicates.linked_edges}
@@ -77,16 +87,19 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     """Count in Spark, write the stats table, then draw the page from it on the driver."""
     tables = _tables(ctx)
     scored = score_fields(ctx.sections)
+    cuts = read_cuts(tables[CUTOFFS.name])
+    limits = figures.limits(ctx.filters, scored, scores.ends(cuts))
     columns = figures.numeric_columns(ctx.filters, scored)
     categories = figures.category_columns(ctx.filters)
     with watch(ctx.spark, f"{ctx.stage}: figures"):
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
-        rows = [*_funnel_rows(records), *_bound_rows(figures.limits(ctx.filters, scored))]
+        rows = [*_funnel_rows(records), *_bound_rows(limits), *cut_rows(cuts)]
         rows += _distribution_rows(ctx, tables, columns, categories)
         for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
             rows += _rows(ctx, query, tables)
         rows += _rows(ctx, duplicates.counts(), tables)
         rows += chain_rows(ctx, tables)
+        rows += language_rows(ctx, tables, similarity_columns(ctx.sections))
     rows.sort()
     table = pa.Table.from_arrays(
         [pa.array(values) for values in zip(*rows, strict=True)], schema=STATS.schema
@@ -94,7 +107,7 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     ctx.write(STATS, ctx.from_arrow(table).coalesce(1).sortWithinPartitions(*STATS.key))
     found = page.Figures(rows)
     with watch(ctx.spark, f"{ctx.stage}: examples"):
-        html = _html(ctx, tables, columns, list(categories), records, found)
+        html = _html(ctx, tables, columns, list(categories), records, limits, cuts, found)
     with ctx.store.publish(REPORT) as file:
         file.write(html.encode("utf-8", "replace"))
     judged = int(found.value("rows", "rows", "decisions"))
@@ -134,11 +147,11 @@ def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:
 
 
 def _bound_rows(limits: Mapping[str, wording.Limit]) -> Iterator[Row]:
-    """The tightest bound of every measure."""
+    """The tightest bound of every measure, but where it differs by language."""
     for measure, limit in limits.items():
-        if limit.low is not None:
+        if limit.low is not None and limit.low_to is None:
             yield "bound", measure, "low", float(limit.low)
-        if limit.high is not None:
+        if limit.high is not None and limit.high_to is None:
             yield "bound", measure, "high", float(limit.high)
 
 
@@ -191,6 +204,8 @@ def _html(
     columns: list[figures.Column],
     categories: list[str],
     records: list[dict[str, Any]],
+    limits: Mapping[str, wording.Limit],
+    cuts: Sequence[scores.Cut],
     found: page.Figures,
 ) -> str:
     section = ctx.config
@@ -205,7 +220,7 @@ def _html(
             records,
             columns,
             categories,
-            figures.limits(ctx.filters, score_fields(ctx.sections)),
+            limits,
             _failures(ctx, tables),
             [
                 page.Gallery(name, tuple(groups.get(key, ())))
@@ -221,6 +236,8 @@ def _html(
             ],
             group_sheets(ctx, tables, album, _sheet_query(ctx.config)),
             album.left_out,
+            cuts,
+            similarity_columns(ctx.sections),
         ),
         found,
     )

@@ -61,6 +61,7 @@ class Histogram:
 
     low, high: the bounds of the enabled filters; None where there is none.
     low_filter, high_filter: the filters that set them. unit: of the values, may be empty.
+    beside: counts to compare with, drawn as a line; empty, or one for each bin.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Histogram:
     unit: str = ""
     low_filter: str = ""
     high_filter: str = ""
+    beside: tuple[float, ...] = ()
 
     @property
     def is_log(self) -> bool:
@@ -106,7 +108,8 @@ class Histogram:
             f"{self.name}: {number(sum(self.kept))} kept and {number(sum(self.dropped))} dropped "
             f"pairs between {number(self.edges[0])} and {number(self.edges[-1])}"
         )
-        body = Markup("").join([*self._grid(), *self._bars(), self._axis(), *self._bounds()])
+        drawn = [*self._grid(), *self._bars(), self._line(), self._axis(), *self._bounds()]
+        body = Markup("").join(drawn)
         return Markup(
             '<svg class="histogram" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
             "<title>{label}</title>{body}</svg>"
@@ -114,7 +117,8 @@ class Histogram:
 
     @property
     def _tallest(self) -> float:
-        return max((k + d for k, d in zip(self.kept, self.dropped, strict=True)), default=0) or 1
+        bars = [k + d for k, d in zip(self.kept, self.dropped, strict=True)]
+        return max([*bars, *self.beside], default=0) or 1
 
     def _grid(self) -> list[Markup]:
         """Lines across at round counts, and what is counted."""
@@ -161,6 +165,17 @@ class Histogram:
                 )
             )  # fmt: skip
         return found
+
+    def _line(self) -> Markup:
+        """The counts of `beside` as steps."""
+        if not self.beside:
+            return Markup("")
+        width, base = _PLOT_W / len(self.beside), _TOP + _PLOT_H
+        steps = [f"M{_LEFT} {base}"]
+        for i, count in enumerate(self.beside):
+            y = base - _PLOT_H * count / self._tallest
+            steps.append(f"V{y:.1f}H{_LEFT + (i + 1) * width:.1f}")
+        return Markup('<path class="beside" d="{}"/>').format("".join([*steps, f"V{base}"]))
 
     def _axis(self) -> Markup:
         base = _TOP + _PLOT_H

@@ -6,6 +6,7 @@ are the run's tables; `{judged}` is measures joined with decisions.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -71,16 +72,20 @@ def numeric_columns(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = 
     return [*found, Column("width_over_height", f"({shape})", doc, "", False, log=True)]
 
 
-def limits(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = ()) -> dict[str, Limit]:
+def limits(
+    filters: Mapping[str, Filter],
+    scored: Sequence[pa.Field] = (),
+    ends: wording.Ends = MappingProxyType({}),
+) -> dict[str, Limit]:
     """The tightest bounds on every bounded measure, with what its field says of it.
 
-    scored: as for `numeric_columns`.
+    scored: as for `numeric_columns`. ends: see `wording.limits`.
     """
     documented = {}
     for field in [*_measures(filters), *pair_view(scored)]:
         metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         documented[field.name] = (metadata.get("doc", ""), metadata.get("unit", ""))
-    return wording.limits(filters, documented)
+    return wording.limits(filters, documented, ends)
 
 
 def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:

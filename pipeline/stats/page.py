@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from pipeline.core.reasons import Status
-from pipeline.stats import charts, funnel, wording
+from pipeline.stats import charts, funnel, scores, wording
 from pipeline.stats.bars import Bar, bars
 from pipeline.stats.figures import QUANTILES, SCORE_GRID, Column
 from pipeline.stats.sheets import Sheet
@@ -88,6 +88,7 @@ class Page:
     """All that the report shows beside the figures.
 
     limits: measure -> bounds of the enabled filters. failures: status -> example URLs.
+    cuts: what every bound came to. scored: measures that are shown by language.
     """
 
     title: str
@@ -101,6 +102,8 @@ class Page:
     reason_galleries: Sequence[Gallery] = ()
     sheets: Sequence[Sheet] = ()
     pictures_left_out: int = 0
+    cuts: Sequence[scores.Cut] = ()
+    scored: Sequence[str] = ()
 
 
 def language_tag(*claimed: str | None) -> str | None:
@@ -132,8 +135,9 @@ def histogram(
         edges,
         tuple(kept.get(label, 0.0) for label in labels),
         tuple(dropped.get(label, 0.0) for label in labels),
-        limit.low,
-        limit.high,
+        # What differs by language is drawn by language.
+        limit.low if limit.low_to is None else None,
+        limit.high if limit.high_to is None else None,
         column.is_integer,
         column.unit,
         limit.low_filter,
@@ -252,6 +256,22 @@ def _measures(page: Page, figures: Figures) -> dict[str, list[dict[str, Any]]]:
     return shown
 
 
+def _by_language(page: Page, figures: Figures) -> list[tuple[str, list[scores.Language]]]:
+    """The charts of every measure that is shown by language."""
+    found = []
+    for measure in page.scored:
+        name = scores.figure(measure)
+        edges = [edge for _, edge in sorted(figures.series("edges", name).items())]
+        labels = {edge_label(edge): i for i, edge in enumerate(edges[:-1])}
+        counts = {
+            series: {labels[bucket]: rows for bucket, rows in counted.items()}
+            for series, counted in figures.all_series(name).items()
+        }
+        if counts:
+            found.append((measure, scores.languages(measure, edges, counts, page.cuts)))
+    return found
+
+
 def _flag(chart: charts.Histogram) -> list[Bar]:
     names = ("no", "yes")
     judged = {n: chart.kept[i] + chart.dropped[i] for i, n in enumerate(names)}
@@ -301,6 +321,8 @@ def render(page: Page, figures: Figures) -> str:
         consent=bars(figures.series("consent", "images")),
         http=bars(figures.series("http_status", "images"), most=20),
         measures=_measures(page, figures),
+        by_language=_by_language(page, figures),
+        relative=[cut for cut in page.cuts if cut.how != "value"],
         quantile_names=[f"{q:.0%}" for q in QUANTILES],
         quantiles={
             s: list(quantiles(figures.series("score_grid", s)).values())
@@ -328,6 +350,7 @@ def _template() -> jinja2.Template:
         "file_size": charts.file_size,
         "words": lambda name: wording.words(str(name)),
         "consent": wording.consent,
+        "how": lambda how: scores.HOW.get(how, how),
     }
     environment.globals["share"] = charts.share
     return environment.from_string(text)

@@ -12,6 +12,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CANDIDATES,
     COPIES,
+    CUTOFFS,
     DECISIONS,
     EMBEDDINGS,
     IMAGES,
@@ -41,6 +42,7 @@ TABLES = (
     NULL_SCORES,
     measures_table([]),
     DECISIONS,
+    CUTOFFS,
     SHARDS,
     STATS,
 )

@@ -1,9 +1,9 @@
 """Reasons and consent in plain words, for people who do not know the code."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pipeline.core.filter import Filter
+from pipeline.core.filter import Filter, Relative
 from pipeline.core.reasons import (
     ClusterReason,
     DropReason,
@@ -130,7 +130,10 @@ _BOUNDED: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Limit:
-    """The tightest bounds on a measure, and which filter sets each; None where a side is open."""
+    """The tightest bounds on a measure, and which filter sets each; None where a side is open.
+
+    low_to, high_to: where a side differs by language, its greatest value; low or high is its least.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -138,24 +141,56 @@ class Limit:
     high_filter: str = ""
     doc: str = ""
     unit: str = ""
+    low_to: float | None = None
+    high_to: float | None = None
+
+    def told(self, side: str) -> str:
+        """A side as text; empty where it is open."""
+        value, most = (self.low, self.low_to) if side == "low" else (self.high, self.high_to)
+        if value is None:
+            return ""
+        if most is None:
+            return _short(value)
+        return f"{_short(value)} to {_short(most)}, by language"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1 else number(value)
+
+
+# What the sides of bounds came to: filter, measure and "low" or "high" -> its value, or its value
+# for every language.
+Ends = Mapping[tuple[str, str, str], Sequence[float]]
 
 
 def limits(
-    filters: Mapping[str, Filter], fields: Mapping[str, tuple[str, str]]
+    filters: Mapping[str, Filter], fields: Mapping[str, tuple[str, str]], ends: Ends
 ) -> dict[str, Limit]:
-    """Measure -> its tightest bounds. fields: measure -> (doc, unit)."""
+    """Measure -> its tightest bounds.
+
+    fields: measure -> (doc, unit). ends: of the sides that are not given as values.
+    """
     found: dict[str, Limit] = {}
     for name, flt in filters.items():
         for bound in flt.bounds():
-            known = found.get(bound.measure, Limit())
-            low, high = (known.low, known.low_filter), (known.high, known.high_filter)
-            if bound.low is not None and (known.low is None or bound.low > known.low):
-                low = (bound.low, name)
-            if bound.high is not None and (known.high is None or bound.high < known.high):
-                high = (bound.high, name)
             doc, unit = fields.get(bound.measure, ("", ""))
-            found[bound.measure] = Limit(low[0], high[0], low[1], high[1], doc, unit)
+            known = replace(found.get(bound.measure, Limit()), doc=doc, unit=unit)
+            for side, given in bound.sides.items():
+                key = (name, bound.measure, side)
+                values = ends.get(key, ()) if isinstance(given, Relative) else (given,)
+                if values:
+                    known = _tighter(known, side, min(values), max(values), name)
+            found[bound.measure] = known
     return found
+
+
+def _tighter(known: Limit, side: str, least: float, most: float, name: str) -> Limit:
+    to = most if most > least else None
+    if side == "low" and (known.low is None or most > (known.low_to or known.low)):
+        return replace(known, low=least, low_to=to, low_filter=name)
+    if side == "high" and (known.high is None or least < known.high):
+        return replace(known, high=least, high_to=to, high_filter=name)
+    return known
 
 
 def words(name: str) -> str:
@@ -183,10 +218,11 @@ def sentence(reason: str, bounds: Mapping[str, Limit]) -> str:
         )
     known = _BOUNDED.get(measure, ("", ""))[side == "high"]
     if known:
-        return known.format(f"{value:.3g}" if value < 1 else number(value))
+        return known.format(limit.told(side))
     unit = f" {limit.unit}" if limit.unit else ""
     doc = f" ({limit.doc})" if limit.doc else ""
-    return f"{words(measure)} {'under' if side == 'low' else 'over'} {number(value)}{unit}{doc}"
+    told = limit.told(side)
+    return f"{words(measure)} {'under' if side == 'low' else 'over'} {told}{unit}{doc}"
 
 
 def rule(name: str) -> str:

@@ -42,6 +42,7 @@ WORKLOADS = {
     "match-attacks": ("attacks", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
+    "decide": ("decide", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),

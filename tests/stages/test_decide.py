@@ -17,6 +17,7 @@ from pipeline.core.storage import Store
 from pipeline.core.tables import (
     COPIES,
     NEIGHBORS,
+    NULL_SCORES,
     PAIR_VIEW,
     RELEASED_NEIGHBORS,
     column,
@@ -119,6 +120,7 @@ def run(
     edges: list[dict[str, Any]] | None = None,
     copies: list[dict[str, Any]] | None = None,
     released: list[dict[str, Any]] | None = None,
+    mismatched: list[dict[str, Any]] | None = None,
     **config: Any,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Decisions by the pairs' short names, and the account."""
@@ -130,6 +132,7 @@ def run(
         (NEIGHBORS, edges or []),
         (COPIES, copies or []),
         (RELEASED_NEIGHBORS, released or []),
+        (NULL_SCORES, mismatched or []),
     )
     for table, rows in tables:
         with store.publish_part(table, 0) as sink:

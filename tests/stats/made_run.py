@@ -19,9 +19,11 @@ from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import (
     CANDIDATES,
     COPIES,
+    CUTOFFS,
     DECISIONS,
     IMAGES,
     NEIGHBORS,
+    NULL_SCORES,
     PAIRS,
     RELEASED_NEIGHBORS,
     SCORES,
@@ -103,6 +105,46 @@ class Made:
                     a, b = sorted((p["fingerprint"], other["fingerprint"]))
                     found.append({"fingerprint_a": a, "fingerprint_b": b, **more})
         return found
+
+    @property
+    def cutoffs(self) -> list[dict]:
+        """The bounds as they are given, and one more on the similarity by language."""
+        given = [
+            {
+                "filter": name,
+                "measure": bound.measure,
+                "side": side,
+                "value": float(value),
+                "how": "value",
+            }
+            for name, chosen in self.filters.items()
+            for bound in chosen.bounds()
+            for side, value in bound.sides.items()
+        ]
+        if not self.pairs:
+            return given
+        found = [("en", 0.25, "false_accept"), ("ko", 0.22, "false_accept_pooled")]
+        one = {"filter": "calibrated", "measure": "clip_similarity", "side": "low"}
+        more = [
+            one | {"language": lang, "value": value, "how": how, "rows": 40, "passing": 4}
+            for lang, value, how in found
+        ]
+        return [*given, *more]
+
+    @property
+    def mismatched(self) -> list[dict]:
+        """Similarities of pictures with captions of the next pair of their language."""
+        rnd = random.Random(9)
+        return [
+            {
+                "lang": p["caption_lang"],
+                "pair_id": p["pair_id"],
+                "caption_pair_id": self.pairs[(n + len(CAPTIONS)) % len(self.pairs)]["pair_id"],
+                "measure": "clip_similarity",
+                "similarity": rnd.gauss(0.15, 0.03),
+            }
+            for n, p in enumerate(self.pairs)
+        ]
 
     @property
     def kept(self) -> list[dict]:
@@ -324,6 +366,8 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
     table = measures_table(fields)
     write(root, table, [_only(table, p) for p in made.pairs])
     write(root, DECISIONS, [_only(DECISIONS, p) for p in made.pairs])
+    write(root, CUTOFFS, made.cutoffs)
+    write(root, NULL_SCORES, made.mismatched)
     shard = {"shard": 0, "path": "00000.tar", "samples": len(made.kept), "bytes": 123456}
     write(root, SHARDS, [shard | {"sha256": "0" * 64}] if made.kept else [])
 
