@@ -23,6 +23,15 @@ def test_filters_of_a_recipe(recipe: str) -> None:
 
 def test_the_default_recipe_has_every_general_filter() -> None:
     chosen = tomllib.loads((CONF / "default.toml").read_text("utf-8"))["filters"]
-    # The one double-counts digits and spaces with the alphanumeric rule; for those who want it
-    # stricter. The other needs a search that is off unless asked for.
-    assert ALL.keys() - chosen.keys() == {"caption_special_characters", "semantic_duplicate"}
+    # Stricter than what is good for all captions, or with need of a list, a package or a search that
+    # is off unless asked for.
+    assert ALL.keys() - chosen.keys() == {
+        "caption_flagged_words",
+        "caption_parts_of_speech",
+        "caption_punctuation",
+        "caption_special_characters",
+        "caption_stop_words",
+        "caption_vocabulary",
+        "image_url_words",
+        "semantic_duplicate",
+    }
