@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -78,6 +79,19 @@ GOOD: dict[str, Any] = {
     "face_count": 0.0,
     "evaluation_list": None,
 }
+
+DATA = Path(__file__).resolve().parent / "data"
+# Settings without which a filter cannot be made, or cannot measure where nothing else is installed.
+NEEDED: dict[str, dict[str, Any]] = {
+    "caption_flagged_words": {"lists": {"en": str(DATA / "flagged-en.txt")}},
+    "caption_vocabulary": {"lists": {"en": str(DATA / "words-en.txt")}},
+    "caption_parts_of_speech": {"lexicon": str(DATA / "lexicon-en.txt")},
+}
+
+
+def made(name: str, kind: type[Filter]) -> Filter:
+    """A filter with its defaults, and with what it needs besides."""
+    return kind(**NEEDED.get(name, {}))
 
 
 def pairs(*changes: Mapping[str, Any]) -> pa.RecordBatch:

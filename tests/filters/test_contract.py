@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 import filters
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.tables import measures_table
-from tests.filters.oracle import GOOD, SCORED, VIEW, pairs
+from tests.filters.oracle import GOOD, SCORED, VIEW, made, pairs
 
 ALL = filters.load()
 # Columns that `decide` computes among the pairs that pass all else.
@@ -22,6 +22,10 @@ HOSTILE = [
     {"caption": "\u0000\ufffd\u202e"},
     {"caption": "a" * 20_000},
     {"caption": "👨‍👩‍👧‍👦 é 한글 かな 漢字 𠀀"},
+    {"caption": ""},
+    {"caption": "(" * 500 + "#@#@//::..'’<&%"},
+    {"caption": "1234 " * 300, "caption_lang": "und"},
+    {"caption": "\U0010ffff\U000f0000\u200c\u200d'"},
     {"caption": "x", "url": "not a url", "page_url": "://", "domain": ""},
     {"clip_similarity": float("nan"), "original_width": 0, "original_height": 0},
 ]
@@ -29,7 +33,7 @@ HOSTILE = [
 
 @pytest.fixture(params=ALL)
 def chosen(request: pytest.FixtureRequest) -> Filter:
-    return ALL[request.param]()
+    return made(request.param, ALL[request.param])
 
 
 def check(chosen: Filter, batch: pa.RecordBatch) -> list[pa.Array]:
@@ -87,7 +91,7 @@ def test_unknown_settings_are_refused(chosen: Filter) -> None:
 
 
 def test_measures_of_all_filters_fit_in_one_table() -> None:
-    fields = measured_fields({n: kind() for n, kind in ALL.items()})
+    fields = measured_fields({n: made(n, kind) for n, kind in ALL.items()})
     names = measures_table(fields, SCORED).schema.names
     assert len(names) == len(set(names))
 
@@ -105,6 +109,15 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("caption_boilerplate", {"max_images_by_language": {"ko": 0}}),
         ("caption_boilerplate", {"max_images_by_language": {"klingon": 5}}),
         ("caption_repetition", {"chars": 0}),
+        ("caption_word_repetition", {"words": 0}),
+        ("caption_flagged_words", {}),
+        ("caption_flagged_words", {"lists": {"klingon": "list.txt"}}),
+        ("caption_flagged_words", {"lists": {"en": "list.txt"}, "max_words": None}),
+        ("caption_vocabulary", {}),
+        ("caption_vocabulary", {"lists": {"any": "list.txt"}}),
+        ("caption_stop_words", {"lists": {"klingon": "list.txt"}}),
+        ("image_url_words", {"words": []}),
+        ("image_url_words", {"words": ["logo", ""]}),
         ("captions_per_image", {"max_captions": 0}),
         ("image_size", {"min_side": "big"}),
         ("image_area", {"min_pixels": 10, "max_pixels": 9}),
