@@ -62,6 +62,9 @@ _CLIP = {"ViT-B-32": "clip_similarity_vitb32", "ViT-L-14": "clip_similarity_vitl
 # What COYO counts. Its README says "separated by spaces"; the numbers it shows are these: a sign by
 # itself is no word, and "B-25" is two.
 _WORD = r"[\p{L}\p{N}_]+"
+# Kind of head that is LAION's second predictor, and the measure that `filters.faces` reads.
+_AESTHETIC = "aesthetic_v2"
+_FACES = "face_count"
 _TOKENS: Mapping[str, type[WordPieces] | type[BytePairs]] = {
     "num_tokens_bert": WordPieces,
     "num_tokens_gpt": BytePairs,
@@ -92,12 +95,16 @@ class Plan:
 
 
 def sources(
-    measures: pa.Schema, models: Mapping[str, tuple[str, str]], named: Mapping[str, str]
+    measures: pa.Schema,
+    models: Mapping[str, tuple[str, str]],
+    heads: Mapping[str, str],
+    named: Mapping[str, str],
 ) -> dict[str, str]:
     """Column of `SCORED` -> the measure that fills it, in COYO's order.
 
-    named: what the recipe says; else a measure of the column's own name fills it, or a similarity
-        by the model of that column. models: similarity -> model and weights it was computed with.
+    models: similarity -> model and weights it was computed with. heads: score -> kind of head.
+    named: what the recipe says; else a measure of the column's own name fills it, or one by the
+        model or head of that column, or a count of faces.
     Raises ConfigError when the recipe names a measure that is none or no number.
     """
     for name, measure in named.items():
@@ -114,8 +121,13 @@ def sources(
             found.setdefault(name, name)
     for measure, (model, weights) in models.items():
         similarity = _CLIP.get(model.removesuffix("-quickgelu"))
-        if similarity and weights == "openai" and measure in measures.names:
+        if similarity and weights == "openai":
             found.setdefault(similarity, measure)
+    for measure, kind in heads.items():
+        if kind == _AESTHETIC:
+            found.setdefault("aesthetic_score_laion_v2", measure)
+    if _FACES in measures.names:
+        found.setdefault("num_faces", _FACES)
     return {name: found[name] for name in SCORED if name in found}
 
 

@@ -156,11 +156,12 @@ def inputs_table(measures: Table) -> Table:
 def _coyo(ctx: Context[ShardSection], measures: Table) -> coyo.Plan:
     """What COYO-700M's columns of this release are filled from."""
     section, score = ctx.config.coyo, ctx.sections.get("score")
-    models = {}
+    models, heads = {}, {}
     if isinstance(score, ScoreSection):
         further = {similarity_name(n): (m.model, m.pretrained) for n, m in score.models.items()}
         models = {similarity_name(CLIP_MODEL): (score.model, score.pretrained), **further}
-    found = coyo.sources(measures.schema, models, section.columns)
+        heads = {f"{name}_score": head.kind for name, head in score.heads.items()}
+    found = coyo.sources(measures.schema, models, heads, section.columns)
     return coyo.Plan(found, _vocabularies(section))
 
 

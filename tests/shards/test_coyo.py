@@ -105,12 +105,13 @@ MEASURES = measures_table(
         column("num_faces", pa.int32(), "by the user's own scorer"),
         column("safety", pa.float64(), "likewise", null="not scored"),
         column("label", pa.string(), "no number"),
+        column("taste_score", pa.float32(), "of a head", null="not scored"),
     ]
 ).schema
 
 
 def sources(models: dict[str, tuple[str, str]] | None = None, **named: str) -> dict[str, str]:
-    return coyo.sources(MEASURES, models or {}, named)
+    return coyo.sources(MEASURES, models or {}, {}, named)
 
 
 def test_a_similarity_is_coyos_when_the_weights_are_openais() -> None:
@@ -128,6 +129,14 @@ def test_a_similarity_is_coyos_when_the_weights_are_openais() -> None:
         "num_faces": "num_faces",
         "clip_similarity_vitb32": "clip_similarity",
     }
+
+
+def test_a_head_of_laions_second_predictor_and_a_count_of_faces_are_taken() -> None:
+    assert coyo.sources(MEASURES, {}, {"taste_score": "aesthetic_v1"}, {}) == sources()
+    found = coyo.sources(MEASURES, {}, {"taste_score": "aesthetic_v2"}, {})
+    assert found["aesthetic_score_laion_v2"] == "taste_score"
+    counted = pa.schema([column("face_count", pa.float32(), "by the user's own function")])
+    assert coyo.sources(counted, {}, {}, {}) == {"num_faces": "face_count"}
 
 
 def test_a_named_measure_fills_a_column() -> None:
