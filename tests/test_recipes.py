@@ -23,6 +23,8 @@ TOLD = ("coyo", "laion", "datacomp", "datacomp-clip", "korean", "permissive")
 OF_THE_USER = {"run", "extract", "download.contact"}
 # A setting in the table, as `caption_length.min_chars = 6`.
 SETTING = re.compile(r"`(\w+)((?:\.\w+)+) = ([^`]+)`")
+# A section in the last column, which the reader may add.
+SECTION = re.compile(r"`\[(\w+)\.?([\w.]*)\]`")
 
 
 def load(name: str, overrides: list[str] | None = None) -> Config:
@@ -100,9 +102,11 @@ def value_of(config: Config, first: str, rest: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    if isinstance(value, dict):  # a bound stated by what it keeps: only what is said of it
-        stated = {k: v for k, v in value.items() if v is not None}
-        return {k: v for k, v in stated.items() if (k, v) != ("of", "measured")}
+    """Of a table only what is said, not what stands by default."""
+    if isinstance(value, dict):
+        defaults = (("of", "measured"), ("precision", "auto"))
+        stated = {k: plain(v) for k, v in value.items() if v is not None}
+        return {k: v for k, v in stated.items() if (k, v) not in defaults}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -131,6 +135,18 @@ def test_every_value_of_the_recipe_is_in_the_docs_table(name: str) -> None:
         for key in values:
             if not {section, f"{section}.{key}"} & OF_THE_USER:
                 assert f"{section}.{key}" in told
+
+
+def test_sections_that_the_docs_name_are_there() -> None:
+    text = (ROOT / "docs/recipes.md").read_text("utf-8")
+    kinds = {stage.name: stage.config for stage in LINE}
+    found = SECTION.findall(text)
+    assert found
+    for first, rest in found:
+        if first == "filters":
+            assert rest in filters.load()
+        else:
+            assert not rest or rest.partition(".")[0] in kinds[first].model_fields
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
