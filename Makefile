@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view register hash-pack test test-fast check format bench bench-peers match-plan test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view register hash-pack test test-fast check format bench bench-peers match-plan dist cluster-test status test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -38,6 +38,9 @@ retry recheck: setup  ## Ask again for failures that are due / for stored images
 
 verify: setup  ## Hold the images against the run's list, or [EXPECTED=<url and sha256, md5 or phash>]: CONFIG=
 	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
+
+status: setup  ## What of a run is done, running, missing, with rates and time left: CONFIG= [SET=]
+	@$(PY) -m jobs.status $(OPTIONS) $(SOURCE)
 
 what-if: setup  ## Counts by other bounds, nothing written: SET="clip_similarity.low=0.28,0.30" CONFIG=
 	@$(SUBMIT) jobs/what_if.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
@@ -73,6 +76,13 @@ notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/no
 
 bench: setup  ## Benchmarks: W="extract-wat match" or all [SIZES="1e6 1e7"]; JSON in build/bench
 	@$(PY) -m tests.benchmarks $(W) $(if $(SIZES),--sizes $(SIZES))
+
+dist: setup  ## What executors of a cluster need: code.zip and environment.tar.gz, in dist
+	@$(PY) conf/environment/pack.py dist/code.zip
+	@[ dist/environment.tar.gz -nt .venv/.ready ] || $(PY) conf/environment/pack.py dist/environment.tar.gz
+
+cluster-test: dist  ## The line on a real cluster of two workers that lose executors, on this machine
+	@$(PY) -m pytest tests/cluster -m cluster
 
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))

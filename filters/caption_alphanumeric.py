@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.core.codepoints import CharClass, Codepoints
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import column
 
-_ALPHANUMERIC = np.uint8(CharClass.LETTER | CharClass.NUMBER)
+_ALPHANUMERIC = CharClass.LETTER | CharClass.NUMBER
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,7 @@ class CaptionAlphanumeric(Filter):
     bound_settings = ("min_ratio",)
 
     def measure(self, batch: pa.RecordBatch) -> list[pa.Array]:
-        text = Codepoints.of(batch.column("caption"))
-        return [pa.array(text.share((text.classes() & _ALPHANUMERIC) > 0))]
+        return [pa.array(Codepoints.of(batch.column("caption")).share(_ALPHANUMERIC))]
 
     def bounds(self) -> tuple[Bound, ...]:
         return (Bound("caption_alnum_ratio", low=self.min_ratio),)

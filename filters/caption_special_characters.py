@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.core.codepoints import CharClass, Codepoints
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import column
 
-_SPECIAL = np.uint8(CharClass.NUMBER | CharClass.SPACE | CharClass.SYMBOL)
+_SPECIAL = CharClass.NUMBER | CharClass.SPACE | CharClass.SYMBOL
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class CaptionSpecialCharacters(Filter):
     bound_settings = ("max_ratio",)
 
     def measure(self, batch: pa.RecordBatch) -> list[pa.Array]:
-        text = Codepoints.of(batch.column("caption"))
-        return [pa.array(text.share((text.classes() & _SPECIAL) > 0))]
+        return [pa.array(Codepoints.of(batch.column("caption")).share(_SPECIAL))]
 
     def bounds(self) -> tuple[Bound, ...]:
         return (Bound("caption_special_ratio", high=self.max_ratio),)

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.codepoints import CharClass, Codepoints
+from pipeline.core.codepoints import Codepoints, class_table
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import column
 
 _CHARS_PER_WORD = 1.65
-_UNSPACED = np.uint8(CharClass.HAN | CharClass.KANA | CharClass.UNSPACED)
-_WORD = np.uint8(CharClass.LETTER | CharClass.NUMBER)
 
 
 @dataclass(frozen=True)
@@ -38,22 +36,12 @@ class CaptionWords(Filter):
     bound_settings = ("min_words", "max_words")
 
     def measure(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        from pipeline.core.text_kernels import count_words
+
         text = Codepoints.of(batch.column("caption"))
-        classes = text.classes()
-        unspaced = (classes & _UNSPACED) > 0
-        breaks = unspaced | ((classes & CharClass.SPACE) > 0)
-        # A spaced word is counted at its first letter or digit since the last break or row start.
-        wordly = ((classes & _WORD) > 0) & ~unspaced
-        starts = np.zeros(len(classes), dtype=bool)
-        starts[text.ends[:-1][text.lengths > 0]] = True
-        token = np.cumsum(breaks | starts)
-        at = np.flatnonzero(wordly)
-        first = np.ones(len(at), dtype=bool)
-        first[1:] = token[at[1:]] != token[at[:-1]]
-        begins = np.zeros(len(classes), dtype=bool)
-        begins[at[first]] = True
-        unspaced_words = np.ceil(text.sums(unspaced & ((classes & _WORD) > 0)) / _CHARS_PER_WORD)
-        return [pa.array((text.sums(begins) + unspaced_words).astype(np.int32))]
+        words = np.empty(text.rows, np.int32)
+        count_words(text.values, text.ends, class_table(), _CHARS_PER_WORD, words)
+        return [pa.array(words)]
 
     def bounds(self) -> tuple[Bound, ...]:
         return (Bound("caption_words", self.min_words, self.max_words),)

@@ -7,6 +7,7 @@
     .meta/00000.idx        offset and CRC-32C of each sample (`INDEX`), what a reader needs
     .meta/tombstones.txt   keys of samples that readers leave out; absent while there are none
     .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
+    .meta/coyo/00000.parquet    one row per sample: COYO-700M's columns (`shards.coyo`)
 
 Everything but tars, sizes and card is in a hidden folder: a Parquet or index file that Hugging
 Face `datasets` can see beside the tars is taken for data.
@@ -29,6 +30,7 @@ from pipeline.core.tables import ID, column
 
 META = ".meta"
 MANIFEST = f"{META}/manifest.json"
+COYO = f"{META}/coyo"
 # Keys of samples to be masked, one a line; the only file of a release that may change.
 TOMBSTONES = f"{META}/tombstones.txt"
 SIZES = "sizes.json"
@@ -74,6 +76,11 @@ def index_path(tar: str) -> str:
 def sidecar_path(tar: str) -> str:
     """Where the sample table of a tar is, relative to the release."""
     return f"{META}/{posixpath.splitext(tar)[0]}.parquet"
+
+
+def coyo_path(tar: str) -> str:
+    """Where COYO-700M's columns of a tar's samples are, relative to the release."""
+    return f"{COYO}/{posixpath.splitext(tar)[0]}.parquet"
 
 
 class ShardEntry(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.errors import ContractError
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import Table
-from pipeline.shards import sample
+from pipeline.shards import coyo, sample
 from pipeline.shards.writer import ShardWriter
 
 
@@ -25,6 +25,7 @@ class Job:
     inputs: table of rows by shard: `shard_inputs`.
     shards: how many there will be.
     read_ahead_bytes: pictures held in memory at a time.
+    coyo: what the files of COYO-700M's columns hold.
     """
 
     store: Store
@@ -32,10 +33,13 @@ class Job:
     inputs: Table
     shards: int
     read_ahead_bytes: int
+    coyo: coyo.Plan
 
 
 def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
-    """Write tar, index and sidecar of one shard, then its row; samples: how many it must have.
+    """Write tar, index, sidecar and COYO-700M's columns of one shard, then its row.
+
+    samples: how many it must have.
 
     Memory: the shard's rows (about 1 KiB each), `read_ahead_bytes` of pictures twice, one picture.
     Raises ContractError when the rows are not what was planned, InputError on damaged raw tars.
@@ -59,6 +63,9 @@ def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
     with job.store.publish(f"{job.folder}/{release.sidecar_path(name)}") as file:
         # Page checksums, so that a flipped bit in a metadata column is found too.
         pq.write_table(_sidecar(rows, writer), file, compression="zstd", write_page_checksum=True)
+    with job.store.publish(f"{job.folder}/{release.coyo_path(name)}") as file:
+        columns = coyo.table(rows, job.coyo)
+        pq.write_table(columns, file, compression="zstd", write_page_checksum=True)
     account = Account("samples")
     account.keep(writer.samples)
     sink.accounts.append(account)

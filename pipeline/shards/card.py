@@ -7,6 +7,8 @@ https://huggingface.co/docs/datasets/repository_structure
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from pipeline.core.release import Manifest
 
 # Upper ends, exclusive, of the Hub's size categories.
@@ -24,6 +26,7 @@ _CATEGORIES = (
 )
 
 
+_CONSENT = "## Consent and licence"
 # Keys of the .json member, see `sample.Record`.
 _MEANINGS = {
     "caption": "the caption, as in `.txt`",
@@ -55,10 +58,13 @@ def card(
     licence_note: str,
     languages: Sequence[str],
     record_fields: Sequence[str],
+    coyo: pa.Schema | None = None,
+    coyo_absent: Sequence[str] = (),
 ) -> str:
     """README.md of a release.
 
     licence: an identifier the Hub knows, or "other". record_fields: keys of the .json member.
+    coyo: COYO-700M's columns in `.meta/coyo/`, if there are any; coyo_absent: those that are not.
     """
     lines = [
         "---",
@@ -87,6 +93,7 @@ def card(
         "",
         *_loading(manifest),
         *_fields(record_fields),
+        *(_coyo(coyo, coyo_absent) if coyo is not None else []),
         "## Where it comes from",
         "",
         "Pairs were collected from archived web pages. The pictures were downloaded, compared to "
@@ -100,7 +107,7 @@ def card(
         f"`{manifest.id}`;",
         "`.meta/manifest.json` has the ids of the stages behind it and the SHA-256 of every tar.",
         "",
-        "## Consent and licence",
+        _CONSENT,
         "",
         licence_note,
         "",
@@ -111,6 +118,22 @@ def card(
         "",
     ]
     return "\n".join(lines)
+
+
+def stated_facts(text: str) -> tuple[str, str, list[str]]:
+    """Licence, note on it and languages that a card states, to be said of what is made of its
+    release; "other" and nothing where it is none of ours."""
+    front, _, body = text.removeprefix("---\n").partition("\n---\n")
+    licence, languages, under = "other", [], ""
+    for line in front.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and not line.startswith((" ", "-")):
+            under = key
+            licence = value.strip().strip('"') if key == "license" else licence
+        elif under == "language" and line.startswith("- "):
+            languages.append(line[2:].strip().strip('"'))
+    note = body.partition(_CONSENT)[2].strip().partition("\n\n")[0]
+    return licence, note, languages
 
 
 def _loading(manifest: Manifest) -> list[str]:
@@ -155,10 +178,34 @@ def _fields(names: Sequence[str]) -> list[str]:
         "",
         "| key | meaning |",
         "| --- | --- |",
-        *(f"| `{name}` | {_MEANINGS[name]} |" for name in names),
+        *(f"| `{name}` | {_MEANINGS.get(name, 'as its source has it')} |" for name in names),
         "",
         "`.meta/` holds for every tar an index of sample offsets and a Parquet table of its "
         "samples with their checksums.",
+        "",
+    ]
+
+
+def _coyo(columns: pa.Schema, absent: Sequence[str]) -> list[str]:
+    """What `.meta/coyo/` holds."""
+    return [
+        "## COYO-700M's columns",
+        "",
+        "`.meta/coyo/` holds the samples as a Parquet table with the columns of COYO-700M, a file "
+        "for each tar:",
+        "",
+        "| column | type | meaning |",
+        "| --- | --- | --- |",
+        *(
+            f"| `{field.name}` | {field.type} | {field.metadata[b'doc'].decode()} |"
+            for field in columns
+        ),
+        "",
+        *(
+            [f"Of those that COYO-700M has, {', '.join(f'`{n}`' for n in absent)} are not here."]
+            if absent
+            else ["All columns that COYO-700M has are here."]
+        ),
         "",
     ]
 

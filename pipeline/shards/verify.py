@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -31,10 +31,15 @@ class Problem:
         return f"{self.path}: {self.what}" + (f" (sample {self.key})" if self.key else "")
 
 
-def verify(folder: str) -> list[Problem]:
+Selected = Callable[[int], Sequence[int]]
+
+
+def verify(folder: str, selected: Selected | None = None) -> list[Problem]:
     """Check every hash, count, offset and name of a release; [] when all is well.
 
-    folder: path or fsspec URL. Memory: one sample and one sample table. Raises nothing on damage.
+    folder: path or fsspec URL. selected: rows of a shard, ascending, that alone are read and
+    checked, for a view; the SHA-256 of whole tars, and shards without such rows, are not.
+    Memory: one sample and one sample table. Raises nothing on damage.
     """
     fs, root = fsspec.core.url_to_fs(folder)
     try:
@@ -42,8 +47,11 @@ def verify(folder: str) -> list[Problem]:
     except InputError as error:
         return [Problem(release.MANIFEST, str(error))]
     problems = list(_root(fs, root, manifest))
-    for entry in manifest.shards:
-        problems += _shard(fs, root, entry)
+    for number, entry in enumerate(manifest.shards):
+        if selected is None:
+            problems += _shard(fs, root, entry)
+        elif rows := selected(number):
+            problems += _some(fs, root, entry, rows)
     return problems
 
 
@@ -63,19 +71,25 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
     known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
-    known |= {of(p) for p in wanted for of in (release.index_path, release.sidecar_path)}
+    beside = (release.index_path, release.sidecar_path, release.coyo_path)
+    known |= {of(p) for p in wanted for of in beside}
     # Found and stored paths may differ in their protocol; the last components do not.
     base = fs._strip_protocol(root).rstrip("/")
-    for found in sorted(fs.find(root)):
-        relative = str(found).removeprefix(base).lstrip("/")
-        if relative not in known:
-            yield Problem(relative, "does not belong to the release")
+    there = {str(found).removeprefix(base).lstrip("/") for found in fs.find(root)}
+    for relative in sorted(there - known):
+        yield Problem(relative, "does not belong to the release")
+    # A release that was not made here may have none of them; none may have some.
+    coyo = {release.coyo_path(tar) for tar in wanted}
+    if there & coyo:
+        for relative in sorted(coyo - there):
+            yield Problem(relative, "is missing")
 
 
 def _shard(fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry) -> list[Problem]:
     problems: list[Problem] = []
     rows = _sidecar(fs, root, entry, problems)
     offsets = _index(fs, root, entry, rows, problems)
+    problems += _coyo(fs, root, entry, rows)
     try:
         with fs.open(posixpath.join(root, entry.path), "rb") as file:
             if offsets is None:
@@ -89,6 +103,31 @@ def _shard(fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry) -> list[
         problems.append(Problem(entry.path, f"has {size} bytes, not {entry.bytes}"))
     elif digest != entry.sha256:
         problems.append(Problem(entry.path, "SHA-256 differs from the manifest"))
+    return problems
+
+
+def _some(
+    fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry, wanted: Sequence[int]
+) -> list[Problem]:
+    """Check some samples of a shard."""
+    problems: list[Problem] = []
+    rows = _sidecar(fs, root, entry, problems)
+    offsets = _index(fs, root, entry, rows, problems)
+    if offsets is None:
+        return problems
+    told = rows.drop_columns(["image_id"]).take(wanted).to_pylist() if rows is not None else None
+    try:
+        with fs.open(posixpath.join(root, entry.path), "rb") as file:
+            for place, number in enumerate(wanted):
+                start, stop = offsets[number], offsets[number + 1]
+                file.seek(start)
+                row = told[place] if told else None
+                if what := _sample(file.read(stop - start), start, stop, row):
+                    key = row["key"] if row else None
+                    text = f"sample {number} at offset {start}: {what}"
+                    problems.append(Problem(entry.path, text, key))
+    except FileNotFoundError:
+        problems.append(Problem(entry.path, "is missing"))
     return problems
 
 
@@ -110,6 +149,23 @@ def _sidecar(
         problems.append(Problem(path, f"has {rows.num_rows} rows, not {entry.samples}"))
         return None
     return fixed
+
+
+def _coyo(
+    fs: fsspec.AbstractFileSystem, root: str, entry: ShardEntry, rows: pa.Table | None
+) -> Iterator[Problem]:
+    """COYO-700M's columns, where there are any, are about the samples of the tar, in its order."""
+    path = release.coyo_path(entry.path)
+    try:
+        with fs.open(posixpath.join(root, path), "rb") as file:
+            keys = pq.read_table(file, page_checksum_verification=True)["key"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        yield Problem(path, f"cannot be read: {error}")
+        return
+    if rows is not None and keys.to_pylist() != rows["key"].to_pylist():
+        yield Problem(path, "is not about the samples of the tar")
 
 
 def _index(

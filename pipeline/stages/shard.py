@@ -13,12 +13,14 @@ A pair whose own picture gave way to a near-duplicate is written with that one (
 bytes and all that is said of them; `caption_url` says where the caption comes from.
 """
 
+import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -26,17 +28,30 @@ import pipeline
 from pipeline.core import records, release
 from pipeline.core.accounts import Account, merge
 from pipeline.core.context import Context
-from pipeline.core.errors import ContractError, PairmillError
+from pipeline.core.errors import ContractError, InputError, PairmillError
 from pipeline.core.reasons import DropReason
 from pipeline.core.release import Manifest, ShardEntry
-from pipeline.core.stage import Stage, StageSection, tuning
+from pipeline.core.stage import Section, Stage, StageSection, tuning
 from pipeline.core.storage import Store
-from pipeline.core.tables import DECISIONS, PICTURE, SHARDS, Table, column, measures_table
-from pipeline.shards import sample
+from pipeline.core.tables import (
+    CLIP_MODEL,
+    DECISIONS,
+    PICTURE,
+    SHARDS,
+    Table,
+    column,
+    measures_table,
+    similarity_name,
+)
+from pipeline.shards import coyo, sample
 from pipeline.shards.build import Job
 from pipeline.shards.build import build as build_shard
 from pipeline.shards.card import card
-from pipeline.stages.score_section import measures_of
+from pipeline.stages.score_section import (
+    ScoreSection,
+    measures_of,
+    picture_scores_of,
+)
 
 RELEASE = "release"
 BUILDING = "release.building"
@@ -49,6 +64,33 @@ _LICENCE_NOTE = (
 )
 
 
+class CoyoSection(Section):
+    """`[shard.coyo]`: what COYO-700M's columns in `.meta/coyo/` are filled from, see `shards.coyo`.
+
+    bert_vocab, gpt_merges: paths of BERT's vocab.txt and of GPT-2's merges.txt, for the counts of
+        tokens; without one its column is absent.
+    columns: COYO's column -> number that is measured, for scores that are not found by themselves.
+    """
+
+    bert_vocab: str = ""
+    gpt_merges: str = ""
+    columns: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("columns")
+    @classmethod
+    def _are_coyos(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
+        for name in columns:
+            if name not in coyo.SCORED:
+                raise ValueError(f"{name} is not one of {', '.join(coyo.SCORED)}")
+        return columns
+
+    @property
+    def vocabularies(self) -> dict[str, str]:
+        """Column of token counts -> path, of those that are given."""
+        paths = {"num_tokens_bert": self.bert_vocab, "num_tokens_gpt": self.gpt_merges}
+        return {name: path for name, path in paths.items() if path}
+
+
 class ShardSection(StageSection):
     """`[shard]`."""
 
@@ -59,25 +101,38 @@ class ShardSection(StageSection):
     licence: str = "other"
     licence_note: str = _LICENCE_NOTE
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    coyo: CoyoSection = CoyoSection()
     # Pictures a task holds while it writes a shard.
     read_ahead_mb: int = tuning(64, gt=0)
 
 
+def check(section: ShardSection) -> dict[str, str]:
+    """Identity of the vocabulary files. Raises InputError when one is not there, or is none."""
+    return {
+        name: hashlib.sha256(vocabulary).hexdigest()
+        for name, vocabulary in _vocabularies(section.coyo).items()
+    }
+
+
 def build(ctx: Context[ShardSection]) -> list[Account]:
-    """Plan the shards, build the missing ones, publish the release."""
+    """Plan the shards, build the missing ones, publish the release.
+
+    Raises ConfigError when `shard.coyo.columns` names what is not measured.
+    """
     measures = measures_of(ctx.sections, ctx.filters)
     inputs = inputs_table(measures)
+    columns = _coyo(ctx, measures)
     folder = _open(ctx.store)
     if not _is_planned(ctx.store):
         _assign(ctx, measures, inputs)
     plan = ctx.store.read_json(_PLAN)
     samples, shards = plan["samples"], plan["shards"]
-    job = Job(ctx.store, folder, inputs, shards, ctx.config.read_ahead_mb << 20)
+    job = Job(ctx.store, folder, inputs, shards, ctx.config.read_ahead_mb << 20, columns)
     sizes = [_first(s + 1, samples, shards) - _first(s, samples, shards) for s in range(shards)]
     accounts = ctx.run_parts(SHARDS, partial(build_shard, job), list(enumerate(sizes)))
     lost = Account("samples")
     lost.drop(DropReason.NO_SCORE, plan["no_score"])
-    _publish(ctx, folder, shards)
+    _publish(ctx, folder, shards, columns)
     for shard in ctx.store.fs.glob(ctx.store.path(_INPUTS, "shard=*")):
         ctx.store.fs.rm(shard, recursive=True)
     return merge([*accounts, lost])
@@ -96,6 +151,30 @@ def inputs_table(measures: Table) -> Table:
         pa.schema([*measures.schema, *fields]),
         partition="shard",
     )
+
+
+def _coyo(ctx: Context[ShardSection], measures: Table) -> coyo.Plan:
+    """What COYO-700M's columns of this release are filled from."""
+    section, score = ctx.config.coyo, ctx.sections.get("score")
+    models, heads = {}, {}
+    if isinstance(score, ScoreSection):
+        further = {similarity_name(n): (m.model, m.pretrained) for n, m in score.models.items()}
+        models = {similarity_name(CLIP_MODEL): (score.model, score.pretrained), **further}
+        heads = {f"{name}_score": head.kind for name, head in score.heads.items()}
+    found = coyo.sources(measures.schema, models, heads, section.columns)
+    return coyo.Plan(found, _vocabularies(section))
+
+
+def _vocabularies(section: CoyoSection) -> dict[str, bytes]:
+    """Column of token counts -> content of its file, which is tried. Raises InputError."""
+    found = {}
+    for name, path in section.vocabularies.items():
+        try:
+            found[name] = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"shard.coyo: {path}: {error.strerror}") from None
+        coyo.counter(name, found[name], f"shard.coyo: {path}")
+    return found
 
 
 def _first(shard: int, samples: int, shards: int) -> int:
@@ -152,9 +231,10 @@ def _with_pictures(ctx: Context[ShardSection], measures: Table, rows: DataFrame)
     wanted = ctx.read(DECISIONS).where(F.col("is_kept") & is_moved).select("picture_id").distinct()
     if wanted.isEmpty():
         return rows.drop("picture_id")
-    said = [*PICTURE]
+    said = [*PICTURE, *picture_scores_of(ctx.sections).schema.names[1:]]
+    of_picture = frozenset(said)
     for chosen in ctx.filters.values():
-        if chosen.reads and set(chosen.reads) <= set(PICTURE):
+        if chosen.reads and of_picture.issuperset(chosen.reads):
             said += [field.name for field in chosen.measures]
     pictures = (
         ctx.read(measures)
@@ -218,7 +298,7 @@ def _tar_bytes(store: Store, folder: str) -> dict[str, int]:
     return {name: size for name, size in files.items() if name.endswith(".tar")}
 
 
-def _publish(ctx: Context[ShardSection], folder: str, shards: int) -> None:
+def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo.Plan) -> None:
     """Check that all is there, write sizes, card and manifest, and move the release to its name."""
     store = ctx.store
     entries = [
@@ -243,6 +323,8 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int) -> None:
         config.licence_note,
         config.languages,
         sorted(sample.Record.__struct_fields__),
+        columns.schema,
+        columns.absent,
     )
     store.write_json(f"{folder}/{release.SIZES}", {e.path: e.samples for e in entries})
     with store.publish(f"{folder}/{release.CARD}") as file:
@@ -273,4 +355,5 @@ STAGE = Stage(
     build=build,
     folders=(RELEASE, BUILDING, _INPUTS),
     output=RELEASE,
+    check=check,
 )

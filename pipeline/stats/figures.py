@@ -18,7 +18,7 @@ from pipeline.stats.bins import Bins
 from pipeline.stats.wording import Limit
 
 # Numbers of the pair view that say where bytes lie, or are sets of bits, and no sizes.
-_NOT_MEASURES = frozenset({*PLACE, "caption_kinds"})
+_NOT_MEASURES = frozenset({*PLACE, "caption_kinds", "hash64"})
 # Scores are counted on this grid, so that quantiles are exact on it and the same on any cluster.
 SCORE_GRID = 1e-4
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -204,11 +204,13 @@ class Stream:
         """Start the next epoch, in an order of its own."""
         self.seek(self._state.epoch + 1, 0)
 
-    def set_members(self, members: Mapping[str, int]) -> None:
+    def set_members(self, members: Mapping[str, int], member: str = "") -> None:
         """Who serves the steps from the next one on: between steps, the same for all members.
 
-        Raises ValueError when this member is not among them.
+        member: this member's name from now on, where it has another. Raises ValueError when this
+        member is not among them.
         """
+        self._member = member or self._member
         if self._member not in members:
             raise ValueError(f"{self._member} is not among the members {sorted(members)}")
         self._members = dict(members)

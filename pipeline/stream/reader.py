@@ -1,4 +1,4 @@
-"""Reads a release sample by sample, in order, every sample checked. NumPy and fsspec only."""
+"""Reads a release sample by sample, in order, every sample checked."""
 
 import bisect
 import itertools
@@ -10,6 +10,8 @@ import fsspec
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
@@ -58,13 +60,37 @@ class Release:
         Memory: one range of 4 MiB, or one sample if that is larger. Raises CorruptSample when a
         sample's CRC-32C is not the recorded one, InputError when a file is missing or unreadable.
         """
+        stop = self.manifest.shards[shard].samples if stop is None else stop
+        return self._read_runs(shard, [(start, stop)])
+
+    def read_rows(self, shard: int, rows: npt.NDArray[np.int32]) -> Iterator[Members]:
+        """Some samples of a shard, by ascending row; runs of neighbours are read as one.
+
+        Raises as `read_shard`.
+        """
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+        return self._read_runs(shard, [(int(run[0]), int(run[-1]) + 1) for run in runs])
+
+    def about(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """The sample table of a shard, or columns of it. Raises InputError when it is missing."""
+        path = posixpath.join(self._root, release.sidecar_path(self.manifest.shards[shard].path))
+        try:
+            with self._fs.open(path, "rb") as file:
+                return pq.read_table(file, columns=columns)
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+
+    def _read_runs(self, shard: int, runs: list[tuple[int, int]]) -> Iterator[Members]:
         entry = self.manifest.shards[shard]
         path = posixpath.join(self._root, entry.path)
-        index = self._index(entry)[start : (entry.samples if stop is None else stop) + 1]
+        index = self._index(entry)
         try:
             # Whole ranges are asked for; read-ahead of the file system's own would only copy.
             with self._fs.open(path, "rb", cache_type="none") as file:
-                yield from _read(file, path, start, index)
+                for start, stop in runs:
+                    yield from _read(file, path, start, index[start : stop + 1])
         except FileNotFoundError:
             raise InputError(f"{path} is missing") from None
 

@@ -77,6 +77,7 @@ def _pair(chance: random.Random, n: int) -> dict[str, Any]:
         "width": min(width, 512),
         "height": min(height, 512),
         "texture": chance.randint(0, 100),
+        "hash64": n,
         "fingerprint": n.to_bytes(16, "big"),
         "sha256": n.to_bytes(32, "big"),
         "part": n % 64,

@@ -55,6 +55,7 @@ GOOD: dict[str, Any] = {
     "width": 512,
     "height": 384,
     "texture": 60,
+    "hash64": -7,
     "fingerprint": b"f" * 16,
     "sha256": b"s" * 32,
     "part": 0,
@@ -84,6 +85,9 @@ DATA = Path(__file__).resolve().parent / "data"
 NEEDED: dict[str, dict[str, Any]] = {
     "concept_balance": {"concepts": str(DATA / "concepts.txt")},
     "language_cap": {"max_pairs": 1000},
+    "caption_flagged_words": {"lists": {"en": str(DATA / "flagged-en.txt")}},
+    "caption_vocabulary": {"lists": {"en": str(DATA / "words-en.txt")}},
+    "caption_parts_of_speech": {"lexicon": str(DATA / "lexicon-en.txt")},
 }
 
 

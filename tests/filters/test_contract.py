@@ -23,6 +23,10 @@ HOSTILE = [
     {"caption": "\u0000\ufffd\u202e"},
     {"caption": "a" * 20_000},
     {"caption": "👨‍👩‍👧‍👦 é 한글 かな 漢字 𠀀"},
+    {"caption": ""},
+    {"caption": "(" * 500 + "#@#@//::..'’<&%"},
+    {"caption": "1234 " * 300, "caption_lang": "und"},
+    {"caption": "\U0010ffff\U000f0000\u200c\u200d'"},
     {"caption": "x", "url": "not a url", "page_url": "://", "domain": ""},
     {"clip_similarity": float("nan"), "original_width": 0, "original_height": 0},
 ]
@@ -88,7 +92,7 @@ def test_unknown_settings_are_refused(chosen: Filter) -> None:
 
 
 def test_measures_of_all_filters_fit_in_one_table() -> None:
-    fields = measured_fields({n: made(n, ALL[n]) for n in ALL})
+    fields = measured_fields({n: made(n, kind) for n, kind in ALL.items()})
     names = measures_table(fields, SCORED).schema.names
     assert len(names) == len(set(names))
 
@@ -106,6 +110,15 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("caption_boilerplate", {"max_images_by_language": {"ko": 0}}),
         ("caption_boilerplate", {"max_images_by_language": {"klingon": 5}}),
         ("caption_repetition", {"chars": 0}),
+        ("caption_word_repetition", {"words": 0}),
+        ("caption_flagged_words", {}),
+        ("caption_flagged_words", {"lists": {"klingon": "list.txt"}}),
+        ("caption_flagged_words", {"lists": {"en": "list.txt"}, "max_words": None}),
+        ("caption_vocabulary", {}),
+        ("caption_vocabulary", {"lists": {"any": "list.txt"}}),
+        ("caption_stop_words", {"lists": {"klingon": "list.txt"}}),
+        ("image_url_words", {"words": []}),
+        ("image_url_words", {"words": ["logo", ""]}),
         ("captions_per_image", {"max_captions": 0}),
         ("image_size", {"min_side": "big"}),
         ("image_area", {"min_pixels": 10, "max_pixels": 9}),

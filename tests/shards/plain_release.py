@@ -14,9 +14,11 @@ from pipeline.shards.writer import ShardWriter
 Sample = tuple[str, bytes, bytes, bytes]  # key (hex), jpg, txt, json
 
 
-def write(folder: Path, samples: Sequence[Sample], per_shard: int) -> Manifest:
-    """A whole release in `folder`, which must not exist."""
-    (folder / release.META).mkdir(parents=True)
+def write(
+    folder: Path, samples: Sequence[Sample], per_shard: int, with_coyo: bool = False
+) -> Manifest:
+    """A whole release in `folder`, which must not exist. with_coyo: a table of keys for COYO's."""
+    (folder / release.COYO).mkdir(parents=True)
     shards = -(-len(samples) // per_shard)
     entries = []
     for shard in range(shards):
@@ -32,6 +34,9 @@ def write(folder: Path, samples: Sequence[Sample], per_shard: int) -> Manifest:
         columns = {"key": [s[0] for s in chosen], "pair_id": ids, "image_id": ids}
         table = pa.Table.from_pydict(columns | writer.layout(), schema=release.SIDECAR)
         pq.write_table(table, folder / release.sidecar_path(name), write_page_checksum=True)
+        if with_coyo:
+            table = table.select(["key"])
+            pq.write_table(table, folder / release.coyo_path(name), write_page_checksum=True)
         entries.append(ShardEntry(name, writer.samples, writer.size, writer.sha256))
     manifest = Manifest("plain", "0", {}, tuple(entries))
     (folder / release.MANIFEST).write_text(json.dumps(manifest.to_json()))

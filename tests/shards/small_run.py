@@ -103,6 +103,7 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "width": 48,
                 "height": 48,
                 "texture": 50,
+                "hash64": i * 0x9E3779B97F4A7C15 % 2**64 - 2**63,
                 "fingerprint": image_id,
                 "sha256": bytes([i]) * 32,
                 "part": part,

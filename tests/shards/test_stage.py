@@ -6,13 +6,17 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
-from pipeline.core.errors import ContractError, PairmillError
+from pipeline.core.errors import ContractError, InputError, PairmillError
+from pipeline.shards import coyo
 from pipeline.shards.build import Job
 from pipeline.shards.verify import verify
 from pipeline.stages import shard
+from pipeline.stages.score_section import ScoreSection
 from tests.shards import small_run
 from tests.shards.small_run import files
 
@@ -110,6 +114,73 @@ def test_shards_are_even_numbered_and_described(release: Path, pairs: list[small
     assert not (release.parent / "release.building").exists()
 
 
+def test_coyos_columns_are_beside_each_tar(release: Path, pairs: list[small_run.Pair]) -> None:
+    rows = {p.key: p.row for p in pairs if p.is_kept}
+    told = pq.read_table(release / ".meta" / "coyo")
+    # Neither a model of OpenAI's nor a vocabulary was given.
+    assert told.column_names == [*coyo.COLUMNS.names[:8], "key"]
+    assert sorted(told["key"].to_pylist()) == sorted(rows)
+    for row in told.to_pylist():
+        pair = rows[row["key"]]
+        assert (row["url"], row["text"]) == (pair["url"], pair["caption"])
+        assert (row["width"], row["height"]) == (pair["original_width"], pair["original_height"])
+        assert row["image_phash"] == f"{pair['hash64'] % 2**64:016x}"
+    assert len(set(told["id"].to_pylist())) == len(rows)
+    for tar in json.loads((release / "sizes.json").read_text()):
+        beside = pq.read_table(release / ".meta" / tar.replace(".tar", ".parquet"))
+        columns = pq.read_table(release / ".meta" / "coyo" / tar.replace(".tar", ".parquet"))
+        assert columns["key"].to_pylist() == beside["key"].to_pylist()
+    card = (release / "README.md").read_text()
+    assert "| `image_phash` | string |" in card and "`num_faces`" in card
+
+
+def test_coyos_columns_by_model_tokens_and_name(
+    spark: Any, tmp_path: Path, pairs: list[small_run.Pair]
+) -> None:
+    vocabulary, merges = tmp_path / "vocab.txt", tmp_path / "merges.txt"
+    vocabulary.write_text("[UNK]\n")
+    merges.write_text("a r\n")
+    section = {"bert_vocab": str(vocabulary), "gpt_merges": str(merges)}
+    named = {"columns": {"watermark_score": "caption_lang_confidence"}}
+    ctx = small_run.start(spark, tmp_path / "run", pairs, coyo=section | named)
+    score = ScoreSection(model="ViT-B-32-quickgelu", pretrained="openai")  # type: ignore[call-arg]
+    shard.build(dataclasses.replace(ctx, sections={"score": score}))
+    rows = {p.key: p.row for p in pairs}
+    told = pq.read_table(tmp_path / "run" / "release" / ".meta" / "coyo").to_pylist()
+    scored = ("num_tokens_bert", "num_tokens_gpt", "clip_similarity_vitb32", "watermark_score")
+    assert list(told[0]) == [*coyo.COLUMNS.names[:8], *scored, "key"]
+    for row in told:
+        pair = rows[row["key"]]
+        assert row["clip_similarity_vitb32"] == np.float32(pair["clip_similarity"])
+        assert row["watermark_score"] == np.float32(pair["caption_lang_confidence"])
+        assert 0 < row["num_tokens_bert"] <= len(pair["caption"].split()) + 5
+        assert row["num_tokens_gpt"] > row["num_tokens_bert"]
+    assert set(shard.check(ctx.config)) == {"num_tokens_bert", "num_tokens_gpt"}
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"columns": {"width": "clip_similarity"}}, "width is not one of num_faces"),
+        ({"columns": {"num_faces": 3}}, "valid string"),
+        ({"bert_vocabulary": "x"}, "Extra inputs"),
+    ],
+)
+def test_what_coyos_columns_are_not_filled_from(section: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        shard.ShardSection(coyo=section)  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_that_is_not_there_or_none_is_refused_before_spark(tmp_path: Path) -> None:
+    for content, told in ((None, "No such file"), (b"a b c\n", "no list of GPT-2's merges")):
+        path = tmp_path / "merges.txt"
+        if content is not None:
+            path.write_bytes(content)
+        section = shard.ShardSection(coyo={"gpt_merges": str(path)})  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"merges.txt.*{told}"):
+            shard.check(section)
+
+
 def test_verify_finds_nothing(release: Path) -> None:
     assert verify(str(release)) == []
 
@@ -126,7 +197,7 @@ def test_bytes_do_not_depend_on_arrival_partitions_or_read_ahead(
         samples_per_shard=20, name='A "quoted" set',
     )  # fmt: skip
     # Windows of one MiB hold everything here; of some KiB, a few pictures each.
-    monkeypatch.setattr(shard, "Job", lambda *a: Job(*a[:-1], read_ahead_bytes=5000))
+    monkeypatch.setattr(shard, "Job", lambda *a: Job(*a[:4], 5000, a[5]))
     shard.build(ctx)
     assert files(tmp_path / "elsewhere" / "release") == files(release)
 
@@ -143,8 +214,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     shutil.copytree(release.parent / "shards", root / "shards")
     (root / "shards" / "part-00001.parquet").unlink()
     building = root / "release.building"
-    (building / ".meta").mkdir(parents=True)
-    for name in ("00000.tar", ".meta/00000.idx", ".meta/00000.parquet"):
+    (building / ".meta" / "coyo").mkdir(parents=True)
+    beside = (".meta/00000.idx", ".meta/00000.parquet", ".meta/coyo/00000.parquet")
+    for name in ("00000.tar", *beside):
         (building / name).write_bytes(whole[name])
     (building / "00001.tar").write_bytes(b"torn")
     (building / ".writing-0123-00002.tar").write_bytes(whole["00001.tar"][:5000])

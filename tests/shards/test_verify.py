@@ -108,6 +108,24 @@ def test_swapped_samples_are_found_though_every_hash_was_made_anew(
     assert {p.key for p in verify(str(tmp_path / "wrong"))} == {a[0]}
 
 
+def test_coyos_columns_may_be_absent_but_not_of_some_tars_or_of_other_samples(
+    folder: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    plain_release.write(whole, samples(20), 7, with_coyo=True)
+    assert verify(str(whole)) == []
+    first, second = (whole / ".meta" / "coyo" / f"0000{i}.parquet" for i in (0, 1))
+    shutil.copy(second, first)
+    (problem,) = verify(str(whole))
+    assert "not about the samples" in problem.what and problem.path.endswith("00000.parquet")
+    first.write_bytes(b"torn")
+    (problem,) = verify(str(whole))
+    assert "cannot be read" in problem.what
+    first.unlink()
+    (problem,) = verify(str(whole))
+    assert (problem.path, problem.what) == (".meta/coyo/00000.parquet", "is missing")
+
+
 def test_no_release_at_all(tmp_path: Path) -> None:
     (problem,) = verify(str(tmp_path))
     assert "no .meta/manifest.json" in problem.what

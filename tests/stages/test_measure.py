@@ -51,6 +51,7 @@ def image(number: int, status: str) -> dict[str, Any]:
     row |= {"consent": "allowed", "fetch_ms": 5, "fetched_at": 0, "downloads": 1}
     if status == "ok":
         row |= {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50}
+        row |= {"hash64": number - 1}
         row |= {"raw_round": 0, "raw_offset": 512}
         row |= {"original_width": 640, "original_height": 480 + number, "width": 320, "height": 240}
         row |= {"fingerprint": b"f" * 16, "sha256": key(number, "s") * 2, "raw_bytes": 4000}

@@ -227,6 +227,7 @@ def _pair(n: int, rnd: random.Random) -> dict:
         "width": width // 4,
         "height": height // 4,
         "texture": rnd.randrange(20, 100),
+        "hash64": n,
         "fingerprint": blake2b(bytes([n % 250]), digest_size=16).digest(),
         "sha256": sha256(stored).digest(),
         "part": n % 2,
