@@ -42,6 +42,7 @@ WORKLOADS = {
     "match-attacks": ("attacks", "run"),
     "score": ("score", "run"),
     "filters": ("filters", "run"),
+    "filters-all": ("filters", "run_all"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),
