@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.codepoints import Codepoints, class_table
+from pipeline.core.codepoints import UNSPACED, Codepoints, class_table
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.tables import column
 from pipeline.core.tokens import lower_table
@@ -123,7 +123,9 @@ class CaptionInterfaceText(Filter):
             *tables,
             *(whole, edges),
         )
-        return [pa.array(whole), pa.array(edges)]
+        # Where there is more than words of such scripts, the words are not all of it.
+        is_spaced = (text.count(UNSPACED) == 0).astype(np.int8)
+        return [pa.array(whole * is_spaced), pa.array(edges * is_spaced)]
 
     def bounds(self) -> tuple[Bound, ...]:
         bounds = [Bound("is_interface_text", high=0)]

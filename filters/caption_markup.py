@@ -14,7 +14,7 @@ from pipeline.core.tables import column
 
 _PATTERNS = (
     # Tags and comments. A letter must follow, so that "a < b" and "<3" are none.
-    r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!--|-->|<(?:a|img|div|span|p|br|iframe|script)\s",
+    r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!--|(?:^|[^-])-->|<(?:a|img|div|span|p|br|iframe|script)\s",
     # Character references that were escaped twice.
     r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|(?:amp|quot|apos|lt|gt|nbsp|copy|reg|trade|[lr][sd]quo|[nm]dash|"
     r"hellip|eacute|egrave|agrave|uuml|ouml|auml|szlig));",

@@ -130,6 +130,12 @@ CAPTION = pa.struct(
             pa.int64(),
             "distinct images that carry it on pages of `page_domain`",
         ),
+        column(
+            "caption_pattern_pairs",
+            pa.int64(),
+            "distinct pairs on pages of `page_domain` whose captions have its pattern: numbers and "
+            "names masked",
+        ),
     ]
 )
 
@@ -493,6 +499,11 @@ PAIR_VIEW = pa.schema(
             "caption_domain_images",
             pa.int64(),
             "distinct images that carry this caption on pages of `page_domain`",
+        ),
+        column(
+            "caption_pattern_pairs",
+            pa.int64(),
+            "distinct pairs on pages of `page_domain` whose captions have the same pattern",
         ),
         column("page_url", pa.string(), "a page it is on"),
         column("page_domain", pa.string(), "registrable domain of that page"),

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dedupe.keys import halves, hashed, mixed, starts, text_ranks
+from pipeline.dedupe.patterns import patterns
 from pipeline.dedupe.tables import KEYS, ROWS
 
 READ = [*ROWS.schema.names, "caption_kinds", "page_optout", "archive", "record_offset", "position"]
@@ -44,6 +45,7 @@ def _keys(pairs: pa.RecordBatch) -> dict[str, np.ndarray]:
     pair = np.zeros(len(has_caption), np.int64)
     pair[has_caption] = halves(pairs.column("pair_id").drop_null())[0]
     page = hashed(pairs.column("page_url"))
+    caption = hashed(pairs.column("caption"))
     offset, position = (
         pairs.column(n).to_numpy().astype(np.int64) for n in ("record_offset", "position")
     )
@@ -52,7 +54,8 @@ def _keys(pairs: pa.RecordBatch) -> dict[str, np.ndarray]:
         "image_hi": image_hi,
         "image_lo": image_lo,
         "pair": pair,
-        "caption": hashed(pairs.column("caption")),
+        "caption": caption,
+        "pattern": patterns(pairs.column("caption"), caption),
         "page": page,
         "page_domain": hashed(pairs.column("page_domain")),
         "domain": hashed(pairs.column("domain")),

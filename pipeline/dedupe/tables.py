@@ -19,6 +19,7 @@ KEYS = Table(
             column("image_lo", pa.int64(), "second half, likewise"),
             column("pair", pa.int64(), "first half of pair_id, likewise; 0 without a caption"),
             column("caption", pa.int64(), "hash of the caption; 0 without one"),
+            column("pattern", pa.int64(), "hash of its pattern; that of the caption without one"),
             column("page", pa.int64(), "hash of the page's URL"),
             column("page_domain", pa.int64(), "hash of the page's domain"),
             column("domain", pa.int64(), "hash of the image's domain"),
@@ -68,6 +69,7 @@ COUNTS = Table(
             column("is_pair", pa.bool_(), "it counts among its caption's images"),
             column("is_on_domain", pa.bool_(), "it counts among those on `page_domain`"),
             column("caption", pa.int64(), "hash of the caption"),
+            column("pattern", pa.int64(), "hash of its pattern; equal captions have equal ones"),
             column("page_domain", pa.int64(), "hash of the page's domain"),
             column("domain", pa.int64(), "hash of the image's domain"),
             column("row", pa.int64(), "hash of where its link stands"),
@@ -81,7 +83,12 @@ COUNTS = Table(
     ),
 )
 
-_CAPTION_COUNTS = ("caption_images", "caption_domains", "caption_domain_images")
+_CAPTION_COUNTS = (
+    "caption_images",
+    "caption_domains",
+    "caption_domain_images",
+    "caption_pattern_pairs",
+)
 # Of a kept pair, all but its texts: what is sent to where they lie.
 COUNTED = pa.schema(
     [

@@ -5,7 +5,8 @@ Four passes, each linear in the pairs; texts cross the shuffle once, keys three 
 1. `pairs` is read, once, piece by piece: equal pairs of a piece become one; texts (ROWS) and keys
    (KEYS) are written. Nothing is shuffled.
 2. Keys by image: distinct pages and domains, the cap on captions, the registry. -> COUNTS
-3. Keys by caption: on how many images and domains it is; then back to where the texts lie, which
+3. Keys by the caption's pattern, so that equal captions meet: on how many images and domains it is,
+   and how many captions of its pattern are beside it; then back to where the texts lie, which
    are picked up there and sent to the part they belong to.
 4. By part: captions of an image into its row, in order.
 
@@ -104,7 +105,7 @@ def build(ctx: Context[DedupeSection]) -> list[Account]:
     limit = max(1, int(config.bucket_rows * _HEAVY_SHARE))
     with _setting(ctx, buckets), watch(ctx.spark, f"{ctx.stage}: {CANDIDATES.name}"):
         heavy = dedupe_heavy.Keys(ctx, KEYS, limit)
-        plan = replace(plan, heavy_images=heavy.images(), heavy_captions=heavy.captions())
+        plan = replace(plan, heavy_images=heavy.images(), heavy_patterns=heavy.patterns())
         accounts = [*read, *dedupe_passes.count_images(ctx, plan, heavy)]
         counts = dedupe_passes.counts_files(store)
         totals, giants = dedupe_heavy.totals(ctx, counts, config.giant_domain_images)

@@ -85,9 +85,9 @@ class Keys:
         """First halves of the ids of heavy images, sorted."""
         return self._heavy("image_hi", "true")
 
-    def captions(self) -> list[int]:
-        """Hashes of heavy captions, sorted."""
-        return self._heavy("caption", "place >= 0")
+    def patterns(self) -> list[int]:
+        """Hashes of the heavy patterns of captions, sorted."""
+        return self._heavy("pattern", "place >= 0")
 
     def _heavy(self, key: str, condition: str) -> list[int]:
         from pyspark.sql import functions as F
@@ -184,6 +184,7 @@ def _told(*names: str) -> list[Any]:
         *(F.min_by(name, "row").alias(name) for name in names),
         F.bit_or("kinds").alias("kinds"),
         F.min("caption").alias("caption"),
+        F.min("pattern").alias("pattern"),
         F.min("domain").alias("domain"),
     ]
 
@@ -253,12 +254,12 @@ def _counts(rows: "DataFrame", **given: Any) -> "DataFrame":
 def count_captions(
     ctx: Context[Any], counts: Sequence[str], heavy: Sequence[int], limit: int
 ) -> "DataFrame":
-    """Rows of COUNTED: the kept pairs of heavy captions."""
+    """Rows of COUNTED: the kept pairs of captions with heavy patterns."""
     from pyspark.sql import functions as F
 
-    chosen = F.broadcast(ctx.from_arrow(pa.table({"caption": pa.array(heavy, pa.int64())})))
-    rows = ctx.spark.read.parquet(*counts).join(chosen, "caption", "left_semi")
-    by_domain = rows.groupBy("caption", "page_domain").agg(
+    chosen = F.broadcast(ctx.from_arrow(pa.table({"pattern": pa.array(heavy, pa.int64())})))
+    rows = ctx.spark.read.parquet(*counts).join(chosen, "pattern", "left_semi")
+    by_domain = rows.groupBy("pattern", "caption", "page_domain").agg(
         F.count_if("is_pair").alias("images"),
         F.count_if("is_on_domain").alias("caption_domain_images"),
     )
@@ -266,13 +267,26 @@ def count_captions(
         F.sum("images").alias("caption_images"),
         F.count_if(F.col("caption_domain_images") > 0).alias("caption_domains"),
     )
-    kept = rows.where("is_kept").join(F.broadcast(by_caption), "caption")
-    on_domain = by_domain.select("caption", "page_domain", "caption_domain_images")
-    # A caption on very many images of one domain would meet in one task of the join, too.
-    many = on_domain.where(F.col("caption_domain_images") > limit)
-    few = on_domain.where(F.col("caption_domain_images") <= limit)
-    keys = ["caption", "page_domain"]
-    joined = kept.join(F.broadcast(many), keys).unionByName(
-        kept.join(F.broadcast(many.select(*keys)), keys, "left_anti").join(few, keys)
+    by_pattern = by_domain.groupBy("pattern", "page_domain").agg(
+        F.sum("caption_domain_images").alias("caption_pattern_pairs")
     )
-    return joined.select(*COUNTED.names)
+    kept = rows.where("is_kept")
+    on_domain = by_domain.drop("images", "pattern")
+    keys = ["caption", "page_domain"]
+    joined = _beside(kept, on_domain, keys, "caption_domain_images", limit)
+    joined = _beside(joined, by_pattern, ["pattern", "page_domain"], "caption_pattern_pairs", limit)
+    few = _beside(joined, by_caption, ["caption"], "caption_images", limit)
+    return few.select(*COUNTED.names)
+
+
+def _beside(
+    rows: "DataFrame", counted: "DataFrame", keys: list[str], count: str, limit: int
+) -> "DataFrame":
+    """The rows with what was counted by their keys. Those of a key with more than `limit` rows
+    would meet in one task of the join: such keys are few, and are sent to where the rows are."""
+    from pyspark.sql import functions as F
+
+    many, few = counted.where(F.col(count) > limit), counted.where(F.col(count) <= limit)
+    return rows.join(F.broadcast(many), keys).unionByName(
+        rows.join(F.broadcast(many.select(*keys)), keys, "left_anti").join(few, keys)
+    )

@@ -33,7 +33,8 @@ _PART_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Plan:
-    """What tasks need to know. heavy_images, heavy_captions: sorted keys; giants: of domains."""
+    """What tasks need to know. heavy_images, heavy_patterns (of captions): sorted keys; giants: of
+    domains."""
 
     store: Store
     max_captions: int
@@ -41,7 +42,7 @@ class Plan:
     buckets: int
     rows_parts: int
     heavy_images: Sequence[int] = ()
-    heavy_captions: Sequence[int] = ()
+    heavy_patterns: Sequence[int] = ()
     giants: Sequence[int] = ()
     sections: int = 1
     registry: Sequence[str] = field(default=())
@@ -190,8 +191,8 @@ def write(ctx: Context[Any], plan: Plan, counts: list[str], limit: int) -> tuple
     ctx.store.fs.makedirs(ctx.store.path(CANDIDATES.name), exist_ok=True)
     sent = exchange.source(ctx.spark, counts, partial(_counts_by_caption, plan))
     counted = exchange.exchange(sent, plan.buckets, COUNTS.schema, partial(_count_captions, plan))
-    if plan.heavy_captions:
-        heavy = dedupe_heavy.count_captions(ctx, counts, plan.heavy_captions, limit)
+    if plan.heavy_patterns:
+        heavy = dedupe_heavy.count_captions(ctx, counts, plan.heavy_patterns, limit)
         counted = counted.union(exchange.repiece(heavy, _by_place))
     told = exchange.exchange(counted, max(plan.rows_parts, 1), COUNTED, partial(_tell, plan))
     written = exchange.exchange(told, plan.parts, TOLD, partial(_write_part, plan), by_section=True)
@@ -213,13 +214,13 @@ def _counts_by_caption(plan: Plan, name: str) -> Iterator[Piece]:
 
     from pipeline.dedupe.keys import contains, modulo
 
-    heavy = np.array(plan.heavy_captions, np.int64)
+    heavy = np.array(plan.heavy_patterns, np.int64)
     for batch in _groups(plan.store, name, COUNTS.schema):
-        caption = batch.column("caption").to_numpy()
-        light = ~contains(heavy, caption)
+        pattern = batch.column("pattern").to_numpy()
+        light = ~contains(heavy, pattern)
         if not light.all():
-            batch, caption = batch.filter(pa.array(light)), caption[light]
-        yield from exchange.scatter(batch, modulo(caption, plan.buckets))
+            batch, pattern = batch.filter(pa.array(light)), pattern[light]
+        yield from exchange.scatter(batch, modulo(pattern, plan.buckets))
 
 
 def _count_captions(plan: Plan, bucket: int, pieces: Iterator[Piece]) -> Iterator[Piece]:

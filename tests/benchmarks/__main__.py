@@ -45,6 +45,7 @@ WORKLOADS = {
     "pixels": ("pixels", "run"),
     "filters": ("filters", "run"),
     "decide": ("decide", "run"),
+    "filters-all": ("filters", "run_all"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),

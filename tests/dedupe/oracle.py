@@ -1,6 +1,7 @@
 """What dedupe should give, by dicts alone, and rows of PAIRS to give it."""
 
 import random
+import re
 from collections import defaultdict
 
 from pipeline.core.ids import image_id, pair_id
@@ -39,12 +40,35 @@ def pair(path: str, caption: str | None, page: str, **more) -> dict:
     }
 
 
+def pattern(caption: str) -> tuple[str, ...]:
+    """What is left of a caption of Latin, Hangul and Han letters when it is masked."""
+    parts = re.findall(r"[0-9]+|[^\W\d_一-鿿]+|\S", caption)
+    words = [part for part in parts if part[0].isalpha()]
+    found, masked, literal = [], 0, 0.0
+    for at, part in enumerate(parts):
+        is_han = "一" <= part <= "鿿"
+        is_first = not any(p[0].isalpha() and not "一" <= p <= "鿿" for p in parts[:at])
+        following = next((p for p in parts[at + 1 :] if p[0].isalpha()), "")
+        if part.isdigit():
+            found.append("<number>")
+            masked += 1
+        elif part[0].isupper() and not (is_first and not following[:1].isupper()):
+            if found[-1:] != ["<name>"]:
+                found.append("<name>")
+            masked += 1
+        else:
+            found.append(part.lower())
+            literal += 0.5 if is_han else part[0].isalpha()
+    return tuple(found) if masked and int(literal) >= 2 and words else (caption, "itself")
+
+
 def oracle(rows: list[dict], registry: set[bytes] = frozenset(), cap: int = 1000):
     """(candidates by canonical URL without `part` and what one row was chosen for, the rows each
     caption may be told by, pairs account, images account), with dicts alone."""
     new = [r for r in rows if r["image_id"] not in registry]
     pages, images, domains = defaultdict(set), defaultdict(set), defaultdict(set)
     on_domain, told, of_image = defaultdict(set), defaultdict(list), defaultdict(list)
+    of_pattern = defaultdict(set)
     for row in new:
         of_image[row["image_id"]].append(row)
         if row["pair_id"]:
@@ -52,6 +76,7 @@ def oracle(rows: list[dict], registry: set[bytes] = frozenset(), cap: int = 1000
             images[row["caption"]].add(row["image_id"])
             domains[row["caption"]].add(row["page_domain"])
             on_domain[row["caption"], row["page_domain"]].add(row["image_id"])
+            of_pattern[pattern(row["caption"]), row["page_domain"]].add(row["pair_id"])
             told[row["pair_id"]].append(row)
     found, over = {}, 0
     for image, of in of_image.items():
@@ -69,6 +94,10 @@ def oracle(rows: list[dict], registry: set[bytes] = frozenset(), cap: int = 1000
                 "caption_domains": len(domains[told[pair][0]["caption"]]),
                 "caption_domain_images": {
                     d: len(on_domain[told[pair][0]["caption"], d])
+                    for d in {r["page_domain"] for r in told[pair]}
+                },
+                "caption_pattern_pairs": {
+                    d: len(of_pattern[pattern(told[pair][0]["caption"]), d])
                     for d in {r["page_domain"] for r in told[pair]}
                 },
             }
@@ -118,11 +147,10 @@ def compare(found: dict, accounts: dict, rows: list[dict], registry=frozenset(),
         assert len(got["captions"]) == len(want["captions"])
         for caption, wanted in zip(got["captions"], want["captions"], strict=True):
             here = dict(caption)
-            by_domain = wanted["caption_domain_images"]
-            assert here["caption_domain_images"] == by_domain[here["page_domain"]]
-            assert {k: here[k] for k in wanted if k != "caption_domain_images"} == {
-                k: v for k, v in wanted.items() if k != "caption_domain_images"
-            }
+            for name in ("caption_domain_images", "caption_pattern_pairs"):
+                here[name] = {here["page_domain"]: here[name]}
+                wanted[name] = {here["page_domain"]: wanted[name][here["page_domain"]]}
+            assert {k: here[k] for k in wanted} == wanted
             kinds = wanted["caption_kinds"]
             assert here["caption_kind"] == KINDS[(kinds & -kinds).bit_length() - 1].value
             one = ("page_url", "page_domain", "page_lang", "page_lang_detected")
@@ -138,7 +166,11 @@ def many(count: int, seed: int) -> list[dict]:
     rng = random.Random(seed)
     rows = []
     for n in range(count):
-        caption = None if rng.random() < 0.15 else f"caption {int(rng.paretovariate(0.6)) % 60}"
+        caption = f"caption {int(rng.paretovariate(0.6)) % 60}"
+        if rng.random() < 0.3:
+            caption = f"The {caption} of {rng.choice(['Jane', 'Jane Doe', 'me'])}"
+        if rng.random() < 0.15:
+            caption = None
         rows.append(
             pair(
                 f"{int(rng.paretovariate(0.7)) % 150}",

@@ -13,7 +13,7 @@ from pipeline.dedupe import candidates, captions, images, keys, pieces
 from pipeline.dedupe.tables import COUNTED, COUNTS, KEYS, TOLD
 from tests.dedupe.oracle import compare, pair
 
-TEXTS = st.sampled_from(["a", "b", "가", "", "a b"])
+TEXTS = st.sampled_from(["a", "b", "가", "", "a b", "a b 1", "a b 22", "a b of Jo", "a b of Al X"])
 ROW = st.fixed_dictionaries(
     {
         "path": st.integers(0, 4),

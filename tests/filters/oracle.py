@@ -41,6 +41,7 @@ GOOD: dict[str, Any] = {
     "caption_images": 1,
     "caption_domains": 1,
     "caption_domain_images": 1,
+    "caption_pattern_pairs": 1,
     "page_url": "https://www.example.org/dogs",
     "page_domain": "example.org",
     "page_lang": None,

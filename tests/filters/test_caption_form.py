@@ -164,7 +164,7 @@ def test_interface_text() -> None:
     ]  # fmt: skip
     fine = [
         "A dog with its image in the mirror", "The logo of the Olympic games", "바로가기 버튼을 누르는 손",
-        "Photo of a dog", "homes", "강아지 이미지", "click beetle on a leaf",
+        "Photo of a dog", "homes", "강아지 이미지", "click beetle on a leaf", "Zoomへの接続を最適化する",
     ]  # fmt: skip
     found = dropped(CaptionInterfaceText(), *whole, *edges, *fine)
     assert found == {"is_interface_text_high": whole, "has_interface_text_high": edges, None: fine}
@@ -190,7 +190,7 @@ def test_markup(text: str) -> None:
     [
         "a < b and c > d", "I <3 dogs", "AT&T store", "R&D; research", "100% cotton & linen",
         "[Review] new phone", "50%-70% off", "a = b", "C:\\Temp", "{a dog}", "R&B singer", "100%d",
-        "[단독] 서울 야경", "5 > 3",
+        "[단독] 서울 야경", "5 > 3", "1 >-----> 3",
     ],
 )  # fmt: skip
 def test_no_markup(text: str) -> None:

@@ -1,5 +1,6 @@
 """Filters on captions: rows in, reasons out, in every script they claim."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from filters.caption_boilerplate import CaptionBoilerplate
 from filters.caption_filename import CaptionFilename
 from filters.caption_language import CaptionLanguage
 from filters.caption_length import CaptionLength
+from filters.caption_pattern import CaptionPattern
 from filters.caption_personal_data import CaptionPersonalData
 from filters.caption_repetition import CaptionRepetition
 from filters.caption_special_characters import CaptionSpecialCharacters
@@ -120,6 +122,11 @@ def test_boilerplate_of_one_domain() -> None:
     assert reasons(CaptionBoilerplate(), batch) == [None, None, high[1]]
 
 
+def test_templates_of_a_site() -> None:
+    batch = pairs({"caption_pattern_pairs": 100}, {"caption_pattern_pairs": 101})
+    assert reasons(CaptionPattern(), batch) == [None, "caption_pattern_pairs_high"]
+
+
 def test_alphanumeric() -> None:
     found = verdicts(CaptionAlphanumeric(), "* * * * a *", ">>> 한국 <<<", "हिन्दी", "★★★★★★ 5")
     low = "caption_alnum_ratio_low"
@@ -141,11 +148,16 @@ def test_repetition() -> None:
 
 @given(st.lists(st.text("ab한 ", max_size=60), max_size=6), st.integers(1, 12))
 def test_repetition_by_its_definition(texts: list[str], n: int) -> None:
-    found = measured(CaptionRepetition(chars=n), captions(*texts))["caption_repetition_ratio"]
-    for text, ratio in zip(texts, found, strict=True):
+    found = measured(CaptionRepetition(chars=n), captions(*texts))
+    for row, text in enumerate(texts):
         counts = Counter(text[i : i + n] for i in range(len(text) - n + 1))
-        repeated = sum(count for count in counts.values() if count > 1)
-        assert ratio == pytest.approx(repeated / max(counts.total(), 1))
+        repeated = [count for _, count in counts.most_common() if count > 1]
+        total = max(counts.total(), 1)
+        ratio = found["caption_repetition_ratio"][row]
+        assert ratio == pytest.approx(sum(repeated) / total)
+        # data-juicer's: no more than the square root of how many there are.
+        top = found["caption_top_repetition_ratio"][row]
+        assert top == pytest.approx(sum(repeated[: math.isqrt(len(counts))]) / total)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +191,8 @@ def test_descriptions_are_no_file_names(text: str) -> None:
     [
         "write to jane.doe+x@mail.example.co.kr", "call +82 10-1234-5678 now", "문의 010-1234-5678",
         "☎02-123-4567", "(415) 555-2671", "+1 415 555 2671", "01012345678 연락",
-        "홍길동 900101-1234567",
+        "홍길동 900101-1234567", "SSN 123-45-6789", "card 4111 1111 1111 1111", "5500-0000-0000-0004",
+        "IBAN DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432",
     ],
 )  # fmt: skip
 def test_personal_data(text: str) -> None:
@@ -191,6 +204,7 @@ def test_personal_data(text: str) -> None:
     [
         "A brown dog", "Follow @example", "2023-01-15 at 10:30", "ISBN 978-3-16-148410-0",
         "1920x1080 wallpaper", "991345-1234567", "Canon EOS 5D Mark IV 24-105 mm", "€ 1.234.567",
+        "4111 1111 1111 1112", "0000 0000 0000 0000", "666-12-3456", "123-00-4567", "DE89370400440532013001",
     ],
 )  # fmt: skip
 def test_no_personal_data(text: str) -> None:

@@ -111,6 +111,7 @@ def test_measures_of_all_filters_fit_in_one_table() -> None:
         ("caption_boilerplate", {"max_images_by_language": {"klingon": 5}}),
         ("caption_repetition", {"chars": 0}),
         ("caption_word_repetition", {"words": 0}),
+        ("caption_pattern", {"max_pairs": 0}),
         ("caption_flagged_words", {}),
         ("caption_flagged_words", {"lists": {"klingon": "list.txt"}}),
         ("caption_flagged_words", {"lists": {"en": "list.txt"}, "max_words": None}),

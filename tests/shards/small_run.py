@@ -88,6 +88,7 @@ def make_pairs(images: int = 50, parts: int = 3) -> list[Pair]:
                 "caption_images": 1,
                 "caption_domains": 1,
                 "caption_domain_images": 1,
+                "caption_pattern_pairs": 1,
                 "page_url": f"https://page.example/{i}",
                 "page_domain": "page.example",
                 "page_lang": None if i % 3 else "en",

@@ -76,6 +76,7 @@ def candidate(number: int, captions: list[str]) -> dict[str, Any]:
             "caption_images": 1,
             "caption_domains": 1,
             "caption_domain_images": 1,
+            "caption_pattern_pairs": 1,
         }
         for i, caption in enumerate(captions)
     ]

@@ -213,6 +213,7 @@ def _pair(n: int, rnd: random.Random) -> dict:
         "caption_images": 1 + n % 3,
         "caption_domains": 1,
         "caption_domain_images": 1 + n % 3,
+        "caption_pattern_pairs": 1 + n % 3,
         "page_url": f"http://page.example/{n}",
         "page_domain": "page.example",
         "page_lang": [lang, f"{lang.upper()}-XX", None, "<b>x</b>"][n % 4],
@@ -335,6 +336,7 @@ def _write_tables(made: Made, failed: list[dict]) -> None:
                     "caption_images": r.get("caption_images", 1),
                     "caption_domains": 1,
                     "caption_domain_images": 1,
+                    "caption_pattern_pairs": 1,
                 }
             ],
         }
