@@ -95,8 +95,8 @@ def finish(
     for path in store.fs.ls(store.root, detail=False):
         name = str(path).rsplit("/", 1)[-1]
         if name.endswith(".tar") and name not in wanted:  # of an attempt with other settings
-            for file in (name, release.index_path(name), release.sidecar_path(name)):
-                store.remove(file)
+            for stale in (name, release.index_path(name), release.sidecar_path(name)):
+                store.remove(stale)
     store.write_json(release.SIZES, {entry.path: entry.samples for entry in manifest.shards})
     text = card(manifest, licence, licence_note, languages, record_fields)
     with store.publish(release.CARD) as file:
