@@ -1,8 +1,8 @@
 """Releases on S3: nothing partial under a final name, one writer wins, and what a kill left goes."""
 
-import multiprocessing
-import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,19 +76,19 @@ def test_the_first_of_two_attempts_stands(bucket: str) -> None:
     assert found == [{"n": 2}]
 
 
-def write_and_die(root: str) -> None:
-    with Store(root).publish("00000.tar") as file:
-        file.write(bytes(_PART_BYTES + 1))
-        os.kill(os.getpid(), signal.SIGKILL)
+_WRITE_AND_DIE = """
+import os, signal, sys
+from pipeline.core.storage import Store
+with Store(sys.argv[1]).publish("00000.tar") as file:
+    file.write(bytes(int(sys.argv[2])))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_killed_writer_leaves_nothing_that_is_not_swept(bucket: str) -> None:
-    process = multiprocessing.get_context("spawn").Process(
-        target=write_and_die, args=(f"{bucket}/c/release",)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    size = str(_PART_BYTES + 1)
+    killed = subprocess.run([sys.executable, "-c", _WRITE_AND_DIE, f"{bucket}/c/release", size])
+    assert killed.returncode == -signal.SIGKILL
     store = Store(f"{bucket}/c/release")
     assert names(store) == []
     assert Store(f"{bucket}/c/rel").sweep("") == 0, "swept what another folder has under way"
