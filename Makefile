@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify view describe materialise export import register hash-pack test test-fast check format bench bench-peers match-plan test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify view describe materialise export import takedown register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -40,6 +40,9 @@ verify: setup  ## Images against the run's list, or [EXPECTED=<list>]: CONFIG=; 
 	@$(if $(RELEASE),$(PY) -m jobs.release verify '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)'),\
 	  $(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)'))
 
+status: setup  ## What of a run is done, running, missing, with rates and time left: CONFIG= [SET=]
+	@$(PY) -m jobs.status $(OPTIONS) $(SOURCE)
+
 register: setup  ## Add a finished release to a registry: REGISTRY=<folder> CONFIG= [RELEASE=<name>]
 	@$(SUBMIT) jobs/register.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') \
 	  --registry '$(REGISTRY)' $(if $(RELEASE),--name '$(RELEASE)')
@@ -59,6 +62,10 @@ materialise: setup  ## Write the samples of a view into a release of their own: 
 
 export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|energon-index OUT=
 	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'
+
+takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next version>] [REGISTRY=<folder>]
+	@$(PY) -m jobs.takedown $(foreach r,$(RELEASE),'$(r)') --list '$(LIST)' \
+	  $(if $(OUT),--out '$(OUT)') $(if $(REGISTRY),--registry '$(REGISTRY)')
 
 import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=
 	@$(PY) -m jobs.release import '$(FROM)' --out '$(OUT)'
@@ -83,6 +90,13 @@ notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/no
 
 bench: setup  ## Benchmarks: W="extract-wat match" or all [SIZES="1e6 1e7"]; JSON in build/bench
 	@$(PY) -m tests.benchmarks $(W) $(if $(SIZES),--sizes $(SIZES))
+
+dist: setup  ## What executors of a cluster need: code.zip and environment.tar.gz, in dist
+	@$(PY) conf/environment/pack.py dist/code.zip
+	@[ dist/environment.tar.gz -nt .venv/.ready ] || $(PY) conf/environment/pack.py dist/environment.tar.gz
+
+cluster-test: dist  ## The line on a real cluster of two workers that lose executors, on this machine
+	@$(PY) -m pytest tests/cluster -m cluster
 
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))

@@ -24,6 +24,7 @@ from pipeline.fetch.settings import DownloadSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
 from pipeline.stats.funnel import funnel, render_funnel
+from pipeline.stats.state import render, states
 
 if TYPE_CHECKING:
     from pipeline.fakeweb.serving import Served
@@ -33,7 +34,22 @@ EXTRA: dict[str, type[Section]] = {"demo": DemoSection, verify.STAGE.name: verif
 
 def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
     """Run the named stages with the command line's recipe; the exit status (see `guarded`)."""
-    parser = argparse.ArgumentParser(description=f"Pairmill: {', '.join(names)}")
+    args = _arguments(f"Pairmill: {', '.join(names)}", argv)
+
+    def work() -> None:
+        overrides = _overrides(args)
+        config = _load(args.config, overrides)
+        with _web(config, names) as served:
+            config = _load(args.config, [*overrides, *served])
+            run(names, LINE, config, args.redo)
+        if len(names) == len(LINE):
+            _tell_end(config)
+
+    return guarded(work)
+
+
+def _arguments(description: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", required=True, help="a recipe, e.g. conf/default.toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--archives", help="archives to read, instead of extract.archives")
@@ -46,28 +62,45 @@ def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--redo", action="store_true", help="do it again, and what depends on it")
     args = parser.parse_args(argv)
+    if args.lists and args.archives:
+        parser.error("--from and --archives exclude each other")
+    return args
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """What the command line sets."""
     overrides = list(args.set)
     if args.archives:
         overrides.append(f"extract.archives={json.dumps([args.archives])}")
-
-    if args.lists and args.archives:
-        parser.error("--from and --archives exclude each other")
     if args.lists:
         overrides.append(f"extract.lists={json.dumps([args.lists])}")
         overrides += ["extract.archives=[]", "extract.crawl=''", "extract.index=''"]
-
-    def work() -> None:
-        if args.lists and adopt.is_output(args.lists):
+        if adopt.is_output(args.lists):
             # First, so that --set comes after it.
             overrides.insert(0, f"download.adopt={json.dumps(args.lists)}")
+    return overrides
+
+
+def tell_status(argv: Sequence[str] | None = None) -> int:
+    """Print where the run of the command line's recipe stands; the exit status."""
+    args = _arguments("Pairmill: status", argv)
+
+    def work() -> None:
+        overrides = _overrides(args)
         config = _load(args.config, overrides)
-        with _web(config, names) as served:
-            config = _load(args.config, [*overrides, *served])
-            run(names, LINE, config, args.redo)
-        if len(names) == len(LINE):
-            _tell_end(config)
+        config = _load(args.config, [*overrides, *_own_archives(config)])
+        store = Store(config.run.root)
+        identities = {stage.name: config.identity(stage) for stage in LINE}
+        print(render(store, states(store, LINE, identities)))
 
     return guarded(work)
+
+
+def _own_archives(config: Config) -> list[str]:
+    """The setting by which an embedded web's own archives are read, where they are."""
+    if config.run.web != "embedded" or _lists(config):
+        return []
+    return [f"extract.archives={json.dumps([f'{_demo_folder(config)}/archives/*.gz'])}"]
 
 
 def verify_against(argv: Sequence[str] | None = None) -> int:
@@ -129,7 +162,7 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
 
     Nothing is served but for the download, which alone asks for it.
     """
-    overrides = []
+    overrides = _own_archives(config)
     serve: AbstractContextManager[Served | None] = nullcontext()
     if config.run.web == "embedded":
         from pipeline.fakeweb.build import write_web
@@ -137,8 +170,6 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
 
         folder = _demo_folder(config)
         write_web(folder, config.sections["demo"])  # type: ignore[arg-type]
-        if not _lists(config):
-            overrides = [f"extract.archives={json.dumps([f'{folder}/archives/*.gz'])}"]
         if "download" in names:
             serve = serving(folder)
     elif config.run.web == "replay" and "download" in names:
@@ -149,13 +180,29 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
     with serve as served:
         if served is not None:
             overrides += [
-                f"download.hosts_file={json.dumps(served.hosts_file)}",
+                *_names_of(config, served),
                 f"download.ca_file={json.dumps(served.ca_file)}",
                 f"download.port_map={{{_ports(config, served)}}}",
                 # What its sites say goes with it: another web may have the same names.
                 f"download.hosts_root={json.dumps(str(Path(served.log_path).parent))}",
             ]
         yield overrides
+
+
+def _names_of(config: Config, served: "Served") -> list[str]:
+    """Settings by which the download knows the names of the served web, and no other."""
+    if not served.dns_server:
+        return [f"download.hosts_file={json.dumps(served.hosts_file)}"]
+    section = config.sections[download.STAGE.name]
+    assert isinstance(section, DownloadSection)
+    contact = section.contact or "demo@pairmill.example"
+    return [
+        f"download.dns_servers={json.dumps([served.dns_server])}",
+        # Some of its names change when they are asked again: let them, and ask none in advance.
+        "download.dns_min_ttl_s=0",
+        "download.check_dns=false",
+        f"download.contact={json.dumps(contact)}",
+    ]
 
 
 def _ports(config: Config, served: "Served") -> str:

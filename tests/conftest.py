@@ -39,3 +39,9 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}; set PAIRMILL_REAL_DATA to use it")
     return REAL_DATA
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a cluster run by name alone (`-m cluster`): they need what `make dist` packs."""
+    if "cluster" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("cluster")]

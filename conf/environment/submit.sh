@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # spark-submit with this checkout's Python and JVM: submit.sh jobs/extract.py --config ...
-# SPARK_ARGS holds further spark-submit options (default: conf/spark-local.conf).
+# CLUSTER=standalone (or yarn, kubernetes) takes conf/spark-$CLUSTER.conf in place of
+# conf/spark-local.conf, and ships what `make dist` has packed; MASTER is the cluster's address.
+# SPARK_ARGS holds further spark-submit options (without CLUSTER: in place of conf/spark-local.conf).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 [ -x "$root/.venv/bin/spark-submit" ] || { echo "not set up yet: run make setup" >&2; exit 1; }
@@ -11,8 +13,21 @@ if ! "${JAVA_HOME:-/nonexistent}/bin/java" -version >/dev/null 2>&1 && ! java -v
 fi
 export PYSPARK_PYTHON="$root/.venv/bin/python" PYSPARK_DRIVER_PYTHON="$root/.venv/bin/python"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-# Local runs talk to themselves only.
-export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+if [ -n "${CLUSTER:-}" ]; then
+  dist=${DIST:-$root/dist}
+  properties="$root/conf/spark-$CLUSTER.conf"
+  [ -f "$properties" ] || { echo "no such cluster: CLUSTER=$CLUSTER, but $properties is not there" >&2; exit 2; }
+  for archive in "$dist/code.zip" "$dist/environment.tar.gz"; do
+    [ -f "$archive" ] || { echo "$archive is not there; run make dist" >&2; exit 2; }
+  done
+  # Executors unpack them beside themselves: nothing of ours is installed there.
+  export PYSPARK_PYTHON=./environment/bin/python
+  SPARK_ARGS="--properties-file $properties --archives $dist/code.zip#code,$dist/environment.tar.gz#environment \
+    ${MASTER:+--master $MASTER} ${SPARK_ARGS:-}"
+else
+  # Local runs talk to themselves only.
+  export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+fi
 export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf} # log4j2.properties
 exec 3>&2
 # shellcheck disable=SC2086

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline.core import records
 from pipeline.core import spark as spark_io
 from pipeline.core.accounts import Account, merge
 from pipeline.core.errors import ContractError
@@ -123,6 +124,7 @@ class Context(Generic[C]):
         done = self.store.committed(table)
         missing = [part for part in todo if part not in done]
         if missing:
+            records.write_progress(self.store, self.stage, table, len(todo), len(missing))
             with watch(
                 self.spark,
                 f"{self.stage}: {table.name}",

@@ -16,6 +16,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.errors import ConfigError, ContractError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
+from pipeline.core.tables import Table
 
 _DISCARDED = "discarded"
 
@@ -92,6 +93,18 @@ def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str,
     started = {"stage": stage.name, "state": "started", "id": stage_id, **new}
     store.write_json(path(stage.name), started | {"version": pipeline.__version__})
     return stage_id
+
+
+def write_progress(store: Store, stage: str, table: Table, parts: int, missing: int) -> None:
+    """Note that a part stage sets out to do `missing` of its `parts`; `make status` reads it."""
+    noted = {"table": table.name, "parts": parts, "missing": missing, "started_at": time.time()}
+    store.write_json(f"_progress/{stage}.json", noted)
+
+
+def progress(store: Store, stage: str) -> dict[str, Any] | None:
+    """What `write_progress` noted of a stage, None when it never set out."""
+    name = f"_progress/{stage}.json"
+    return store.read_json(name) if store.exists(name) else None
 
 
 def require_finished(store: Store, stage: Stage, reads: dict[str, str]) -> bool:

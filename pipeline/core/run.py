@@ -15,6 +15,7 @@ from pipeline.core import config as config_file
 from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
+from pipeline.core.claim import claimed
 from pipeline.core.config import Config, RunSection
 from pipeline.core.errors import EnvironmentProblem, PairmillError
 from pipeline.core.filter import Filter
@@ -72,7 +73,7 @@ def run(
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
-    with open_log(store) as log:
+    with claimed(store), open_log(store) as log:
         if redo:
             records.discard(store, line[line.index(chosen[0]) :])
         done = []
@@ -104,7 +105,7 @@ def amend(
     if not parts and not is_cut_short:
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
-    with open_log(store) as log:
+    with claimed(store), open_log(store) as log:
         stage_id = records.amend(store, stage, reads)
         log = log.bind(stage=stage.name, id=stage_id)
         log.info(amendment.name, parts=len(parts))
@@ -159,7 +160,7 @@ def _run_stage(
     store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
-    from pipeline.core.spark import session
+    from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
 
     stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
     log = log.bind(stage=stage.name, id=stage_id)
@@ -170,7 +171,10 @@ def _run_stage(
     context: Context[Any] = Context(
         stage.name, spark, store, section, config.sections, config.filters
     )
+    store.remove(CHECKPOINTS)  # of a stage that was killed
+    keep_checkpoints(spark, store)
     accounts = stage.build(context)
+    store.remove(CHECKPOINTS)
     _check_accounts(stage, accounts, section)
     record = records.finish(store, stage, accounts, time.monotonic() - started)
     log.info("done", accounts=record["accounts"], seconds=record["seconds"])

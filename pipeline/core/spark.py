@@ -12,6 +12,8 @@ from pipeline.core.errors import ContractError
 from pipeline.core.storage import Store
 from pipeline.core.tables import Table
 
+CHECKPOINTS = "_checkpoints"
+
 # Values that results must not depend on, or that keep a laptop within its memory; a properties
 # file or --conf wins over every one of them.
 DEFAULTS = {
@@ -45,6 +47,20 @@ def session(app: str) -> SparkSession:
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def keep_checkpoints(spark: SparkSession, store: Store) -> None:
+    """Where executors can be lost, what `cut` computes is kept in the run's folder."""
+    if not str(spark.sparkContext.master).startswith("local"):
+        spark.sparkContext.setCheckpointDir(store.path(CHECKPOINTS))
+
+
+def cut(rows: DataFrame) -> DataFrame:
+    """The rows, computed now and cut from how they came about, so that the plans of what is asked
+    of them stay small. A lost executor takes no rows along, see `keep_checkpoints`."""
+    if rows.sparkSession.sparkContext.getCheckpointDir() is None:
+        return rows.localCheckpoint()
+    return rows.checkpoint()
 
 
 def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:

@@ -2,7 +2,7 @@
 
 archives/      WARC and WAT files
 truth/         images, links, pages, damage (schemas in `truth`)
-files/         packs of bodies, routes.parquet, hosts.json
+files/         packs of bodies, routes.parquet, hosts.json, servers.json
 web.json       the settings; written last, so that a web with it is whole
 access.jsonl   the server's log, one line per request, over all times it was served
 """
@@ -104,6 +104,7 @@ def _write(folder: Path, section: DemoSection, settings: dict[str, Any]) -> None
             "scheme": host.scheme,
             "robots": host.robots,
             "certificate": host.certificate,
+            "later": host.later,
         }
         for host in world.hosts
     ]

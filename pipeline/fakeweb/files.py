@@ -7,13 +7,12 @@ over processes; what a pack holds depends on the web's seed alone.
 import io
 import multiprocessing
 import os
-import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from pipeline.fakeweb import hostile
+from pipeline.fakeweb import bombs, hostile
 from pipeline.fakeweb.captioning import scene_of
 from pipeline.fakeweb.hostile import Kind
 from pipeline.fakeweb.model import Encoding, Image, Variant
 from pipeline.fakeweb.pictures import render
 
 PACK_IMAGES = 200
-_BOMB_SIDE = 20_000  # pixels
-_BOMB_FRAMES = 1_200
 _ORIENTATION = 0x0112  # EXIF tag
 _TURN_RIGHT = 6  # value of it: what is stored must be turned by 90 degrees clockwise
 
@@ -119,10 +116,8 @@ def body(seed: int, image: Image, original: Image) -> bytes:
     original: the image this is a variant of, or a stand-in for; else the image itself.
     """
     kind = image.kind
-    if kind is Kind.BOMB:
-        return _bomb()
-    if kind is Kind.FRAMES_BOMB:
-        return _frames_bomb()
+    if kind in bombs.KINDS:
+        return bombs.bomb(kind)
     if kind is Kind.TINY:
         return _tiny(image)
     if kind is Kind.PLACEHOLDER:
@@ -201,43 +196,12 @@ def _encode(pixels: NDArray[np.uint8], image: Image) -> bytes:
     return out.getvalue()
 
 
-def _png(width: int, height: int, depth: int, colour: int, data: bytes) -> bytes:
-    """A PNG from its filtered, compressed scan lines. Source: PNG specification, section 11.2."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        checked = name + content
-        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 def _png_16(pixels: NDArray[np.uint8]) -> bytes:
     """RGB with 16 bits per channel; 255 becomes 65535."""
     height, width = pixels.shape[:2]
     wide = (pixels.astype(np.uint16) * 257).astype(">u2").reshape(height, -1).view(np.uint8)
     lines = np.concatenate([np.zeros((height, 1), np.uint8), wide], axis=1)  # filter type 0
-    return _png(width, height, 16, 2, zlib.compress(lines.tobytes(), 1))
-
-
-def _bomb() -> bytes:
-    """A sound PNG of 400 million pixels, one bit each, in about 50 kB."""
-    packer = zlib.compressobj(9)
-    line = bytes(1 + _BOMB_SIDE // 8)
-    data = b"".join(packer.compress(line * 1000) for _ in range(_BOMB_SIDE // 1000))
-    return _png(_BOMB_SIDE, _BOMB_SIDE, 1, 0, data + packer.flush())
-
-
-@lru_cache(maxsize=1)
-def _frames_bomb() -> bytes:
-    """A sound GIF of many small frames."""
-    out = io.BytesIO()
-    frames = [Pillow.new("P", (64, 64), n % 2) for n in range(_BOMB_FRAMES)]
-    for frame in frames:
-        frame.putpalette([0, 0, 0, 255, 255, 255])
-    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=20, loop=0)
-    return out.getvalue()
+    return bombs.png(width, height, 16, 2, zlib.compress(lines.tobytes(), 1))
 
 
 def _tiny(image: Image) -> bytes:

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     REDIRECT_NOWHERE = "redirect_nowhere"  # without Location
     BOMB = "bomb"  # a PNG of 20000 x 20000 in some hundred kB
     FRAMES_BOMB = "frames_bomb"  # a GIF of more frames than anyone looks at
+    MEMORY_BOMB = "memory_bomb"  # a WebP of 34 bytes that wants a gigabyte
+    SCANS_BOMB = "scans_bomb"  # a JPEG that keeps its decoder busy for minutes
     GZIP_BOMB = "gzip_bomb"  # a Content-Encoding that makes 80 MB of 80 kB
     SHORT_LENGTH = "short_length"  # the Content-Length is less than the picture
     DISCONNECTED = "disconnected"  # the body ends before its Content-Length
@@ -54,6 +56,7 @@ class Kind(StrEnum):
     CLOSED_PORT = "closed_port"  # nothing listens there
     PRIVATE_NAME = "private_name"  # the name resolves to a private address
     MIXED_NAME = "mixed_name"  # to a private one first, and to that of the server
+    REBOUND_NAME = "rebound_name"  # to that of the server, and to a private one when asked again
     PRIVATE_LITERAL = "private_literal"  # the URL's host is a private address
     MAPPED_LITERAL = "mapped_literal"  # and one that IPv6 hides: mapped, NAT64, 6to4
 
@@ -83,12 +86,13 @@ MAPPED_LITERALS = ("[::ffff:a00:7]", "[::ffff:c0a8:10a]", "[64:ff9b::a00:1]", "[
 class Hostility:
     """expected: status the download must end in; or_else: another that is as right, for it depends
     on what came first. has_own_host: it would spoil a host for others.
-    least: so many of it there are at least."""
+    least, most: so many of it there are at least, and at most."""
 
     expected: Status
     has_own_host: bool = True
     or_else: Status | None = None
     least: int = 1
+    most: int | None = None
 
 
 HOSTILITIES = {
@@ -120,6 +124,9 @@ HOSTILITIES = {
     Kind.REDIRECT_NOWHERE: Hostility(Status.BAD_REDIRECT),
     Kind.BOMB: Hostility(Status.TOO_MANY_PIXELS),
     Kind.FRAMES_BOMB: Hostility(Status.TOO_MANY_FRAMES),
+    Kind.MEMORY_BOMB: Hostility(Status.DECODE),
+    # Each takes a core for as long as `download.decode_timeout_s`.
+    Kind.SCANS_BOMB: Hostility(Status.DECODE, most=1),
     Kind.GZIP_BOMB: Hostility(Status.TOO_LARGE),
     Kind.SHORT_LENGTH: Hostility(Status.DECODE, or_else=Status.BAD_RESPONSE),
     Kind.DISCONNECTED: Hostility(Status.DISCONNECTED),
@@ -134,6 +141,7 @@ HOSTILITIES = {
     Kind.CLOSED_PORT: Hostility(Status.CONNECT),
     Kind.PRIVATE_NAME: Hostility(Status.PRIVATE_ADDRESS, least=len(PRIVATE_ADDRESSES)),
     Kind.MIXED_NAME: Hostility(Status.OK),
+    Kind.REBOUND_NAME: Hostility(Status.PRIVATE_ADDRESS),
     Kind.PRIVATE_LITERAL: Hostility(Status.PRIVATE_ADDRESS, least=len(PRIVATE_LITERALS)),
     Kind.MAPPED_LITERAL: Hostility(Status.PRIVATE_ADDRESS, least=len(MAPPED_LITERALS)),
 }
@@ -149,7 +157,7 @@ WITH_PICTURE = frozenset(
         Kind.SHORT_LENGTH,
     }
 )
-# Kinds that never reach the server: nothing of theirs can be in its log.
+# Kinds whose image never reaches the server: nothing of theirs can be in its log.
 UNREACHABLE = frozenset(
     {
         Kind.DNS,
@@ -158,6 +166,7 @@ UNREACHABLE = frozenset(
         Kind.TLS_UNKNOWN,
         Kind.CLOSED_PORT,
         Kind.PRIVATE_NAME,
+        Kind.REBOUND_NAME,
         Kind.PRIVATE_LITERAL,
         Kind.MAPPED_LITERAL,
     }

@@ -167,8 +167,13 @@ async def _read_request(scheme: str, reader: asyncio.StreamReader) -> Request | 
     return Request(words[0], scheme, host, target, headers, int(port) if port.isdecimal() else None)
 
 
-async def serve(site: Site, certificates: Certificates, state: Path, log: Path) -> None:
-    """Serve until SIGTERM or the end of standard input; says it is ready in one line of JSON."""
+async def serve(
+    site: Site, certificates: Certificates, state: Path, log: Path, dns_server: str = ""
+) -> None:
+    """Serve until SIGTERM or the end of standard input; says it is ready in one line of JSON.
+
+    dns_server: address of the name server that knows the site's names, to be told as well.
+    """
     ca_file = state / "ca.pem"
     certificates.authority.cert_pem.write_to_path(str(ca_file))
     stop = asyncio.Event()
@@ -193,7 +198,12 @@ async def serve(site: Site, certificates: Certificates, state: Path, log: Path) 
             ssl=certificates.listener(),
         )  # fmt: skip
         ports = [s.sockets[0].getsockname()[1] for s in (plain, secure)]
-        ready = {"http_port": ports[0], "https_port": ports[1], "ca_file": str(ca_file)}
+        ready = {
+            "http_port": ports[0],
+            "https_port": ports[1],
+            "ca_file": str(ca_file),
+            "dns_server": dns_server,
+        }
         print(json.dumps(ready), flush=True)
         await stop.wait()
         plain.close()

@@ -71,6 +71,11 @@ _OPTOUT_HEADERS = (
 )
 # Speak to others, and allow us all.
 _OTHERS_HEADERS = ("X-Robots-Tag: otherbot: noai, noindex", "X-Robots-Tag: max-image-preview:large")
+_BOMB_ENCODINGS = {
+    Kind.BOMB: Encoding.PNG,
+    Kind.FRAMES_BOMB: Encoding.GIF,
+    Kind.MEMORY_BOMB: Encoding.WEBP,
+}
 _PLACEHOLDERS_PER_HOST = 12
 # More than the failures in a row that a host is allowed.
 _FORBIDDEN_PER_HOST = 16
@@ -208,14 +213,13 @@ class ImageMaker:
                 continue
             count = mixed * 5 if kind is Kind.HTTP_404 else mixed
             count = own if hostility.has_own_host else count
-            for number in range(max(count, hostility.least)):
+            count = max(count, hostility.least)
+            for number in range(min(count, hostility.most or count)):
                 self._troubled(kind, number)
 
     def _troubled(self, kind: Kind, number: int) -> None:
         host = self._host_for(kind, number) if HOSTILITIES[kind].has_own_host else self._any_host()
-        encoding = {Kind.BOMB: Encoding.PNG, Kind.FRAMES_BOMB: Encoding.GIF}.get(
-            kind, Encoding.JPEG
-        )
+        encoding = _BOMB_ENCODINGS.get(kind, Encoding.JPEG)
         width, height = _size(self._rng)
         if kind is Kind.TINY:
             width, height = (1, 1) if number % 2 == 0 else (24, 18)
@@ -249,6 +253,9 @@ class ImageMaker:
             address=address,
             certificate=_CERTIFICATES.get(kind, Certificate.GOOD),
         )
+        if kind is Kind.REBOUND_NAME:
+            later = hostile.PRIVATE_ADDRESSES[number % len(hostile.PRIVATE_ADDRESSES)]
+            host = replace(host, robots=Robots.CLOSING, later=later)
         self.hosts.append(host)
         if kind is Kind.CLOSED_PORT:
             return replace(host, name=f"{host.name}:{hostile.CLOSED_PORT}")

@@ -23,6 +23,7 @@ class Robots(StrEnum):
     ALL = "all"
     ERROR = "error"  # 503: nothing may be fetched. Source: RFC 9309 section 2.3.1.4
     SILENT = "silent"  # no answer, which is no better
+    CLOSING = "closing"  # 404, and the connection is closed: the next one needs the name again
 
 
 class Variant(StrEnum):
@@ -114,7 +115,7 @@ class Certificate(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Host:
     """scheme: of the URLs to it. address: None when the name does not resolve; several with a
-    blank between."""
+    blank between. later: what the name resolves to from the second question on; None: the same."""
 
     name: str
     domain: str
@@ -122,6 +123,7 @@ class Host:
     robots: Robots = Robots.ABSENT
     address: str | None = "127.0.0.1"
     certificate: Certificate = Certificate.GOOD
+    later: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from pipeline.fakeweb.behaviour import Route, respond, silent
+from pipeline.fakeweb.dnsd import DnsServer, Reply
 from pipeline.fakeweb.files import pack_name
 from pipeline.fakeweb.hostile import Kind
 from pipeline.fakeweb.hosts import robots_txt
@@ -33,6 +35,7 @@ class EmbeddedSite:
         self._placeholders: dict[tuple[str, str], Route] = {}
         self._visits: Counter[str] = Counter()
         servers = json.loads((folder / "files/servers.json").read_text(encoding="utf-8"))
+        self.names = _names(folder, servers)
         self._robots = {(s["scheme"], s["name"]): Robots(s["robots"]) for s in servers}
         certificates = {s["name"]: Certificate(s["certificate"]) for s in servers}
         self.wrong = {n: c for n, c in certificates.items() if c is not Certificate.GOOD}
@@ -72,6 +75,21 @@ class EmbeddedSite:
         return await respond(exchange, route, visit)
 
 
+def _names(
+    folder: Path, servers: Sequence[Mapping[str, Any]]
+) -> dict[str, Reply | Sequence[Reply]]:
+    """What the name server says of each name."""
+    hosts = json.loads((folder / "files/hosts.json").read_text(encoding="utf-8"))
+    names: dict[str, Reply | Sequence[Reply]] = {}
+    for name, found in hosts.items():
+        names[name] = Reply((found,) if isinstance(found, str) else tuple(found))
+    for server in servers:
+        if server["later"]:
+            answers = ((hosts[server["name"]],), (server["later"],))
+            names[server["name"]] = [Reply(addresses, ttl_s=0) for addresses in answers]
+    return names
+
+
 def _read(pack: Path, offset: int, length: int) -> bytes:
     with open(pack, "rb") as file:
         file.seek(offset)
@@ -104,6 +122,9 @@ async def _answer_robots(exchange: Exchange, robots: Robots) -> bool:
         return False
     elif robots is Robots.ERROR:
         exchange.answer(503, [("Content-Type", "text/plain")], b"try later")
+    elif robots is Robots.CLOSING:
+        exchange.answer(404, [("Connection", "close")])
+        return False
     elif robots is Robots.REFUSED:
         exchange.answer(403, [("Content-Type", "text/html")], b"<h1>Not for you</h1>")
     elif text is None or (exchange.request.target == _MOVED_ROBOTS and not is_moved):
@@ -119,7 +140,9 @@ def main() -> None:
     """Serve the web in the folder named first; certificates go to the folder named second."""
     folder, state = Path(sys.argv[1]), Path(sys.argv[2])
     site = EmbeddedSite(folder)
-    asyncio.run(serve(site, Certificates(site.wrong), state, folder / "access.jsonl"))
+    with DnsServer(site.names) as names:
+        work = serve(site, Certificates(site.wrong), state, folder / "access.jsonl", names.address)
+        asyncio.run(work)
 
 
 if __name__ == "__main__":

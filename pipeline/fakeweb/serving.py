@@ -24,8 +24,9 @@ class Served:
     """A web being served on loopback.
 
     hosts_file: JSON of host name to address; a name that is not in it does not resolve, unless
-    there is a "*". ca_file: PEM of the authority that signed the certificates. log_path: JSON
-    lines as `httpd` describes them.
+    there is a "*". dns_server: as `download.dns_servers` takes it; it knows the same names, and
+    gives some of them another address when asked again; "" when there is none. ca_file: PEM of the
+    authority that signed the certificates. log_path: JSON lines as `httpd` describes them.
     """
 
     hosts_file: str
@@ -33,6 +34,7 @@ class Served:
     https_port: int
     ca_file: str
     log_path: str
+    dns_server: str
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def running(arguments: Sequence[str], hosts_file: Path, log: Path) -> Iterator[S
             https_port=ready["https_port"],
             ca_file=ready["ca_file"],
             log_path=str(log),
+            dns_server=ready["dns_server"],
         )
     finally:
         process.terminate()

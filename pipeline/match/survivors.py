@@ -22,6 +22,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipeline.core.reasons import MatchRule
+from pipeline.core.spark import cut
 
 # Best first: more pixels, more bytes, higher similarity (all stored negated), then the id.
 PRIORITY = ("neg_pixels", "neg_bytes", "neg_similarity", "image_id")
@@ -173,16 +174,15 @@ def represented(
         F.lit(MatchRule.RELEASED.value).alias("rule"),
         F.lit(True).alias("is_released"),
     )
-    champions = (
+    champions = cut(
         passing.join(released.select("fingerprint"), "fingerprint", "left_anti")
         .groupBy("fingerprint")
         .agg(
             F.min("priority").alias("priority"),
             (F.min("image_id") != F.max("image_id")).alias("has_rivals"),
         )
-        .localCheckpoint()
     )
-    chosen = directed(edges, champions).localCheckpoint()
+    chosen = cut(directed(edges, champions))
     owned = owners(chosen, dropped_fingerprints(chosen, driver_edges))
     # Within a fingerprint that gives way to nobody the best image stands for the others.
     shared = (
@@ -208,16 +208,15 @@ def _round(edges: DataFrame) -> tuple[DataFrame, DataFrame]:
     """
     losers = edges.select(F.col("worse").alias("better")).distinct()
     winners = edges.select("better").distinct().join(losers, "better", "left_anti")
-    dropped = (
+    dropped = cut(
         edges.join(winners, "better", "left_semi")
         .select(F.col("worse").alias("fingerprint"))
         .distinct()
-        .localCheckpoint()
     )
     left = edges
     for end in ("better", "worse"):
         left = left.join(dropped.withColumnRenamed("fingerprint", end), end, "left_anti")
-    return left.select("better", "worse", "priority").localCheckpoint(), dropped
+    return cut(left.select("better", "worse", "priority")), dropped
 
 
 def _decided_here(edges: DataFrame) -> pa.Table:

@@ -13,6 +13,7 @@ from pipeline.core.filter import Filter
 from pipeline.core.languages import UNDETERMINED
 from pipeline.core.progress import watch
 from pipeline.core.raw import PLACE, Place
+from pipeline.core.spark import cut
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.tables import (
     CANDIDATES,
@@ -115,7 +116,7 @@ def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
     tables |= {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
     for name, query in _DERIVED.items():
         # Cut from how they came about, so that the plans of what is asked of them stay small.
-        tables[name] = sql(ctx, query(), tables).localCheckpoint()
+        tables[name] = cut(sql(ctx, query(), tables))
     return tables
 
 

@@ -7,13 +7,17 @@ import ssl
 import time
 
 import aiohttp
+import dns.resolver
 import pytest
 from PIL import Image
 
 from pipeline.core.errors import InputError
+from pipeline.core.reasons import Status
 from pipeline.fakeweb import behaviour
 from pipeline.fakeweb.hostile import HOSTILITIES, PRIVATE_TARGETS, UNREACHABLE, Kind
 from pipeline.fakeweb.serving import serving
+from pipeline.fetch.picture import DecodeSettings
+from pipeline.fetch.pool import DecoderPool
 from tests.fakeweb.conftest import address, client
 
 
@@ -182,6 +186,18 @@ def test_a_reset_is_a_reset(served, one):
         asyncio.run(raw())
 
 
+def test_bombs_cost_a_decoder_its_memory_and_its_time(served, one):
+    memory, scans = (ask(served, one(kind))[2] for kind in (Kind.MEMORY_BOMB, Kind.SCANS_BOMB))
+    assert len(memory) < 100 and len(scans) < 3_000_000
+    pool = DecoderPool(DecodeSettings(), 1, 4.0, 768 * 2**20)
+    try:
+        assert pool.submit(memory).result(60).status == Status.DECODE
+        hung = pool.submit(scans).result(60)
+    finally:
+        pool.close()
+    assert (hung.status, hung.status_detail) == (Status.DECODE, "the decoder died: over its time")
+
+
 @pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.HUGE_HEADERS, Kind.ENDLESS_HEADERS])
 def test_heads_that_no_client_takes(served, one, kind):
     with pytest.raises(aiohttp.ClientError):
@@ -193,6 +209,17 @@ def test_names_and_certificates(served, one, web):
     assert one(Kind.DNS)["host"] not in hosts
     assert hosts[one(Kind.PRIVATE_NAME)["host"]] != "127.0.0.1"
     assert set(hosts[one(Kind.MIXED_NAME)["host"]]) == {"10.0.0.1", "127.0.0.1"}
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = ["127.0.0.1"]
+    resolver.port = int(served.dns_server.rpartition(":")[2])
+
+    def ask_name(kind):
+        return {str(found) for found in resolver.resolve(one(kind)["host"], "A")}
+
+    assert ask_name(Kind.MIXED_NAME) == {"10.0.0.1", "127.0.0.1"}
+    assert ask_name(Kind.REBOUND_NAME) == {"127.0.0.1"} != ask_name(Kind.REBOUND_NAME)
+    with pytest.raises(dns.resolver.NXDOMAIN):
+        ask_name(Kind.DNS)
     for kind in (Kind.TLS, Kind.TLS_EXPIRED, Kind.TLS_UNKNOWN):
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             ask(served, one(kind))

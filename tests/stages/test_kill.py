@@ -28,12 +28,16 @@ KILLS = 8
 
 def start(root: Path, served: Served) -> "subprocess.Popen[bytes]":
     config = DownloadSection(
-        hosts_file=served.hosts_file,
+        dns_servers=(served.dns_server,),
+        dns_min_ttl_s=0.0,
+        check_dns=False,
+        contact="test@pairmill.example",
         ca_file=served.ca_file,
         port_map={80: served.http_port, 443: served.https_port},
         allowed_networks=("127.0.0.1/32",),
         min_side_px=32,
         timeout_s=5,
+        decode_timeout_s=5,
         backoff_s=0.2,
         max_backoff_s=0.5,
         host_interval_s=0.0,
