@@ -6,6 +6,7 @@
     .meta/manifest.json    this module's `Manifest`
     .meta/00000.idx        offset and CRC-32C of each sample (`INDEX`), what a reader needs
     .meta/tombstones.txt   keys of samples that readers leave out; absent while there are none
+    .meta/takedowns/       receipts of what was masked, and when; absent while there are none
     .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
 
 Everything but tars, sizes and card is in a hidden folder: a Parquet or index file that Hugging
@@ -31,6 +32,8 @@ META = ".meta"
 MANIFEST = f"{META}/manifest.json"
 # Keys of samples to be masked, one a line; the only file of a release that may change.
 TOMBSTONES = f"{META}/tombstones.txt"
+# Receipts of what was masked; the only files that may be added.
+TAKEDOWNS = f"{META}/takedowns"
 SIZES = "sizes.json"
 CARD = "README.md"
 FORMAT = "pairmill-release-2"

@@ -76,7 +76,7 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
     base = fs._strip_protocol(root).rstrip("/")
     for found in sorted(fs.find(root)):
         relative = str(found).removeprefix(base).lstrip("/")
-        if relative not in known:
+        if relative not in known and not relative.startswith(f"{release.TAKEDOWNS}/"):
             yield Problem(relative, "does not belong to the release")
 
 
