@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify view describe materialise export import takedown register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -62,6 +62,10 @@ materialise: setup  ## Write the samples of a view into a release of their own: 
 
 export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|energon-index OUT=
 	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'
+
+grow: setup  ## Add a crawl to a dataset as a new version: DATASET=<folder> CRAWL=<name> CONFIG= [ARCHIVES= | FROM=]
+	@$(SUBMIT) jobs/grow.py --dataset '$(DATASET)' --crawl '$(CRAWL)' --config $(CONFIG) \
+	  $(foreach s,$(SET),--set '$(s)') $(SOURCE)
 
 takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next version>] [REGISTRY=<folder>]
 	@$(PY) -m jobs.takedown $(foreach r,$(RELEASE),'$(r)') --list '$(LIST)' \

@@ -99,7 +99,8 @@ def tell_status(argv: Sequence[str] | None = None) -> int:
 
 def _own_archives(config: Config) -> list[str]:
     """The setting by which an embedded web's own archives are read, where they are."""
-    if config.run.web != "embedded" or _lists(config):
+    section: Any = config.sections["extract"]
+    if config.run.web != "embedded" or section.lists or section.archives:
         return []
     return [f"extract.archives={json.dumps([f'{_demo_folder(config)}/archives/*.gz'])}"]
 

@@ -70,7 +70,14 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
         yield Problem(release.SIZES, "is not JSON")
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
-    known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
+    known = {
+        *wanted,
+        release.SIZES,
+        release.CARD,
+        release.MANIFEST,
+        release.TOMBSTONES,
+        release.DIFF,
+    }
     known |= {of(p) for p in wanted for of in (release.index_path, release.sidecar_path)}
     # Found and stored paths may differ in their protocol; the last components do not.
     base = fs._strip_protocol(root).rstrip("/")

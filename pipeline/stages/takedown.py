@@ -5,10 +5,6 @@ the next version beside it: shards that hold none of them are linked (copied on 
 the others are written again without. The old version stays as it is until its owner removes it.
 """
 
-import hashlib
-import json
-import os
-import posixpath
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -18,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import pipeline
 from pipeline.core import release
 from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.storage import Store
 from pipeline.match import registry
-from pipeline.shards import publish, removal
-from pipeline.shards.card import stated_facts
+from pipeline.shards import removal
 from pipeline.shards.removal import Removals
+from pipeline.stages.assemble import assemble
 from pipeline.stream.reader import Release
 from pipeline.stream.tombstones import Tombstones
 
@@ -111,65 +106,9 @@ def mask(finding: Finding) -> None:
 def purge(finding: Finding, out: str) -> Manifest:
     """Write the next version to `out`: the same shards in the same order, without what is to go.
 
-    Started again after it was killed, it goes on. Raises InputError when nothing would be left, and
-    as `publish.start`.
+    Raises as `assemble`.
     """
-    old = Release(finding.url)
-    store = Store(out)
-    left = [s for s, rows in enumerate(finding.gone) if not rows.all()]
-    if not left:
-        raise InputError(f"{finding.url}: no sample would be left")
-    publish.start(store)
-    entries = []
-    for number, shard in enumerate(left):
-        name = f"{release.shard_name(number, len(left))}.tar"
-        entry = old.manifest.shards[shard]
-        rows = finding.gone[shard]
-        if rows.any():
-            kept = np.flatnonzero(~rows).astype(np.int32)
-            table = old.about(shard).take(pa.array(kept)).replace_schema_metadata(None)
-            laid = [n for n in release.SIDECAR.names if n not in ("pair_id", "image_id")]
-            origin = f"{old.manifest.id[:16]}:{shard}:{_digest(rows)}"
-            samples = old.read_rows(shard, kept)
-            made = publish.write_shard(store, name, origin, samples, table.drop_columns(laid))
-            entries.append(made)
-        else:
-            entries.append(_shared(Store(finding.url), store, entry, name))
-    stages = old.manifest.stages | {"takedown_of": old.manifest.id}
-    manifest = Manifest(old.manifest.name, pipeline.__version__, stages, tuple(entries))
-    card = Store(finding.url).fs.cat_file(Store(finding.url).path(release.CARD)).decode()
-    first = int(np.flatnonzero(~finding.gone[left[0]])[0])
-    sample = next(old.read_shard(left[0], first, first + 1))
-    fields = sorted(json.loads(sample.json))
-    publish.finish(store, manifest, *stated_facts(card), fields)
-    return manifest
-
-
-def _digest(rows: np.ndarray) -> str:
-    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()[:16]
-
-
-def _shared(old: Store, new: Store, entry: ShardEntry, name: str) -> ShardEntry:
-    """Have a shard's three files in the new release, without a byte written where links can be."""
-    pairs = (
-        (entry.path, name),
-        (release.index_path(entry.path), release.index_path(name)),
-        (release.sidecar_path(entry.path), release.sidecar_path(name)),
-    )
-    for source, target in pairs:
-        new.fs.makedirs(posixpath.dirname(new.path(target)), exist_ok=True)
-        if new.exists(target):
-            new.fs.rm(new.path(target))
-        if old.is_local and new.is_local:
-            try:
-                os.link(old.path(source), new.path(target))
-                continue
-            except OSError:  # another file system: copied
-                pass
-        with old.fs.open(old.path(source), "rb") as read, new.publish(target) as written:
-            while block := read.read(1 << 22):
-                written.write(block)
-    return ShardEntry(name, entry.samples, entry.bytes, entry.sha256)
+    return assemble([(Release(finding.url), finding.gone)], out, finding.url)
 
 
 def remember(folder: str, removals: Removals) -> str:

@@ -124,7 +124,7 @@ def test_the_next_version_holds_no_byte_of_it_and_shares_the_rest(
         assert os.path.samefile(folder / tar, out / tar)
     for tar in ("00000.tar", "00002.tar"):
         assert not os.path.samefile(folder / tar, out / tar)
-    assert Release(str(out)).manifest.stages["takedown_of"] == Release(str(folder)).manifest.id
+    assert Release(str(out)).manifest.stages["made_of"] == Release(str(folder)).manifest.id
 
 
 def test_a_shard_that_is_emptied_leaves_no_gap(folder: Path) -> None:
