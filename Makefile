@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view register hash-pack test test-fast check format bench bench-peers match-plan dist cluster-test status test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -36,8 +36,9 @@ $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
 
-verify: setup  ## Hold the images against the run's list, or [EXPECTED=<url and sha256, md5 or phash>]: CONFIG=
-	@$(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)')
+verify: setup  ## Images against the run's list, or [EXPECTED=<list>]: CONFIG=; or a RELEASE= [VIEW=]
+	@$(if $(RELEASE),$(PY) -m jobs.release verify '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)'),\
+	  $(SUBMIT) jobs/verify.py $(OPTIONS) $(if $(EXPECTED),--expected '$(EXPECTED)'))
 
 status: setup  ## What of a run is done, running, missing, with rates and time left: CONFIG= [SET=]
 	@$(PY) -m jobs.status $(OPTIONS) $(SOURCE)
@@ -55,6 +56,26 @@ hash-pack: setup  ## Hashes of evaluation pictures: IMAGES=<folder or tars> OUT=
 
 view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=some.view
 	@.venv/bin/python -m pipeline.stream select '$(RELEASE)' '$(subst ','\'',$(WHERE))' '$(OUT)'
+
+describe: setup  ## What a release, or a view of it, holds: RELEASE= [VIEW=]
+	@$(PY) -m jobs.release report '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
+
+materialise: setup  ## Write the samples of a view into a release of their own: RELEASE= VIEW= OUT=
+	@$(PY) -m jobs.release materialise '$(RELEASE)' --view '$(VIEW)' --out '$(OUT)'
+
+export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|energon-index OUT=
+	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'
+
+grow: setup  ## Add a crawl to a dataset as a new version: DATASET=<folder> CRAWL=<name> CONFIG= [ARCHIVES= | FROM=]
+	@$(SUBMIT) jobs/grow.py --dataset '$(DATASET)' --crawl '$(CRAWL)' --config $(CONFIG) \
+	  $(foreach s,$(SET),--set '$(s)') $(SOURCE)
+
+takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next version>] [REGISTRY=<folder>]
+	@$(PY) -m jobs.takedown $(foreach r,$(RELEASE),'$(r)') --list '$(LIST)' \
+	  $(if $(OUT),--out '$(OUT)') $(if $(REGISTRY),--registry '$(REGISTRY)')
+
+import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=
+	@$(PY) -m jobs.release import '$(FROM)' --out '$(OUT)'
 
 test: setup  ## All tests: those with Spark and the others side by side, told one after the other
 	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain

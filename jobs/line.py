@@ -24,6 +24,7 @@ from pipeline.fetch import adopt
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
+from pipeline.stages.takedown import OPTOUTS
 from pipeline.stats.funnel import funnel, render_funnel
 from pipeline.stats.state import render, states
 
@@ -99,7 +100,8 @@ def tell_status(argv: Sequence[str] | None = None) -> int:
 
 def _own_archives(config: Config) -> list[str]:
     """The setting by which an embedded web's own archives are read, where they are."""
-    if config.run.web != "embedded" or _lists(config):
+    section: Any = config.sections["extract"]
+    if config.run.web != "embedded" or section.lists or section.archives:
         return []
     return [f"extract.archives={json.dumps([f'{_demo_folder(config)}/archives/*.gz'])}"]
 
@@ -154,7 +156,25 @@ def amend_download(
 
 
 def _load(path: str, overrides: list[str]) -> Config:
-    return load_config(path, overrides, LINE, filters.load(), EXTRA)
+    config = load_config(path, overrides, LINE, filters.load(), EXTRA)
+    removed = _removed(config)
+    if not removed:
+        return config
+    return load_config(path, [*overrides, removed], LINE, filters.load(), EXTRA)
+
+
+def _removed(config: Config) -> str:
+    """The setting by which the download keeps to what was taken down from earlier releases; "" for
+    nothing. The list lies in the registry that the run is held to."""
+    sections: Any = config.sections
+    lists = list(sections[download.STAGE.name].optout_lists)
+    for folder in {sections["dedupe"].registry, sections["match"].registry} - {""}:
+        store = Store(folder)
+        if store.exists(OPTOUTS) and store.path(OPTOUTS) not in lists:
+            lists.append(store.path(OPTOUTS))
+    if lists == list(sections[download.STAGE.name].optout_lists):
+        return ""
+    return f"download.optout_lists={json.dumps(lists)}"
 
 
 @contextmanager

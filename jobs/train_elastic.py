@@ -87,7 +87,8 @@ class Trainer:
     def gradient(self, batch: Batch) -> float:
         """Leave the gradient of the whole global batch in the parameters; the batch's loss."""
         *inputs, weight = tensors(batch)
-        loss = contrastive_loss(*self.model(*inputs), weight)
+        pictures, captions, scale = self.model(*inputs)
+        loss = contrastive_loss(pictures, captions, scale, weight)
         self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         if not dist.is_initialized():

@@ -6,6 +6,8 @@
     .meta/manifest.json    this module's `Manifest`
     .meta/00000.idx        offset and CRC-32C of each sample (`INDEX`), what a reader needs
     .meta/tombstones.txt   keys of samples that readers leave out; absent while there are none
+    .meta/diff.json        added and removed since the version before; of a dataset that grows
+    .meta/takedowns/       receipts of what was masked, and when; absent while there are none
     .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
     .meta/coyo/00000.parquet    one row per sample: COYO-700M's columns (`shards.coyo`)
 
@@ -33,6 +35,10 @@ MANIFEST = f"{META}/manifest.json"
 COYO = f"{META}/coyo"
 # Keys of samples to be masked, one a line; the only file of a release that may change.
 TOMBSTONES = f"{META}/tombstones.txt"
+# What is other than in the version before, of a dataset that grows.
+DIFF = f"{META}/diff.json"
+# Receipts of what was masked; the only files that may be added.
+TAKEDOWNS = f"{META}/takedowns"
 SIZES = "sizes.json"
 CARD = "README.md"
 FORMAT = "pairmill-release-2"

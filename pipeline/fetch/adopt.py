@@ -255,7 +255,9 @@ def read_picture(place: Place) -> bytes | None:
     head = ustar.BLOCK if place.member else 0
     try:
         fs, path = fsspec.core.url_to_fs(place.file)
-        data: bytes = fs.cat_file(path, place.offset - head, place.offset + place.size)
+        # By name: what comes second is a version with some file systems.
+        first, end = place.offset - head, place.offset + place.size
+        data: bytes = fs.cat_file(path, start=first, end=end)
     except Exception:  # noqa: BLE001 - any library's; whatever it is, the net may have the picture
         return None
     if head and ustar.named(data[:head]) != (place.member.encode(), place.size):

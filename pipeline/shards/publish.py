@@ -19,7 +19,7 @@ Sample = tuple[str, bytes, bytes, bytes]
 # In the footer of a sample table: the sample table is a shard's last file, so that it also says
 # that the shard is done, and what of.
 _DONE = b"pairmill.shard"
-_FIXED = ("key", "pair_id", "image_id")
+_BESIDE = (release.index_path, release.sidecar_path, release.coyo_path)
 
 
 def start(store: Store) -> None:
@@ -95,8 +95,8 @@ def finish(
     for path in store.fs.ls(store.root, detail=False):
         name = str(path).rsplit("/", 1)[-1]
         if name.endswith(".tar") and name not in wanted:  # of an attempt with other settings
-            for file in (name, release.index_path(name), release.sidecar_path(name)):
-                store.remove(file)
+            for stale in (name, *(of(name) for of in _BESIDE)):
+                store.remove(stale)
     store.write_json(release.SIZES, {entry.path: entry.samples for entry in manifest.shards})
     text = card(manifest, licence, licence_note, languages, record_fields)
     with store.publish(release.CARD) as file:

@@ -71,13 +71,15 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
     known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
+    known.add(release.DIFF)
     beside = (release.index_path, release.sidecar_path, release.coyo_path)
     known |= {of(p) for p in wanted for of in beside}
     # Found and stored paths may differ in their protocol; the last components do not.
     base = fs._strip_protocol(root).rstrip("/")
     there = {str(found).removeprefix(base).lstrip("/") for found in fs.find(root)}
     for relative in sorted(there - known):
-        yield Problem(relative, "does not belong to the release")
+        if not relative.startswith(f"{release.TAKEDOWNS}/"):
+            yield Problem(relative, "does not belong to the release")
     # A release that was not made here may have none of them; none may have some.
     coyo = {release.coyo_path(tar) for tar in wanted}
     if there & coyo:

@@ -4,6 +4,7 @@ import posixpath
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 import fsspec
 
@@ -64,13 +65,17 @@ class Ranges:
         """End the threads."""
         self._threads.close()
 
+    def _ask(self, full: str, start: int, end: int) -> "Future[bytes]":
+        # By name: what comes second is a version with some file systems.
+        return self._threads.submit(partial(self._fs.cat_file, full, start=start, end=end))
+
     def _hedged(self, path: str, start: int, end: int) -> bytes:
         full = posixpath.join(self._root, path)
-        asked: set[Future[bytes]] = {self._threads.submit(self._fs.cat_file, full, start, end)}
+        asked: set[Future[bytes]] = {self._ask(full, start, end)}
         patience = self._patience
         done, waiting = wait(asked, min(patience.hedge_s, patience.stall_s))
         if not done:
-            waiting.add(self._threads.submit(self._fs.cat_file, full, start, end))
+            waiting.add(self._ask(full, start, end))
             done, waiting = wait(
                 waiting, patience.stall_s - patience.hedge_s, return_when=FIRST_COMPLETED
             )

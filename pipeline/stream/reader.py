@@ -32,6 +32,7 @@ class Release:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self.manifest = release.load(self._fs, self._root)
         sizes = [s.samples for s in self.manifest.shards]

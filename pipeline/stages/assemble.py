@@ -1,0 +1,133 @@
+"""A release out of the shards of others: those that stay whole are shared, others written again.
+
+Shared shards are hard links where both lie on one file system, and copies elsewhere.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import pipeline
+from pipeline.core import release
+from pipeline.core.errors import InputError
+from pipeline.core.release import Manifest, ShardEntry
+from pipeline.core.storage import Store
+from pipeline.shards import publish
+from pipeline.shards.card import stated_facts
+from pipeline.stream.reader import Release
+from pipeline.stream.tombstones import Tombstones
+
+# bool [samples] of each shard: what is left out of it.
+Gone = Sequence[npt.NDArray[np.bool_]]
+
+
+def masked(url: str) -> Gone:
+    """The samples of a release that are under its tombstones."""
+    held = Release(url)
+    keys = Tombstones(url).keys()
+    found = []
+    for shard, entry in enumerate(held.manifest.shards):
+        if keys:
+            names = held.about(shard, ["key"])["key"].to_pylist()
+            found.append(np.fromiter((name in keys for name in names), bool, len(names)))
+        else:
+            found.append(np.zeros(entry.samples, bool))
+    return found
+
+
+def assemble(sources: Sequence[tuple[Release, Gone]], out: str, like: str) -> Manifest:
+    """Write a release to `out` of all shards of the sources, in order, without what is gone.
+
+    like: the release whose name, licence and languages it has. Started again after it was killed,
+    it goes on. Memory: the sample table of a shard, and a few MiB. Raises InputError when no sample
+    would be left or `out` holds something, and CorruptSample for a damaged source.
+    """
+    left = [
+        (source, shard, rows)
+        for source, gone in sources
+        for shard, rows in enumerate(gone)
+        if not rows.all()
+    ]
+    if not left:
+        raise InputError(f"{out}: no sample would be left")
+    store = Store(out)
+    publish.start(store)
+    # COYO's columns are there for all shards or for none.
+    with_coyo = all(_has_coyo(source, shard) for source, shard, _ in left)
+    entries = []
+    for number, (source, shard, rows) in enumerate(left):
+        name = f"{release.shard_name(number, len(left))}.tar"
+        if rows.any():
+            if with_coyo:
+                _coyo_without(store, source, shard, rows, name)
+            entries.append(_without(store, source, shard, rows, name))
+        else:
+            entries.append(_shared(store, source, shard, name, with_coyo=with_coyo))
+    old = Release(like).manifest
+    ids = ",".join(source.manifest.id for source, _ in sources)
+    stages = old.stages | {"made_of": ids}
+    manifest = Manifest(old.name, pipeline.__version__, stages, tuple(entries))
+    card = Store(like).fs.cat_file(Store(like).path(release.CARD)).decode("utf-8", "replace")
+    source, shard, rows = left[0]
+    first = int(np.flatnonzero(~rows)[0])
+    fields = sorted(json.loads(next(source.read_shard(shard, first, first + 1)).json))
+    publish.finish(store, manifest, *stated_facts(card), fields)
+    return manifest
+
+
+def _without(
+    store: Store, source: Release, shard: int, gone: npt.NDArray[np.bool_], name: str
+) -> ShardEntry:
+    """Write a shard again without some of its samples."""
+    kept = np.flatnonzero(~gone).astype(np.int32)
+    table = source.about(shard)
+    table = table.take(kept).replace_schema_metadata(None)
+    laid = [n for n in release.SIDECAR.names if n not in ("pair_id", "image_id")]
+    digest = hashlib.sha256(np.packbits(gone).tobytes()).hexdigest()[:16]
+    origin = f"{source.manifest.id[:16]}:{shard}:{digest}"
+    samples = source.read_rows(shard, kept)
+    return publish.write_shard(store, name, origin, samples, table.drop_columns(laid))
+
+
+def _has_coyo(source: Release, shard: int) -> bool:
+    return Store(source.url).exists(release.coyo_path(source.manifest.shards[shard].path))
+
+
+def _coyo_without(
+    store: Store, source: Release, shard: int, gone: npt.NDArray[np.bool_], name: str
+) -> None:
+    """Write COYO's columns of a shard again without some of its samples."""
+    held = Store(source.url)
+    path = held.path(release.coyo_path(source.manifest.shards[shard].path))
+    with held.fs.open(path, "rb") as file:
+        table = pq.read_table(file).filter(pa.array(~gone))
+    with store.publish(release.coyo_path(name)) as written:
+        pq.write_table(table, written, compression="zstd", write_page_checksum=True)
+
+
+def _shared(new: Store, source: Release, shard: int, name: str, *, with_coyo: bool) -> ShardEntry:
+    """Have a shard's files in the new release, without a byte written where links can be."""
+    old, entry = Store(source.url), source.manifest.shards[shard]
+    beside = [release.index_path, release.sidecar_path, *([release.coyo_path] if with_coyo else [])]
+    pairs = [(entry.path, name), *((of(entry.path), of(name)) for of in beside)]
+    for held, target in pairs:
+        new.fs.makedirs(posixpath.dirname(new.path(target)), exist_ok=True)
+        if new.exists(target):
+            new.fs.rm(new.path(target))
+        if old.is_local and new.is_local:
+            try:
+                os.link(old.path(held), new.path(target))
+                continue
+            except OSError:  # another file system: copied
+                pass
+        with old.fs.open(old.path(held), "rb") as read, new.publish(target) as written:
+            while block := read.read(1 << 22):
+                written.write(block)
+    return ShardEntry(name, entry.samples, entry.bytes, entry.sha256)
