@@ -2,10 +2,10 @@
 
 A row of activations and a row of weights are each scaled to a length of 2^15 and rounded to int16.
 By Cauchy and Schwarz no dot product of two such rows, nor any part of one, can leave int32, so the
-sums are exact whatever the order: a result depends on its own row alone, not on the batch.
-A rounded value is off by 2^-15 / sqrt(12) of its row's length on average, whatever stands out in
-the row: 2e-4 of a typical product of 768 random values, where bfloat16 is off by 1.6e-3. One
-instruction (vpmaddwd) does 16 products and 8 sums where float32 does 8 of each.
+sums are exact whatever the order: a result depends on its own row alone, not on the batch. A value
+is off by 2^-15 / sqrt(12) of its row's length on average, whatever stands out in the row: that is
+2e-4 of a typical product of 768 random values, where bfloat16 is off by 1.6e-3. One instruction
+(vpmaddwd) does 16 products and 8 sums where float32 does 8 of each.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def _quantise(
                 parts[t] += value * value
         squared = np.float64(parts.sum())
         if not 1e-30 < squared < 1e38:  # too little or too much for float32
-            squared = 0.0
+            squared = np.float64(0)
             for j in range(width):
                 squared += np.float64(rows[i, j]) * np.float64(rows[i, j])
         length = np.sqrt(squared)
