@@ -23,6 +23,7 @@ def test_filters_of_a_recipe(recipe: str) -> None:
 
 def test_the_default_recipe_has_every_general_filter() -> None:
     chosen = tomllib.loads((CONF / "default.toml").read_text("utf-8"))["filters"]
-    # The one double-counts digits and spaces with the alphanumeric rule; for those who want it
-    # stricter. The other needs a search that is off unless asked for.
-    assert ALL.keys() - chosen.keys() == {"caption_special_characters", "semantic_duplicate"}
+    # One double-counts digits and spaces with the alphanumeric rule; for those who want it stricter.
+    # The others need a search or a scorer that is off unless asked for.
+    asked_for = {name for name, kind in ALL.items() if kind.needs}
+    assert ALL.keys() - chosen.keys() == {"caption_special_characters"} | asked_for
