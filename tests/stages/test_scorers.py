@@ -20,7 +20,7 @@ from pipeline.core.context import Context
 from pipeline.core.errors import InputError
 from pipeline.core.filter import Filter
 from pipeline.core.storage import Store
-from pipeline.core.tables import DECISIONS, EMBEDDINGS, Table
+from pipeline.core.tables import DECISIONS, EMBEDDINGS, IMAGES, Table
 from pipeline.fetch.settings import DownloadSection
 from pipeline.score.heads import HeadSection
 from pipeline.stages import decide, measure
@@ -75,6 +75,18 @@ PIXELS: dict[str, Any] = {
 }
 
 
+def complete(store: Store) -> None:
+    """What a download finds besides of the pictures that it stores."""
+    known = {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50}
+    known |= {n: 320 for n in ("original_width", "original_height", "width", "height")}
+    parts = {part: list(store.read_part(IMAGES, part)) for part in store.committed(IMAGES)}
+    store.remove(IMAGES.name)
+    for part, batches in parts.items():
+        found = [row for batch in batches for row in batch.to_pylist()]
+        with store.publish_part(IMAGES, part) as sink:
+            sink.write_rows([r | known | {"fingerprint": r["sha256"][:16]} for r in found])
+
+
 def judged(
     spark: Any, store: Store, settings: dict[str, Any], filters: dict[str, Filter]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
@@ -108,13 +120,13 @@ def judged(
 def test_what_scorers_find_is_measured_and_judged(spark: Any, tmp_path: Path) -> None:
     pictures = web()
     store = write_web(tmp_path / "run", list(pictures.values()))
+    complete(store)
     score(spark, store, **PIXELS)
-    overlap = CaptionOverlap()
     filters: dict[str, Filter] = {
         "entropy": Entropy(),
         "borders": Borders(),
         "collage": Collage(),
-        "caption_overlap": overlap,
+        "caption_overlap": CaptionOverlap(),
     }
     measures, reasons = judged(spark, store, PIXELS, filters)
     assert reasons == {
