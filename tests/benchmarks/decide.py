@@ -7,6 +7,7 @@ Ten million rows as `measure` writes them, with every filter of conf/default.tom
 stars of up to ten), 5% are there under a second URL. Some two fifths of the rows pass all bounds.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -45,7 +46,7 @@ _CAPTIONS = 1.25  # a picture
 _LANGUAGES = ("en", "de", "ru", "ko", "ja", "zh", "es", "fr", "und", "sv")
 _LANGUAGE_SHARES = (0.5, 0.08, 0.08, 0.06, 0.06, 0.06, 0.06, 0.05, 0.04, 0.01)
 _MB = 1 << 20
-_CONF = Path(__file__).resolve().parents[2] / "conf" / "default.toml"
+_CONF = Path(__file__).resolve().parents[2] / "conf"
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -61,6 +62,11 @@ def run(scale: float = 1.0) -> dict[str, Any]:
     try:
         store, enabled = Store(root), default_filters()
         write(store, enabled, pairs)
+        # As the stage runs here, but for the files that Spark spills.
+        os.environ["PYSPARK_SUBMIT_ARGS"] = (
+            f"--properties-file {_CONF / 'spark-local.conf'} "
+            f"--conf spark.local.dir={root}/spark pyspark-shell"
+        )
         spark = session("benchmark decide")
         spark.range(1).count()  # the session's own start is not the stage's cost
         cpu, started = machine.spark_cpu_seconds(spark), time.perf_counter()
@@ -101,7 +107,7 @@ def decided(spark: Any, store: Store, enabled: Mapping[str, Filter]) -> Any:
 def default_filters() -> dict[str, Filter]:
     """The filters of conf/default.toml with its settings."""
     known = filters.load()
-    chosen = tomllib.loads(_CONF.read_text(encoding="utf-8"))["filters"]
+    chosen = tomllib.loads((_CONF / "default.toml").read_text(encoding="utf-8"))["filters"]
     return {n: TypeAdapter(known[n]).validate_python(s) for n, s in chosen.items()}
 
 
