@@ -27,6 +27,7 @@ _ROWS = 50_000
 _COPIES = 10  # of these rows, as files of the table that Spark reads
 _BATCH_ROWS = 4096  # as Spark hands them over
 _REPEATS = 3
+_SPARK_CONF = Path(__file__).resolve().parents[2] / "conf" / "spark-local.conf"
 _VIEW = Table("pair_view", "The rows that are measured.", ("pair_id",), PAIR_VIEW)
 
 _WORDS = {
@@ -133,8 +134,8 @@ _SYLLABLES = [a + b for a in "bdfgklmnp" for b in "aeiou"]
 
 def run(scale: float = 1.0) -> dict[str, Any]:
     """Half a million pairs through Spark. cpu_seconds are those of the JVM, its Python workers and
-    this process while the table is measured by workers that run; with their start and Spark's in
-    `cpu_seconds_with_start`."""
+    this process while workers that run measure the table; cpu_seconds_with_start has Spark's start,
+    the workers' and what Java compiles besides."""
     root = tempfile.mkdtemp(prefix="pairmill-bench-")
     try:
         store, enabled = Store(root), coyo(Path(root))
@@ -149,24 +150,20 @@ def run(scale: float = 1.0) -> dict[str, Any]:
 
 def _through_spark(store: Store, enabled: Mapping[str, Filter], rows: int) -> dict[str, Any]:
     os.environ["PYSPARK_SUBMIT_ARGS"] = (
-        f"--driver-memory 1500m --conf spark.local.dir={store.root}/spark pyspark-shell"
+        f"--properties-file {_SPARK_CONF} --conf spark.local.dir={store.root}/spark pyspark-shell"
     )
     before = time.process_time()
     spark = session("bench filters")
+    started = spark_cpu_seconds(spark) - before
+    # Twice: Java compiles the first time, and is done with what both have in common.
+    copied = Table("copied", "The same rows, as they are.", ("pair_id",), PAIR_VIEW)
+    copying = [_written(spark, store, copied, {}, rows) for _ in range(2)]
     measured = measures_table(measured_fields(enabled))
-    took = []
-    # The first time Spark, its workers and their kernels start, and Java compiles.
-    for _ in range(_REPEATS):
-        view = read_table(spark, store, _VIEW)
-        cpu, started = spark_cpu_seconds(spark), time.perf_counter()
-        if write_table(store, measured, add_measures(view, enabled)) != rows:
-            raise ValueError("rows were lost")
-        took.append((spark_cpu_seconds(spark) - cpu, time.perf_counter() - started))
-    # Up to the end of the first run: the whole of this process, Spark's and its workers'.
-    with_start = spark_cpu_seconds(spark) - before - sum(cpu for cpu, _ in took[1:])
-    copied = _copied(spark, store)
+    # The first time workers start and load their kernels.
+    measuring = [_written(spark, store, measured, enabled, rows) for _ in range(_REPEATS)]
     spark.stop()
-    cpu, seconds = min(took[1:])
+    cpu, seconds = min(measuring[1:])
+    with_start = started + copying[0][0] + measuring[0][0] - copying[1][0]
     return {
         "workload": "filters",
         "items": rows,
@@ -174,21 +171,20 @@ def _through_spark(store: Store, enabled: Mapping[str, Filter], rows: int) -> di
         "cpu_seconds": cpu,
         "cpu_seconds_with_start": with_start,
         "rows_per_core_second_with_start": round(rows / with_start),
-        "cpu_seconds_of_copying_alone": copied,
+        "cpu_seconds_of_copying_alone": copying[1][0],
         "filters": len(enabled),
     }
 
 
-def _copied(spark: Any, store: Store) -> float:
-    """CPU seconds of reading and writing the same rows without a filter."""
-    best = []
-    for _ in range(2):
-        cpu = spark_cpu_seconds(spark)
-        write_table(
-            store, Table("copied", "", ("pair_id",), PAIR_VIEW), read_table(spark, store, _VIEW)
-        )
-        best.append(spark_cpu_seconds(spark) - cpu)
-    return min(best)
+def _written(
+    spark: Any, store: Store, table: Table, enabled: Mapping[str, Filter], rows: int
+) -> tuple[float, float]:
+    """CPU and wall seconds of reading the view, measuring and writing it."""
+    cpu, started = spark_cpu_seconds(spark), time.perf_counter()
+    view = read_table(spark, store, _VIEW)
+    if write_table(store, table, add_measures(view, enabled)) != rows:
+        raise ValueError("rows were lost")
+    return spark_cpu_seconds(spark) - cpu, time.perf_counter() - started
 
 
 @contextmanager
