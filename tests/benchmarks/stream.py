@@ -125,7 +125,7 @@ def simulate(
         ShardEntry(f"{i:06d}.tar", int(n), int(n) * 15_000, "00" * 32) for i, n in enumerate(sizes)
     ]
     view = View("nowhere", Manifest("simulated", "0", {}, tuple(entries)))
-    cut = chunks.cut(entries, chunks.chunk_samples(view.manifest.samples))
+    cut = chunks.cut(view.manifest.sizes, chunks.chunk_samples(view.manifest.samples))
     plan = Plan(view, cut, seed=seed, epoch=0, lanes=lanes, window=4)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     times = np.zeros(int(starts[-1]), dtype=np.uint8)
@@ -172,6 +172,42 @@ def _change(members: dict[str, int], found: Simulated, chance: random.Random) ->
         members[f"late{found.joined}"] = chance.choice([1, 2, 4, 8])
 
 
+def resume(folder: Path) -> dict[str, Any]:
+    """From opening a release at 90% of an epoch to its first batch, of a process that has begun."""
+    started, cpu = time.perf_counter(), time.process_time()
+    stream = Stream(str(folder), BATCH)
+    stream.seek(0, int(stream.steps * 0.9))
+    batch = stream.read()
+    assert len(batch) == BATCH and (batch.weight == 1).all()
+    return {
+        "items": 1,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """An epoch, shuffled, checksums verified."""
+    for _ in zip(range(10), Stream(str(folder), BATCH), strict=False):
+        pass
+    started, cpu = time.perf_counter(), time.process_time()
+    items = _epochs(folder, 1)
+    return {
+        "items": items,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def main(verb: str, folder: str, *more: str) -> None:
+    """Our side of a comparison; prints its figures as JSON."""
+    if verb == "many":
+        _many(Path(folder), Path(more[0]), int(more[1]))
+        print("{}")
+    else:
+        print(json.dumps({"read": read, "resume": resume}[verb](Path(folder))))
+
+
 def _epochs(folder: Path, count: int) -> int:
     stream, items = Stream(str(folder), BATCH), 0
     for _ in range(count):
@@ -188,16 +224,20 @@ def _made_elsewhere(folder: Path) -> Path:
     return folder
 
 
-def _many(one: Path, folder: Path) -> Path:
+def _many(one: Path, folder: Path, shards: int = MANY_SHARDS) -> Path:
     """A release whose tars are all the first tar of another."""
     (folder / release.META).mkdir(parents=True)
     entry = views.whole(str(one)).manifest.shards[0]
     entries = []
-    for number in range(MANY_SHARDS):
-        name = f"{release.shard_name(number, MANY_SHARDS)}.tar"
+    for number in range(shards):
+        name = f"{release.shard_name(number, shards)}.tar"
         os.symlink(one / entry.path, folder / name)
         os.symlink(one / release.index_path(entry.path), folder / release.index_path(name))
         entries.append(ShardEntry(name, entry.samples, entry.bytes, entry.sha256))
     manifest = Manifest("many", "0", {}, tuple(entries))
     (folder / release.MANIFEST).write_text(json.dumps(manifest.to_json()))
     return folder
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
