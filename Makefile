@@ -60,8 +60,8 @@ view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=s
 describe: setup  ## What a release, or a view of it, holds: RELEASE= [VIEW=]
 	@$(PY) -m jobs.release report '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
 
-materialise: setup  ## Write the samples of a view into a release of their own: RELEASE= VIEW= OUT=
-	@$(PY) -m jobs.release materialise '$(RELEASE)' --view '$(VIEW)' --out '$(OUT)'
+materialise: setup  ## A release of the samples of a view, or of all but tombstones: RELEASE= [VIEW=] OUT=
+	@$(PY) -m jobs.release materialise '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)') --out '$(OUT)'
 
 export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|energon-index OUT=
 	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'

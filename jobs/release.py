@@ -2,7 +2,7 @@
 
 python -m jobs.release verify RELEASE [--view FILE]
 python -m jobs.release export RELEASE --layout img2dataset|hf|energon-index --out OUT
-python -m jobs.release materialise RELEASE --view FILE --out OUT
+python -m jobs.release materialise RELEASE [--view FILE] --out OUT
 python -m jobs.release import FOLDER --out OUT --name NAME
 python -m jobs.release report RELEASE [--view FILE]
 """
@@ -13,13 +13,14 @@ import sys
 import fsspec
 
 from pipeline.core import release
-from pipeline.core.errors import PairmillError
+from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.storage import Store
 from pipeline.shards.describe import describe, mixing
 from pipeline.shards.export import LAYOUTS, export
 from pipeline.shards.verify import verify
 from pipeline.stream import views
 from pipeline.stream.reader import Release
+from pipeline.stream.tombstones import Tombstones
 from pipeline.stream.views import View
 
 _PER_SHARD = 10_000
@@ -50,8 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--view", default="", help="file of a view")
     layouts = command("export", "write it in the layout of another tool")
     layouts.add_argument("--layout", required=True, choices=sorted(LAYOUTS))
-    chosen = command("materialise", "write the samples of a view into a release of their own")
-    chosen.add_argument("--view", required=True, help="file of a view")
+    chosen = command(
+        "materialise", "write a view, without what tombstones name, into a release of its own"
+    )
+    chosen.add_argument("--view", default="", help="file of a view; without: all samples")
     folder = command("import", "make a release of a folder that img2dataset wrote", "folder")
     folder.add_argument("--licence", default="other", help="an identifier the Hub knows")
     for made in (layouts, chosen, folder):
@@ -90,6 +93,11 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     source = Release(args.release)
+    if gone := Tombstones(args.release).keys():
+        raise InputError(
+            f"{args.release} has {len(gone):,} tombstones, which other tools do not know: "
+            "materialise it first, which leaves these samples out"
+        )
     files = export(
         source.manifest,
         source.read_shard,

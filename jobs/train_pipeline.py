@@ -82,23 +82,28 @@ def find_place(stages: int, groups: int) -> Place:
     return Place(group, stage, pipelines[group], replicas[stage])
 
 
-def train(args: argparse.Namespace) -> None:
-    """An epoch, or `--steps` of it; what was served and learnt goes to `--ledger`."""
-    capacities = [int(c) for c in args.capacities.split(",")]
-    place = find_place(args.stages, len(capacities))
-    members = {f"group{g}": capacity for g, capacity in enumerate(capacities)}
+def _open(args: argparse.Namespace, place: Place, capacities: list[int]) -> Stream:
+    """The stream of this rank's group. Raises PairmillError when its share cannot be cut evenly."""
     stream = Stream(
         args.release,
         args.batch_size,
         lanes=args.lanes,
         seed=args.seed,
         member=f"group{place.group}",
-        members=members,
+        members={f"group{g}": capacity for g, capacity in enumerate(capacities)},
         partial_step=False,  # stages agree once on the shapes they hand on
     )
     own = len(stream.lanes) * args.batch_size // stream.state_dict()["lanes"]
     if own % args.microbatches:
         raise PairmillError(f"group{place.group} has {own} samples, not {args.microbatches} alike")
+    return stream
+
+
+def train(args: argparse.Namespace) -> None:
+    """An epoch, or `--steps` of it; what was served and learnt goes to `--ledger`."""
+    capacities = [int(c) for c in args.capacities.split(",")]
+    place = find_place(args.stages, len(capacities))
+    stream = _open(args, place, capacities)
     model = layers(args.seed, args.stages)[place.stage]
     stage = PipelineStage(
         model, place.stage, args.stages, torch.device("cpu"), group=place.pipeline

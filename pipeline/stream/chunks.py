@@ -1,12 +1,9 @@
 """Chunks: consecutive samples of one shard, what an order is made of and a fetch asks for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from pipeline.core.release import ShardEntry
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -43,13 +40,15 @@ def chunk_samples(samples: int) -> int:
     return size
 
 
-def cut(shards: Sequence[ShardEntry], per_chunk: int) -> Chunks:
-    """The chunks of shards. Raises ValueError unless `per_chunk` is a positive multiple of 8."""
+def cut(samples: I64, per_chunk: int) -> Chunks:
+    """The chunks of shards that have so many samples.
+
+    Raises ValueError unless `per_chunk` is a positive multiple of 8.
+    """
     if per_chunk <= 0 or per_chunk % _GRAIN:
         raise ValueError(f"chunk_samples is {per_chunk}, not a positive multiple of {_GRAIN}")
-    samples = np.fromiter((s.samples for s in shards), dtype=np.int64, count=len(shards))
     counts = -(-samples // per_chunk)
-    shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
+    shard = np.repeat(np.arange(len(samples), dtype=np.int32), counts)
     number = np.arange(len(shard)) - np.repeat(np.cumsum(counts) - counts, counts)
     first = number * per_chunk
     rows = np.minimum(per_chunk, samples[shard] - first)

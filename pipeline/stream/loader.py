@@ -248,7 +248,7 @@ class Stream:
         old = getattr(self, "_state", None)
         self._state = state
         if not hasattr(self, "_samples") or old is None or old.chunk_samples != state.chunk_samples:
-            self._chunks = chunks.cut(self.view.manifest.shards, state.chunk_samples)
+            self._chunks = chunks.cut(self.view.manifest.sizes, state.chunk_samples)
             self._samples = self._opened_samples()
         self._plan = Plan(
             self.view,

@@ -49,6 +49,7 @@ WORKLOADS = {
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),
+    "stream-s3": ("stream", "run_s3"),
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
     "line": ("line", "run"),

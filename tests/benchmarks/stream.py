@@ -1,6 +1,7 @@
 """`stream-read`, `stream-resume`, `stream-simulate`: shuffled reading, finding a place among a
 billion samples, and a run of a thousand ranks that come and go."""
 
+import itertools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 from pipeline.core import release
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.stream import chunks, views
-from pipeline.stream.loader import Stream
+from pipeline.stream.loader import Reading, Stream
 from pipeline.stream.plan import Plan, Schedule
 from pipeline.stream.roster import assign
 from pipeline.stream.views import View
@@ -27,6 +29,8 @@ from tests.benchmarks.shards import PER_SHARD, SAMPLES
 BATCH = 256
 MANY_SHARDS = 100_000
 LANES = 4096
+# Few, for this release has but 313 chunks; a larger one has as many ahead with more lanes.
+_CONNECTIONS, _S3_LANES = 16, 16
 
 
 def run_read() -> dict[str, Any]:
@@ -43,6 +47,67 @@ def run_read() -> dict[str, Any]:
         }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"workload": "stream-read", "batch": BATCH, **figures, "peak_rss_mb": peak}
+
+
+def run_s3() -> dict[str, Any]:
+    """Shuffled samples from an S3 server on loopback (`range_server`), beside the plain reading of
+    the same ranges, as many at a time, in turn; `share`: the median of the ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        _made_elsewhere(Path(folder) / "release")
+        command = [sys.executable, "-m", "tests.benchmarks.range_server", folder]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            os.environ |= {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
+                "AWS_ACCESS_KEY_ID": "none",
+                "AWS_SECRET_ACCESS_KEY": "none",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+            runs = [_from_s3("s3://bucket/release") for _ in range(5)]
+        finally:
+            server.kill()
+    ours = [run["ours"] for run in runs]
+    shares = sorted(run["plain"] / run["ours"] for run in runs)
+    size = runs[0]["bytes"]
+    return {
+        "workload": "stream-s3",
+        "items": 5 * SAMPLES,
+        "seconds": sum(ours),
+        "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
+        "mb_per_s": round(size / min(ours) / 1e6, 1),
+        "plain_mb_per_s": round(size / min(run["plain"] for run in runs) / 1e6, 1),
+        "share": round(shares[2], 3),
+        "shares": [round(share, 3) for share in shares],
+    }
+
+
+def _from_s3(url: str) -> dict[str, float]:
+    """Seconds of an epoch, and of reading its chunks' ranges alone on as many connections."""
+    import fsspec
+
+    reading = Reading(connections=_CONNECTIONS, ahead=8)
+    stream = Stream(url, BATCH, lanes=_S3_LANES, reading=reading)
+    manifest = stream.view.manifest
+    started, cpu = time.perf_counter(), time.process_time()
+    assert sum(len(batch) for batch in stream) == SAMPLES and not stream.damaged
+    figures = {"ours": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
+    stream.close()
+    fs, root = fsspec.core.url_to_fs(url)
+    ranges = []
+    for entry in manifest.shards:
+        data = fs.cat_file(f"{root}/{release.index_path(entry.path)}")
+        offsets = np.frombuffer(data, release.INDEX)["offset"].tolist()
+        per_chunk = chunks.chunk_samples(SAMPLES)
+        edges = [*offsets[:-1:per_chunk], offsets[-1]]
+        ranges += [(f"{root}/{entry.path}", *edge) for edge in itertools.pairwise(edges)]
+    random.Random(1).shuffle(ranges)
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        started = time.perf_counter()
+        read = pool.map(lambda r: len(fs.cat_file(r[0], start=r[1], end=r[2])), ranges)
+        figures["bytes"] = float(sum(read))
+        figures["plain"] = time.perf_counter() - started
+    return figures
 
 
 def run_resume() -> dict[str, Any]:
@@ -125,7 +190,7 @@ def simulate(
         ShardEntry(f"{i:06d}.tar", int(n), int(n) * 15_000, "00" * 32) for i, n in enumerate(sizes)
     ]
     view = View("nowhere", Manifest("simulated", "0", {}, tuple(entries)))
-    cut = chunks.cut(entries, chunks.chunk_samples(view.manifest.samples))
+    cut = chunks.cut(view.manifest.sizes, chunks.chunk_samples(view.manifest.samples))
     plan = Plan(view, cut, seed=seed, epoch=0, lanes=lanes, window=4)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     times = np.zeros(int(starts[-1]), dtype=np.uint8)
@@ -172,6 +237,42 @@ def _change(members: dict[str, int], found: Simulated, chance: random.Random) ->
         members[f"late{found.joined}"] = chance.choice([1, 2, 4, 8])
 
 
+def resume(folder: Path) -> dict[str, Any]:
+    """From opening a release at 90% of an epoch to its first batch, of a process that has begun."""
+    started, cpu = time.perf_counter(), time.process_time()
+    stream = Stream(str(folder), BATCH)
+    stream.seek(0, int(stream.steps * 0.9))
+    batch = stream.read()
+    assert len(batch) == BATCH and (batch.weight == 1).all()
+    return {
+        "items": 1,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """An epoch, shuffled, checksums verified."""
+    for _ in zip(range(10), Stream(str(folder), BATCH), strict=False):
+        pass
+    started, cpu = time.perf_counter(), time.process_time()
+    items = _epochs(folder, 1)
+    return {
+        "items": items,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def main(verb: str, folder: str, *more: str) -> None:
+    """Our side of a comparison; prints its figures as JSON."""
+    if verb == "many":
+        _many(Path(folder), Path(more[0]), int(more[1]))
+        print("{}")
+    else:
+        print(json.dumps({"read": read, "resume": resume}[verb](Path(folder))))
+
+
 def _epochs(folder: Path, count: int) -> int:
     stream, items = Stream(str(folder), BATCH), 0
     for _ in range(count):
@@ -188,16 +289,20 @@ def _made_elsewhere(folder: Path) -> Path:
     return folder
 
 
-def _many(one: Path, folder: Path) -> Path:
+def _many(one: Path, folder: Path, shards: int = MANY_SHARDS) -> Path:
     """A release whose tars are all the first tar of another."""
     (folder / release.META).mkdir(parents=True)
     entry = views.whole(str(one)).manifest.shards[0]
     entries = []
-    for number in range(MANY_SHARDS):
-        name = f"{release.shard_name(number, MANY_SHARDS)}.tar"
+    for number in range(shards):
+        name = f"{release.shard_name(number, shards)}.tar"
         os.symlink(one / entry.path, folder / name)
         os.symlink(one / release.index_path(entry.path), folder / release.index_path(name))
         entries.append(ShardEntry(name, entry.samples, entry.bytes, entry.sha256))
     manifest = Manifest("many", "0", {}, tuple(entries))
     (folder / release.MANIFEST).write_text(json.dumps(manifest.to_json()))
     return folder
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -97,6 +97,19 @@ def test_a_killed_materialisation_goes_on(folder: Path) -> None:
     assert (out / "00000.tar").stat().st_ino == kept, "a finished shard was written again"
 
 
+def test_what_is_under_a_tombstone_is_not_exported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, out = SAMPLES[11][0], folder.parent / "out"
+    (folder / META / "tombstones.txt").write_text(gone + "\n")
+    for layout in ("hf", "img2dataset", "energon-index"):
+        given = ["export", str(folder), "--layout", layout, "--out", str(out)]
+        assert main(given) == 1
+        assert "1 tombstones" in capsys.readouterr().err and not out.exists()
+    assert main(["materialise", str(folder), "--out", str(out)]) == 0
+    assert [s.key for s in Release(str(out))] == [k for k, *_ in SAMPLES if k != gone]
+
+
 def test_nothing_is_written_into_a_folder_of_something_else(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

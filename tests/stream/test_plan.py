@@ -60,7 +60,7 @@ def view_of(sizes: list[int], selected: set[Place] | None = None) -> View:
 def plan_of(view: View, **given: Any) -> Plan:
     settings = {"seed": 7, "epoch": 0, "lanes": 5, "window": 3} | given
     per_chunk = settings.pop("per_chunk", 8)
-    return Plan(view, chunks.cut(view.manifest.shards, per_chunk), **settings)
+    return Plan(view, chunks.cut(view.manifest.sizes, per_chunk), **settings)
 
 
 def lane(plan: Plan, number: int, step: int) -> list[Place]:
@@ -192,7 +192,7 @@ def test_a_view_counts_the_selected_samples_of_each_chunk() -> None:
     sizes = [19, 8, 1]
     selected = {(0, 0), (0, 8), (0, 18), (1, 7)}
     view = view_of(sizes, selected)
-    cut = chunks.cut(view.manifest.shards, 8)
+    cut = chunks.cut(view.manifest.sizes, 8)
     assert cut.rows.tolist() == [8, 8, 3, 8, 1]
     assert view.live(cut).tolist() == [1, 1, 1, 1, 0]
     assert view.rows(0, 8, 8, views.byte_starts(view.manifest)).tolist() == [8]

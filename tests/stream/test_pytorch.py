@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
@@ -58,6 +59,23 @@ def test_state_kept_worker_by_worker_is_gone_on_with(folder: Path) -> None:
     done = [next(rows) for _ in range(3)]
     later = StreamDataset(str(folder), 20, convert=keys_of)
     later.load_state_dict(dataset.state_dict())
+    assert done + list(later) == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdatas_loader_goes_on_where_it_was(folder: Path, workers: int) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+    whole = [batch.keys for batch in Stream(str(folder), 20)]
+
+    def loader() -> Any:
+        dataset = StreamDataset(str(folder), 20, convert=keys_of)
+        return stateful.StatefulDataLoader(dataset, batch_size=None, num_workers=workers)
+
+    first = loader()
+    rows = iter(first)
+    done = [next(rows) for _ in range(4)]
+    later = loader()
+    later.load_state_dict(first.state_dict())
     assert done + list(later) == whole
 
 

@@ -28,6 +28,9 @@ COMPARISONS = {
     "score": ("score", "run"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),
+    "stream-read": ("stream", "run_read_webdataset"),
+    "stream-read-mosaic": ("stream", "run_read_mosaic"),
+    "stream-resume-mosaic": ("stream", "run_resume_mosaic"),
 }
 
 

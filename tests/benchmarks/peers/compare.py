@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,15 @@ ENVIRONMENTS = ROOT / "build" / "peers"
 @dataclass(frozen=True)
 class Peer:
     """A tool to compare with. packages: all it needs, pinned. whole: installed before, with what
-    they need themselves, which differs by machine."""
+    they need themselves, which differs by machine.
+
+    is_beside_ours: what it needs besides (torch) is taken from our environment, behind its own.
+    """
 
     name: str
     packages: tuple[str, ...]
     whole: tuple[str, ...] = ()
+    is_beside_ours: bool = False
 
     def python(self) -> Path:
         """The interpreter of its environment, which is made on the first call."""
@@ -36,6 +41,10 @@ class Peer:
         if self.whole:
             subprocess.run([*install, *self.whole], check=True)
         subprocess.run([*install, "--no-deps", *self.packages], check=True)
+        if self.is_beside_ours:
+            version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+            beside = folder / "lib" / version / "site-packages" / "ours.pth"
+            beside.write_text(sysconfig.get_path("purelib") + "\n")
         stamp.write_text(wanted)
         return python
 

@@ -54,6 +54,18 @@ def timed_read(folder):
     return figures(items, payload, started, cpu)
 
 
+def timed_shuffled(folder):
+    """Iterate over all samples, of shards in chance order, through a buffer."""
+    tars = sorted(str(f) for f in Path(folder).glob("*.tar"))
+    rows = webdataset.WebDataset(tars, shardshuffle=100).shuffle(1000)
+    started, cpu = time.perf_counter(), time.process_time()
+    items = payload = 0
+    for sample in rows:
+        items += 1
+        payload += len(sample["jpg"]) + len(sample["txt"]) + len(sample["json"])
+    return figures(items, payload, started, cpu)
+
+
 def digest(folder):
     """As the digest of our side."""
     whole = hashlib.sha256()
@@ -82,4 +94,8 @@ if __name__ == "__main__":
         timed_write(given[:10], f"{release}-warm")
         print(json.dumps(timed_write(given, release)))
     else:
-        print(json.dumps({"read": timed_read, "digest": digest}[verb](release)))
+        print(
+            json.dumps(
+                {"read": timed_read, "shuffled": timed_shuffled, "digest": digest}[verb](release)
+            )
+        )
