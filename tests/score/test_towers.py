@@ -150,3 +150,19 @@ def test_a_shortcut_is_taken_where_it_should_be():
     assert plain[1] != model("OpenAI's").encode_text
     assert tower("residual network", "image") == model("residual network").encode_image
     assert tower("class token at the end", "text") == model("class token at the end").encode_text
+
+
+def test_a_text_tower_can_be_trained():
+    import torch
+
+    made = model("OpenAI's")
+    given_tokens = tokens([[5, 6], [7]])
+    for _ in range(2):  # a tower is made anew for every step: its layers hold parts of weights
+        cut = given_tokens[:, : int(towers.lengths(made, given_tokens).max())]
+        towers.text_tower(made)(cut).square().sum().backward()
+        found = made.transformer.resblocks[-1].attn.in_proj_weight.grad.clone()
+        made.zero_grad()
+        made.encode_text(given_tokens).square().sum().backward()
+        expected = made.transformer.resblocks[-1].attn.in_proj_weight.grad.clone()
+        made.zero_grad()
+        assert torch.allclose(found, expected, atol=1e-4)
