@@ -51,7 +51,7 @@ def write(root: Path, vectors: dict[str, Float32], ids: list[bytes], parts: int)
             for kind, found in vectors.items():
                 columns = [
                     pa.array(["copy" if kind == "copy" else "clip"] * len(mine)),
-                    pa.array(["image"] * len(mine)),
+                    pa.array(["image" if kind == "copy" else kind] * len(mine)),
                     pa.array([ids[i] for i in mine], pa.binary()),
                     pack(found[mine]),
                 ]
