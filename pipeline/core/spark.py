@@ -15,10 +15,8 @@ from pipeline.core.tables import Table
 CHECKPOINTS = "_checkpoints"
 
 # Values that results must not depend on, or that keep a laptop within its memory; a properties
-# file or --conf wins over every one of them.
+# file or --conf wins over every one of them. (The master is Spark's to default: local[*].)
 DEFAULTS = {
-    "spark.master": "local[*]",
-    "spark.driver.memory": "2g",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": "16",
     "spark.sql.parquet.compression.codec": "zstd",
@@ -34,12 +32,17 @@ DEFAULTS = {
 def session(app: str) -> SparkSession:
     """The one Spark session of this process."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # For a JVM that is started from here; under spark-submit there is one already.
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 2g pyspark-shell")
     builder = SparkSession.builder.appName(app)
     existing = SparkSession.getActiveSession()
     if existing is not None:
         return existing
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
 
+    # Only the JVM knows what it was given by options and properties files; before it is there, a
+    # SparkConf is empty, and every default would win over them.
+    SparkContext._ensure_initialized()
     given = SparkConf()
     for key, value in DEFAULTS.items():
         if not given.contains(key):
