@@ -33,7 +33,10 @@ def session(app: str) -> SparkSession:
     """The one Spark session of this process."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     # For a JVM that is started from here; under spark-submit there is one already.
-    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 2g pyspark-shell")
+    os.environ.setdefault(
+        "PYSPARK_SUBMIT_ARGS",
+        "--driver-memory 2g --conf spark.ui.showConsoleProgress=false pyspark-shell",
+    )
     builder = SparkSession.builder.appName(app)
     existing = SparkSession.getActiveSession()
     if existing is not None:

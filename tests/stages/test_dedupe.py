@@ -36,7 +36,7 @@ def dedupe(spark, root: Path, rows: list[dict], files: int = 2, store=None, **se
         parts[int(folder.name[5:])] = pq.ParquetFile(file).read().to_pylist()
     found = {row["canonical_url"]: row for rows in parts.values() for row in rows}
     assert ctx.read(CANDIDATES).count() == len(found) == accounts["images"].kept
-    assert sorted(p.name for p in Path(root).iterdir()) == ["candidates", "pairs"]
+    assert sorted(p.name for p in Path(root).iterdir()) == ["_progress", "candidates", "pairs"]
     return found, accounts, parts
 
 
