@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -31,6 +32,26 @@ def spark() -> Iterator[object]:
     started = session("tests")
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Any]:
+    """fsspec's file system of an S3 server on loopback, one for all tests: what is made of a URL is
+    kept by s3fs, with the address that the server had then. Each test has buckets of its own."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield s3fs.S3FileSystem()
+    patch.undo()
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import fsspec
 import pytest
 
 from pipeline.core import claim
@@ -127,19 +126,10 @@ def test_of_runs_that_race_one_gets_it(tmp_path: Path, is_left: bool) -> None:
     assert not (tmp_path / NAME).exists()
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("claims")
-    yield "s3://claims/run"
-    server.stop()
+@pytest.fixture(scope="module")
+def bucket(s3: Any) -> str:
+    s3.mkdir("claims")
+    return "s3://claims/run"
 
 
 def test_on_object_storage(bucket: str) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -139,29 +140,17 @@ def test_memory_file_system(expected) -> None:
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    patch = pytest.MonkeyPatch()
-    host, port = server.get_host_and_port()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fs = fsspec.filesystem("s3", skip_instance_cache=True)
-    fs.mkdir("crawl")
-    fs.pipe_file("crawl/a b/x.warc.gz", DATA)
-    fsspec.filesystem("s3").invalidate_cache()
-    yield "s3://crawl"
-    patch.undo()
-    server.stop()
+def crawl(s3: Any) -> str:
+    s3.mkdir("crawl")
+    s3.pipe_file("crawl/a b/x.warc.gz", DATA)
+    s3.invalidate_cache()
+    return "s3://crawl"
 
 
-def test_object_storage(s3: str, expected) -> None:
-    assert rows(f"{s3}/a b/x.warc.gz", block_bytes=100_000)[:2] == expected[:2]
-    with pytest.raises(OSError, match=f"archive {s3}/none.warc.gz cannot be read"):
-        rows(f"{s3}/none.warc.gz")
+def test_object_storage(crawl: str, expected) -> None:
+    assert rows(f"{crawl}/a b/x.warc.gz", block_bytes=100_000)[:2] == expected[:2]
+    with pytest.raises(OSError, match=f"archive {crawl}/none.warc.gz cannot be read"):
+        rows(f"{crawl}/none.warc.gz")
 
 
 def test_local_file_that_is_not_there(tmp_path: Path) -> None:

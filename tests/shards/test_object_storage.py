@@ -3,10 +3,9 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pytest
 
@@ -24,21 +23,9 @@ _PART_BYTES = 16 << 20
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    patch = pytest.MonkeyPatch()
-    host, port = server.get_host_and_port()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("releases")
-    fsspec.filesystem("s3").invalidate_cache()
-    yield "s3://releases"
-    patch.undo()
-    server.stop()
+def bucket(s3: Any) -> str:
+    s3.mkdir("releases")
+    return "s3://releases"
 
 
 def names(store: Store) -> list[str]:

@@ -346,7 +346,9 @@ def test_an_adopted_folder_is_part_of_the_identity_and_its_path_is_not(tmp_path:
     assert check(one) == check(two) != check(more)
     with pytest.raises(InputError, match=r"download\.adopt = .*none cannot be read"):
         check(DownloadSection(contact="a@b.org", adopt=str(tmp_path / "none")))
-    assert set(STAGE.folders) == {raw.FOLDER, "adopted", "adopted_places", "spread_placeholders"}
+    assert set(STAGE.folders) == {
+        raw.FOLDER, "adopted", "adopted_places", "spread_placeholders", "filtered_first",
+    }  # fmt: skip
 
 
 @pytest.mark.spark
