@@ -108,7 +108,12 @@ def write_web(root: Path, pictures: list[Picture]) -> Store:
                     }
                     for c in picture.captions
                 ]
-                known = {"image_id": picture.id, "part": part, "captions": captions}
+                known = {
+                    "image_id": picture.id,
+                    "url": picture.url,
+                    "part": part,
+                    "captions": captions,
+                }
                 candidates.append({f.name: value(f, known) for f in CANDIDATES.schema})
         with store.publish_part(IMAGES, part) as sink:
             sink.write_rows(rows)

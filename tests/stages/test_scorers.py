@@ -77,7 +77,7 @@ PIXELS: dict[str, Any] = {
 
 def complete(store: Store) -> None:
     """What a download finds besides of the pictures that it stores."""
-    known = {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50}
+    known = {"format": "JPEG", "frames": 1, "body_bytes": 9000, "texture": 50, "hash64": 1}
     known |= {n: 320 for n in ("original_width", "original_height", "width", "height")}
     parts = {part: list(store.read_part(IMAGES, part)) for part in store.committed(IMAGES)}
     store.remove(IMAGES.name)
@@ -149,8 +149,8 @@ def test_what_scorers_find_is_measured_and_judged(spark: Any, tmp_path: Path) ->
         "nsfw": head(tmp_path / "n.npz", "mlp", 2),
     }
     settings = PIXELS | {"heads": heads}
-    vectors = redo(spark, store, **settings)["model_inputs"]
-    assert vectors.kept == 0 and vectors.dropped == {"embedded_before": 6 + 7}
+    again = redo(spark, store, **settings)
+    assert again["new_vectors"].kept == 0 and again["vectors"].kept == 6 + 7
     sections = {"score": ScoreSection(**settings)}
     assert len(rows(spark, store, picture_scores_of(sections))) == 6
 
