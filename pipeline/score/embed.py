@@ -73,7 +73,9 @@ class _Pictures:
         has = {track: self._held.has(track) for track in wanted}
         self._kept = {track: mask & has[track] for track, mask in wanted.items()}
         self.missing = {track: mask & ~has[track] for track, mask in wanted.items()}
-        self.unmeasured = ~self._held.has(PIXELS) if job.scorers.pixels else ~every
+        has_numbers = self._held.has(PIXELS)
+        self._measured = has_numbers if job.scorers.pixels else ~every
+        self.unmeasured = ~has_numbers if job.scorers.pixels else ~every
 
     def window(
         self, reader: RowReader, window: slice, found: Sequence[Batch], score: "_Scoring | None"
@@ -88,7 +90,7 @@ class _Pictures:
             held += len(before)
         scored = None
         if score is not None:
-            known = self._held.take(reader, PIXELS, readable & ~self.unmeasured, score.pixel_names)
+            known = self._held.take(reader, PIXELS, readable & self._measured, score.pixel_names)
             numbers = {k: v for batch in found for k, v in batch.numbers.items()}
             ids = self._rows.column("content_id").filter(pa.array(readable))
             scored = score(ids, tables, known, numbers)
