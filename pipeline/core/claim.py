@@ -39,10 +39,11 @@ class Claim:
 
 
 def _born(pid: int) -> int:
-    """Start time of a process of this machine; 0 when there is none, or the system does not say."""
+    """Start time of a process of this machine; 0 when there is none, when it has ended and is not
+    waited for yet, or when the system does not say."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[19])
+        return 0 if fields[0] in "ZX" else int(fields[19])
     except (OSError, IndexError, ValueError):
         return 0
 

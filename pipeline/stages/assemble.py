@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from pipeline.core.storage import Store
 from pipeline.shards import publish
 from pipeline.shards.card import stated_facts
 from pipeline.stream.reader import Release
+from pipeline.stream.samples import Members
 from pipeline.stream.tombstones import Tombstones
 
 # bool [samples] of each shard: what is left out of it.
@@ -74,12 +75,28 @@ def assemble(sources: Sequence[tuple[Release, Gone]], out: str, like: str) -> Ma
     ids = ",".join(source.manifest.id for source, _ in sources)
     stages = old.stages | {"made_of": ids}
     manifest = Manifest(old.name, pipeline.__version__, stages, tuple(entries))
-    card = Store(like).fs.cat_file(Store(like).path(release.CARD)).decode("utf-8", "replace")
     source, shard, rows = left[0]
-    first = int(np.flatnonzero(~rows)[0])
-    fields = sorted(json.loads(next(source.read_shard(shard, first, first + 1)).json))
-    publish.finish(store, manifest, *stated_facts(card), fields)
+    finish(
+        store, manifest, like, source.read_rows(shard, np.flatnonzero(~rows)[:1].astype(np.int32))
+    )
     return manifest
+
+
+def finish(store: Store, manifest: Manifest, like: str, first: Iterator[Members]) -> None:
+    """Write what a release has beside its shards. like: the release whose licence and languages it
+    has. first: begins with its first sample, whose record names the fields of all."""
+    old = Store(like)
+    card = ""
+    if old.exists(release.CARD):
+        card = old.fs.cat_file(old.path(release.CARD)).decode("utf-8", "replace")
+    publish.finish(store, manifest, *stated_facts(card), sorted(json.loads(next(first).json)))
+
+
+def described(source: Release, shard: int, rows: npt.NDArray[np.int32]) -> pa.Table:
+    """What the sample table of a shard says of some rows, but for where they lie in the tar."""
+    table = source.about(shard).take(pa.array(rows)).replace_schema_metadata(None)
+    laid = [n for n in release.SIDECAR.names if n not in ("pair_id", "image_id")]
+    return table.drop_columns(laid)
 
 
 def _without(
@@ -87,13 +104,10 @@ def _without(
 ) -> ShardEntry:
     """Write a shard again without some of its samples."""
     kept = np.flatnonzero(~gone).astype(np.int32)
-    table = source.about(shard)
-    table = table.take(kept).replace_schema_metadata(None)
-    laid = [n for n in release.SIDECAR.names if n not in ("pair_id", "image_id")]
     digest = hashlib.sha256(np.packbits(gone).tobytes()).hexdigest()[:16]
     origin = f"{source.manifest.id[:16]}:{shard}:{digest}"
     samples = source.read_rows(shard, kept)
-    return publish.write_shard(store, name, origin, samples, table.drop_columns(laid))
+    return publish.write_shard(store, name, origin, samples, described(source, shard, kept))
 
 
 def _has_coyo(source: Release, shard: int) -> bool:

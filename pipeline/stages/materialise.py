@@ -1,11 +1,8 @@
 """Writes the samples of a view into a release of their own, for readers that know no views."""
 
-import json
-import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -15,11 +12,10 @@ from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest
 from pipeline.core.storage import Store
 from pipeline.shards import publish
-from pipeline.shards.card import stated_facts
+from pipeline.stages.assemble import described, finish, masked
 from pipeline.stream import views
 from pipeline.stream.reader import Release
 from pipeline.stream.samples import Members
-from pipeline.stream.tombstones import Tombstones
 from pipeline.stream.views import View
 
 
@@ -33,7 +29,7 @@ def materialise(view: View, out: str, per_shard: int, name: str = "") -> Manifes
     when `out` has a release, and CorruptSample for a damaged one.
     """
     old = Release(view.root)
-    view = _without_tombstones(view, old)
+    view = _without_tombstones(view)
     starts = views.byte_starts(view.manifest)
     counts = [len(view.rows(i, 0, s.samples, starts)) for i, s in enumerate(old.manifest.shards)]
     ends = np.cumsum(counts, dtype=np.int64)
@@ -46,20 +42,18 @@ def materialise(view: View, out: str, per_shard: int, name: str = "") -> Manifes
     entries = []
     for number, (first, stop) in enumerate(ranges):
         chosen = list(_pieces(view, ends, first, stop))
-        metadata = pa.concat_tables(_about(old, shard, rows) for shard, rows in chosen)
+        metadata = pa.concat_tables(described(old, shard, rows) for shard, rows in chosen)
         samples: Iterator[Members] = (m for s, r in chosen for m in old.read_rows(s, r))
         tar = f"{release.shard_name(number, len(ranges))}.tar"
         origin = f"{view.id}:{first}:{stop}"
         entries.append(publish.write_shard(store, tar, origin, samples, metadata))
-    first_sample = next(Release(view.root).read_rows(*next(_pieces(view, ends, 0, 1))))
     manifest = Manifest(
         name or old.manifest.name,
         pipeline.__version__,
         old.manifest.stages | {"release": old.manifest.id, "view": view.id},
         tuple(entries),
     )
-    facts = stated_facts(_card(view.root))
-    publish.finish(store, manifest, *facts, sorted(json.loads(first_sample.json)))
+    finish(store, manifest, view.root, old.read_rows(*next(_pieces(view, ends, 0, 1))))
     return manifest
 
 
@@ -77,32 +71,15 @@ def _pieces(
         first = upto
 
 
-def _about(old: Release, shard: int, rows: np.ndarray) -> pa.Table:
-    """What the sample table says of some rows, but for where they lie."""
-    table = old.about(shard).take(pa.array(rows))
-    laid = [n for n in release.SIDECAR.names if n not in ("pair_id", "image_id")]
-    return table.drop_columns(laid).replace_schema_metadata(None)
-
-
-def _without_tombstones(view: View, old: Release) -> View:
+def _without_tombstones(view: View) -> View:
     """The view without the samples that are not to be used any more."""
-    gone = Tombstones(view.root).keys()
-    if not gone:
+    gone = masked(view.root)
+    if not any(rows.any() for rows in gone):
         return view
     starts = views.byte_starts(view.manifest)
     bits = []
-    for number, entry in enumerate(view.manifest.shards):
-        flags = np.zeros(entry.samples, np.uint8)
-        flags[view.rows(number, 0, entry.samples, starts)] = 1
-        keys = old.about(number, ["key"])["key"].to_pylist()
-        flags[[row for row, key in enumerate(keys) if key in gone]] = 0
-        bits.append(np.packbits(flags, bitorder="little"))
+    for number, rows in enumerate(gone):
+        chosen = np.zeros(len(rows), bool)
+        chosen[view.rows(number, 0, len(rows), starts)] = True
+        bits.append(np.packbits(chosen & ~rows, bitorder="little"))
     return replace(view, bits=np.concatenate(bits))
-
-
-def _card(root: str) -> str:
-    fs, path = fsspec.core.url_to_fs(root)
-    try:
-        return str(fs.cat_file(posixpath.join(path, release.CARD)).decode("utf-8", "replace"))
-    except FileNotFoundError:
-        return ""

@@ -70,9 +70,21 @@ def test_a_process_with_the_pid_of_a_dead_one_does_not_hold_its_folder(tmp_path:
     store = Store(str(tmp_path))
     with claimed(store):
         written = json.loads((tmp_path / NAME).read_text())
-    (tmp_path / NAME).write_text(json.dumps(written | {"born": written["born"] - 1}))
+    old = written | {"born": written["born"] - 1, "token": "of the dead one"}
+    (tmp_path / NAME).write_text(json.dumps(old))
     with claimed(store):
-        pass
+        found = holder(store)
+        assert found is not None and found.token not in ("of the dead one", written["token"])
+
+
+def test_a_dead_process_that_nobody_has_waited_for_holds_nothing(tmp_path: Path) -> None:
+    killed = hold(tmp_path, 30)
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the process table
+    with claimed(Store(str(tmp_path))):
+        found = holder(Store(str(tmp_path)))
+        assert found is not None and found.pid == os.getpid()
+    killed.wait()
 
 
 @pytest.mark.parametrize(("age_s", "is_held"), [(5, True), (1000, False)])
@@ -88,7 +100,8 @@ def test_a_run_of_another_machine_holds_it_while_it_gives_signs(
             pass
     else:
         with claimed(store):
-            pass
+            found = holder(store)
+            assert found is not None and found.pid == os.getpid()
 
 
 def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
