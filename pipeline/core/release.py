@@ -36,6 +36,8 @@ MANIFEST = f"{META}/manifest.json"
 COYO = f"{META}/coyo"
 # Keys of samples to be masked, one a line; the only file of a release that may change.
 TOMBSTONES = f"{META}/tombstones.txt"
+# Among a manifest's stages: ids of the releases whose shards follow one another in this one.
+GROWN_FROM = "grown_from"
 # What is other than in the version before, of a dataset that grows.
 DIFF = f"{META}/diff.json"
 # Receipts of what was masked; the only files that may be added.

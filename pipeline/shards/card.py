@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from pipeline.core import release
 from pipeline.core.release import Manifest
 
 # Upper ends, exclusive, of the Hub's size categories.
@@ -52,6 +53,20 @@ def size_category(samples: int) -> str:
     return next((name for end, name in _CATEGORIES if samples < end), "n>1T")
 
 
+# How samples lie, by whether the release holds shards of earlier versions.
+_ORDER = {
+    False: (
+        "Samples lie in the order of a hash of their id, so a part of the tars is",
+        "a random part of the set.",
+    ),
+    True: (
+        "The tars of earlier versions come first. In those that a version",
+        "added, samples lie in the order of a hash of their id, so that a part of these is a random",
+        "part of what it added.",
+    ),
+}
+
+
 def card(
     manifest: Manifest,
     licence: str,
@@ -66,6 +81,7 @@ def card(
     licence: an identifier the Hub knows, or "other". record_fields: keys of the .json member.
     coyo: COYO-700M's columns in `.meta/coyo/`, if there are any; coyo_absent: those that are not.
     """
+    is_grown = release.GROWN_FROM in manifest.stages
     lines = [
         "---",
         f"pretty_name: {json.dumps(manifest.name, ensure_ascii=False)}",
@@ -87,9 +103,8 @@ def card(
         "",
         f"{manifest.samples:,} pictures from the web, each with a caption that stood beside it on "
         f"a page: {len(manifest.shards):,}",
-        f"WebDataset tars, {manifest.bytes / 1e9:,.3f} GB. Samples lie in the order of a hash of "
-        "their id, so a part of the tars is",
-        "a random part of the set.",
+        f"WebDataset tars, {manifest.bytes / 1e9:,.3f} GB. {_ORDER[is_grown][0]}",
+        *_ORDER[is_grown][1:],
         "",
         *_loading(manifest),
         *_fields(record_fields),

@@ -11,6 +11,7 @@ from pipeline.core import release
 from pipeline.core.errors import ContractError, InputError
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.storage import Store
+from pipeline.shards import coyo
 from pipeline.shards.card import card
 from pipeline.shards.writer import ShardWriter
 
@@ -98,10 +99,21 @@ def finish(
             for stale in (name, *(of(name) for of in _BESIDE)):
                 store.remove(stale)
     store.write_json(release.SIZES, {entry.path: entry.samples for entry in manifest.shards})
-    text = card(manifest, licence, licence_note, languages, record_fields)
+    columns = _coyo_columns(store, manifest)
+    absent = [n for n in coyo.COLUMNS.names if columns is not None and n not in columns.names]
+    text = card(manifest, licence, licence_note, languages, record_fields, columns, absent)
     with store.publish(release.CARD) as file:
         file.write(text.encode())
     store.write_json(release.MANIFEST, manifest.to_json())
+
+
+def _coyo_columns(store: Store, manifest: Manifest) -> pa.Schema | None:
+    """Those of the first shard, None where it has none."""
+    path = release.coyo_path(manifest.shards[0].path)
+    if not store.exists(path):
+        return None
+    with store.fs.open(store.path(path), "rb") as file:
+        return pq.read_schema(file)
 
 
 def _finished(store: Store, name: str, origin: str) -> ShardEntry | None:

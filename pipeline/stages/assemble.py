@@ -74,6 +74,8 @@ def assemble(sources: Sequence[tuple[Release, Gone]], out: str, like: str) -> Ma
     old = Release(like).manifest
     ids = ",".join(source.manifest.id for source, _ in sources)
     stages = old.stages | {"made_of": ids}
+    if len(sources) > 1:
+        stages[release.GROWN_FROM] = ids
     manifest = Manifest(old.name, pipeline.__version__, stages, tuple(entries))
     source, shard, rows = left[0]
     finish(

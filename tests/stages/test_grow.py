@@ -59,6 +59,8 @@ def test_each_version_has_all_before_it_and_shares_their_shards(tmp_path: Path) 
                 assert os.path.samefile(
                     tmp_path / last.release / tar, tmp_path / step.release / tar
                 )
+            told = (tmp_path / step.release / release.CARD).read_text()
+            assert "tars of earlier versions come first" in told and "of the set" not in told
             diff = json.loads((tmp_path / step.release / release.DIFF).read_text())
             assert diff["from"] == last.id and diff["shards_written"] == 0
             assert diff["not_added"]["decide"] == {"near": 2}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jobs.takedown import main
 from pipeline.core import release
 from pipeline.shards import removal
+from pipeline.shards.coyo import COLUMNS, KEY
 from pipeline.shards.verify import verify
 from pipeline.stream.reader import Release
 from pipeline.stream.tombstones import Tombstones
@@ -54,10 +55,11 @@ def write(folder: Path) -> list[plain_release.Sample]:
         pq.write_table(table, path, write_page_checksum=True)
         coyo = pa.table(
             {
-                "key": [key(i) for i in own],
                 "url": table["url"],
                 "text": [f"caption {i:04}!" for i in own],
-            }
+                "key": [key(i) for i in own],
+            },
+            schema=pa.schema([COLUMNS.field("url"), COLUMNS.field("text"), KEY]),
         )
         beside = folder / release.coyo_path(f"{number:05}.tar")
         beside.parent.mkdir(exist_ok=True)
@@ -130,6 +132,9 @@ def test_the_next_version_holds_no_byte_of_it_and_shares_the_rest(
     assert verify(str(out)) == []
     assert [s.key for s in Release(str(out))] == [key(i) for i in range(SAMPLES) if i not in gone]
     assert not (out / release.TOMBSTONES).exists()
+    told = (out / release.CARD).read_text()
+    assert "`.meta/coyo/` holds" in told and "`num_faces`" in told.split("Of those that COYO")[1]
+    assert "a random part of the set" in told.replace("\n", " ")
     for tar in ("00001.tar", "00003.tar", release.coyo_path("00001.tar")):
         assert os.path.samefile(folder / tar, out / tar)
     for tar in ("00000.tar", "00002.tar"):
