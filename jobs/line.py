@@ -103,7 +103,17 @@ def _own_archives(config: Config) -> list[str]:
     section: Any = config.sections["extract"]
     if config.run.web != "embedded" or section.lists or section.archives:
         return []
-    return [f"extract.archives={json.dumps([f'{_demo_folder(config)}/archives/*.gz'])}"]
+    return [f"extract.archives={json.dumps([_all_archives(config)])}"]
+
+
+def _all_archives(config: Config) -> str:
+    return f"{_demo_folder(config)}/archives/*.gz"
+
+
+def _is_whole_web(config: Config) -> bool:
+    """True when all of the embedded web was milled, which is what its truth is about."""
+    section: Any = config.sections["extract"]
+    return config.run.web == "embedded" and section.archives == (_all_archives(config),)
 
 
 def verify_against(argv: Sequence[str] | None = None) -> int:
@@ -234,12 +244,6 @@ def _ports(config: Config, served: "Served") -> str:
     return ", ".join(f"{port} = {to}" for port, to in ports.items())
 
 
-def _lists(config: Config) -> tuple[str, ...]:
-    section = config.sections["extract"]
-    assert isinstance(section, extract.ExtractSection)
-    return section.lists
-
-
 def _demo_folder(config: Config) -> str:
     demo = config.sections["demo"]
     assert isinstance(demo, DemoSection)
@@ -251,7 +255,7 @@ def _tell_end(config: Config) -> None:
     root = Path(config.run.root)
     out = sys.stdout
     print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
-    if config.run.web == "embedded" and not _lists(config):
+    if _is_whole_web(config):
         from pipeline.fakeweb.evaluate import evaluate
         from pipeline.fakeweb.gentleness import Limits
         from pipeline.fakeweb.verdict import render

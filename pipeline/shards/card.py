@@ -61,8 +61,8 @@ _ORDER = {
     ),
     True: (
         "The tars of earlier versions come first. In those that a version",
-        "added, samples lie in the order of a hash of their id, so that a part of these is a random",
-        "part of what it added.",
+        "added, samples lie in the order of a hash of their id: a part of these is a random part",
+        "of what it added.",
     ),
 }
 

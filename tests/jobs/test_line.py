@@ -35,6 +35,17 @@ def test_a_job_starts_without_what_only_its_tasks_need() -> None:
     assert done.stdout.split() == []
 
 
+def test_only_the_whole_embedded_web_is_held_against_its_truth(tmp_path: Path) -> None:
+    def loaded(*changes: str) -> Config:
+        own = [f"run.root={tmp_path / 'run'}", f"demo.folder={tmp_path / 'web'}", *changes]
+        config = line._load(str(ROOT / "conf/demo.toml"), own)
+        return line._load(str(ROOT / "conf/demo.toml"), [*own, *line._own_archives(config)])
+
+    assert line._is_whole_web(loaded())
+    assert not line._is_whole_web(loaded(f"extract.archives=['{tmp_path}/web/archives/0*']"))
+    assert not line._is_whole_web(loaded("extract.lists=['urls.csv']"))
+
+
 def test_stages_after_the_download_of_a_replay_need_no_archives(tmp_path: Path) -> None:
     config = line._load(str(ROOT / "conf/replay.toml"), [f"run.root={tmp_path / 'run'}"])
     assert isinstance(config.run, RunSection) and config.run.web == "replay"
