@@ -86,7 +86,7 @@ def test_pictures_beside_a_list_are_taken_unless_told_otherwise(
     def run(names: object, stages: object, config: Config, redo: bool) -> None:
         section = config.sections["download"]
         assert isinstance(section, DownloadSection)
-        given.append((line._lists(config), section.adopt))
+        given.append((config.sections["extract"].lists, section.adopt))  # type: ignore[attr-defined]
 
     monkeypatch.setattr(line, "run", run)
     write_shard(tmp_path / "with", 0, [("http://a.test/x.jpg", b"x")])
