@@ -10,11 +10,13 @@ import resource
 import sys
 import time
 import types
+from importlib.machinery import ModuleSpec
 
 # For its command line, its log to a service, its servers and models of other kinds; its packages'
 # own __init__ would import all of them.
 for name in ("fire", "wandb", "sentence_transformers", "clip"):
     sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__spec__ = ModuleSpec(name, None)  # others look whether it is installed
 sys.modules["sentence_transformers"].SentenceTransformer = None
 for name in ("clip_retrieval", "clip_retrieval.clip_inference"):
     module = types.ModuleType(name)
