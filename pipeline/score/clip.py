@@ -7,6 +7,7 @@ Source: Radford et al. 2021, arXiv:2103.00020; models and transforms are open_cl
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -97,6 +98,14 @@ def register_shipped() -> None:
         open_clip.add_model_config(_MODELS)
 
 
+def _attention_of_any_length() -> AbstractContextManager[None]:
+    """Without cuDNN's, which is planned anew for each length: a tenth of a second every time."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    quick = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(quick)  # type: ignore[no-any-return]
+
+
 class Tokens(NamedTuple):
     """Texts for a text tower. ids: int64 tensor [n, length]. order: the texts by how many of their
     tokens matter; lengths: these numbers in that order."""
@@ -162,7 +171,8 @@ class Clip:
 
         def compute(rows: slice) -> Any:
             chosen = tokens.ids[tokens.order[rows], : int(tokens.lengths[rows][-1])]
-            return self.texts(self.copy(chosen.numpy()))
+            with _attention_of_any_length():
+                return self.texts(self.copy(chosen.numpy()))
 
         count = len(tokens.ids)
         pending = self._start(compute, count, batch)
