@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -91,6 +91,12 @@ check: setup  ## Lint, format and types
 
 format: setup  ## Format the code
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
+
+index: setup  ## Index the kept pictures of RUN=runs/demo for make explore [MODEL=clip]
+	@$(PY) -m jobs.explore index --run '$(or $(RUN),runs/demo)' $(if $(MODEL),--model '$(MODEL)')
+
+explore: setup  ## A page of the nearest kept pictures to a text or picture: RUN=runs/demo [PORT=8765]
+	@$(PY) -m jobs.explore explore --run '$(or $(RUN),runs/demo)' $(if $(PORT),--port '$(PORT)') $(if $(PRETRAINED),--pretrained '$(PRETRAINED)')
 
 notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
 	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks

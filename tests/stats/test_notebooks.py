@@ -14,7 +14,8 @@ from pipeline.stats import plots
 from tests.stats.made_run import make
 
 jupytext = pytest.importorskip("jupytext")
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+# The eighth needs an index: tests/search.
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-7]*.py"))
 
 
 @pytest.fixture(scope="module")
