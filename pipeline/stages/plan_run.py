@@ -85,9 +85,12 @@ def recipe_of(records: Mapping[str, dict[str, Any]]) -> Recipe:
     )
 
 
-def _counts(records: Mapping[str, dict[str, Any]]) -> dict[str, float]:
-    """Quantities as in `plan.quantities`, as the run counted them."""
+def counts_of(root: str) -> dict[str, float]:
+    """Quantities as in `plan.quantities`, as a run counted them."""
+    return _counts({record["stage"]: record for record in Run(root).records})
 
+
+def _counts(records: Mapping[str, dict[str, Any]]) -> dict[str, float]:
     def of(stage: str, unit: str, what: str) -> float:
         accounts = records[stage]["accounts"]
         return float(next((a[what] for a in accounts if a["unit"] == unit), 0))
