@@ -2,6 +2,7 @@
 
 import os
 import resource
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,12 @@ class Usage:
 
 def usage(spark: "SparkSession") -> Usage:
     """What the session has taken so far."""
+    from py4j.protocol import Py4JJavaError
+
     context = spark.sparkContext
     java = context._jsc.sc()
-    java.listenerBus().waitUntilEmpty()
+    with suppress(Py4JJavaError):  # too busy to say all within ten seconds
+        java.listenerBus().waitUntilEmpty()
     executors = java.statusStore().executorList(False)
     found = [executors.apply(i) for i in range(executors.size())]
     per_task = int(context.getConf().get("spark.task.cpus") or 1)

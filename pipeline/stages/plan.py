@@ -120,7 +120,7 @@ def stage_work(
     shuffled = rate.shuffle_bytes * units
     if name == "match" and units >= 2:
         prices = blocks.Rates(rates.row_s, rates.comparison_s)
-        tables = blocks.choose_plan(int(units), recipe.radius, prices)
+        tables = blocks.choose_plan(int(units), recipe.radius)  # as match does
         core_s += tables.seconds(int(units), prices)
         shuffled += tables.shuffle_bytes(int(units))
     if name == "score":

@@ -148,14 +148,15 @@ class Rates(Section):
 
     score_models: what core_s of score was measured with. match_radius: likewise of match, whose
     core_s and shuffle are what its tables do not explain. row_s, comparison_s: prices of the block
-    tables, seconds. caption_weight: what a caption costs to score, over a picture.
+    tables, seconds: of a hash put in a bucket, through Spark, and of two compared there.
+    caption_weight: what a caption costs to score, over a picture.
     """
 
     ratios: Ratios
     stages: Mapping[str, StageRate]
     score_models: tuple[str, ...]
     match_radius: int = Field(default=4, ge=0, le=8)
-    row_s: float = Field(default=0.12e-6, gt=0)
+    row_s: float = Field(default=0.97e-6, gt=0)
     comparison_s: float = Field(default=0.8e-9, gt=0)
     caption_weight: float = Field(default=0.14, gt=0)
 

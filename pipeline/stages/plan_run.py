@@ -176,7 +176,7 @@ def _rate(
     work = max(took - known.start_core_s, _LEAST_SHARE * took)
     if stage.name == "match" and count >= 2:
         prices = blocks.Rates(base.row_s, base.comparison_s)
-        tables = blocks.choose_plan(int(count), radius, prices)
+        tables = blocks.choose_plan(int(count), radius)
         work = max(work - tables.seconds(int(count), prices), 0.0)
         shuffled = max(shuffled - tables.shuffle_bytes(int(count)), 0.0)
     reads = [table.name for table in stage.reads]

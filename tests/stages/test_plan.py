@@ -64,7 +64,7 @@ def test_match_grows_by_its_block_tables() -> None:
     rate, prices = RATES.stages["match"], BlockRates(RATES.row_s, RATES.comparison_s)
     for pictures in (10**6, 10**9, 10**10):
         core_s, shuffled = stage_work("match", pictures, rate, RATES, RECIPE)
-        tables = choose_plan(pictures, RECIPE.radius, prices)
+        tables = choose_plan(pictures, RECIPE.radius)
         own = rate.start_core_s + rate.core_s * pictures
         assert core_s == pytest.approx(own + tables.seconds(pictures, prices))
         assert shuffled > tables.shuffle_bytes(pictures)
