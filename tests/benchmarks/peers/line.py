@@ -143,7 +143,7 @@ def _glue(
         ],
         "img2dataset": [*img2dataset, pairs, *recipe, tars],
         "clip-retrieval": [*clip_side, "line", tars, weights, embedded],
-        "script": [*clip_side, "filter", tars, embedded, out, str(_KEEP)],
+        "script": [clip_side[0], side / "reshard_side.py", tars, embedded, out, str(_KEEP)],
     }
     used = {name: machine.counted(command) for name, command in steps.items()}
     found = _captions(sorted(glob.glob(f"{out}/*.tar")))
@@ -202,6 +202,11 @@ class _Listed(pages.Page):
         self._is_shown = not self._is_shown
         found = next(self._shown, None) if self._is_shown else None
         return found or (f"/icons/{self.slug(2)}", "")
+
+    def metas(self) -> list[dict[str, str]]:
+        """Without what one side alone heeds: og:image, which this web does not serve, and opt-outs."""
+        unfair = ("og:image", "og:image:alt", "robots")
+        return [m for m in super().metas() if (m.get("property") or m["name"]) not in unfair]
 
 
 def write_archives(urls: Sequence[str], folder: Path) -> list[str]:
