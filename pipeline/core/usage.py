@@ -42,7 +42,7 @@ class Usage:
 
 def usage(spark: "SparkSession") -> Usage:
     """What the session has taken so far."""
-    from py4j.protocol import Py4JJavaError
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 
     context = spark.sparkContext
     java = context._jsc.sc()
