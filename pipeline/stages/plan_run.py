@@ -16,7 +16,7 @@ from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.match import blocks
 from pipeline.stages.line import LINE
-from pipeline.stages.plan import Recipe, vectors
+from pipeline.stages.plan import Recipe, model_factor, vectors
 from pipeline.stages.plan_files import STAGES, Rates, Ratios, StageRate
 from pipeline.stats.summary import Run
 
@@ -54,17 +54,17 @@ def measured_rates(root: str, base: Rates) -> Rates:
     counts = _counts(records)
     ratios = _ratios(run, records, counts)
     units = counts | {"vectors": vectors(counts, base)}
-    radius = int(records["match"]["config"]["match"]["radius"])
+    recipe = recipe_of(records)
     stages = {
-        stage.name: _rate(run.store, stage, records[stage.name], units, base, radius)
+        stage.name: _rate(run.store, stage, records[stage.name], units, base, recipe)
         for stage in LINE
     }
     return base.model_copy(
         update={
             "ratios": ratios,
             "stages": stages,
-            "score_models": recipe_of(records).models,
-            "match_radius": radius,
+            "score_models": recipe.models,
+            "match_radius": recipe.radius,
         }
     )
 
@@ -161,8 +161,10 @@ def _rate(
     record: Mapping[str, Any],
     units: Mapping[str, float],
     base: Rates,
-    radius: int,
+    recipe: Recipe,
 ) -> StageRate:
+    # Where the models' work on a GPU is not known, they are planned on cores.
+    gpu_factor = model_factor(recipe.models, base.score_models) or 0.0
     known = base.stages[stage.name]
     took = record.get("cpu_seconds", record.get("task_seconds"))
     if took is None:
@@ -171,12 +173,13 @@ def _rate(
             f"do it again (--redo)"
         )
     what = "CPU seconds" if "cpu_seconds" in record else "seconds of tasks, waits included"
+    doubt = "; mostly its start: a larger run says more" if took < 2 * known.start_core_s else ""
     count = units[known.per]
     shuffled = float(record["shuffle_bytes"])
     work = max(took - known.start_core_s, _LEAST_SHARE * took)
     if stage.name == "match" and count >= 2:
         prices = blocks.Rates(base.row_s, base.comparison_s)
-        tables = blocks.choose_plan(int(count), radius)
+        tables = blocks.choose_plan(int(count), recipe.radius)
         work = max(work - tables.seconds(int(count), prices), 0.0)
         shuffled = max(shuffled - tables.shuffle_bytes(int(count)), 0.0)
     reads = [table.name for table in stage.reads]
@@ -184,11 +187,11 @@ def _rate(
     writes = [*(table.name for table in stage.writes), *stage.folders]
     return StageRate(
         per=known.per,
-        source=f"{took:,.0f} {what} for {count:,.0f} {known.per}",
+        source=f"{took:,.0f} {what} for {count:,.0f} {known.per}{doubt}",
         core_s=work / count**known.power,
         start_core_s=known.start_core_s,
         power=known.power,
-        gpu_s=known.gpu_s,
+        gpu_s=known.gpu_s * gpu_factor,
         gpu_core_s=known.gpu_core_s,
         shuffle_bytes=shuffled / count,
         read_bytes=_bytes(store, reads) / count,

@@ -2,8 +2,7 @@
 
 `score TAR WEIGHTS FOLDER`: its own reader, mapper, writer and runner embed the pairs of a tar of
 .jpg and .txt with ViT-B-32 and write them to the folder. `line TARS WEIGHTS FOLDER` does that with
-all tars of a folder, loading the model once, and `filter TARS EMBEDDED FOLDER KEEP` is the script
-that comes behind it: see `reshard`. Imports nothing of ours.
+all tars of a folder, loading the model once. Imports nothing of ours.
 """
 
 import glob
@@ -24,10 +23,7 @@ for name in ("clip_retrieval", "clip_retrieval.clip_inference"):
     module.__path__ = [os.path.join(path, *name.split(".")) for path in sys.path]
     sys.modules[name] = module
 
-import numpy as np  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
-import webdataset  # noqa: E402
 
 try:
     import torchvision  # noqa: F401
@@ -112,35 +108,12 @@ def run(tar, weights, folder):
     }
 
 
-def reshard(tars, embedded, folder, keep):
-    """Keep captions of 5 characters and more and of these the `keep` share that is most alike to
-    its picture, and write them to tars of 1,000: what LAION did with such scores."""
-    pictures, texts = (
-        np.load(f"{embedded}/{kind}_emb/{kind}_emb_0.npy").astype(np.float32)
-        for kind in ("img", "text")
-    )
-    rows = pq.read_table(f"{embedded}/metadata/metadata_0.parquet").to_pydict()
-    alike = (pictures * texts).sum(1)
-    long_enough = np.array([len(caption) >= 5 for caption in rows["caption"]])
-    least = np.quantile(alike[long_enough], 1 - keep)
-    kept = long_enough & (alike >= least)
-    wanted = {name for name, is_kept in zip(rows["image_path"], kept, strict=True) if is_kept}
-    os.makedirs(folder)
-    with webdataset.ShardWriter(f"{folder}/%05d.tar", maxcount=1000, verbose=0) as out:
-        for sample in webdataset.WebDataset(tars, shardshuffle=False):
-            if sample["__key__"] in wanted:
-                out.write({name: sample[name] for name in ("__key__", "jpg", "txt", "json")})
-
-
 if __name__ == "__main__":
     # As ours: threads that wait for each other by spinning would count as work.
     torch.set_num_threads(1)
     verb, given, *arguments = sys.argv[1:]
     if verb == "score":
         print(json.dumps(run(given, *arguments)))
-    elif verb == "line":
+    else:
         weights, target = arguments
         embed(sorted(glob.glob(f"{given}/*.tar")), f"open_clip:ViT-B-32/{weights}", target)
-    else:
-        *where, share = arguments
-        reshard(sorted(glob.glob(f"{given}/*.tar")), *where, float(share))
