@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -114,8 +114,12 @@ cluster-test: dist  ## The line on a real cluster of two workers that lose execu
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))
 
-bench-peers: setup  ## The same against other tools, each in an environment of its own
-	@$(PY) -m tests.benchmarks.peers $(W)
+plan: setup  ## What PAIRS=10e9 cost by stage: CLUSTER=conf/clusters/cloud.toml [CONFIG=] [RUN=<finished run> | RATES=<file>]
+	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster '$(CLUSTER)' $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) \
+	  $(foreach s,$(SET),--set '$(s)') $(if $(RUN),--run '$(RUN)') $(if $(RATES),--rates '$(RATES)')
+
+bench-peers: setup  ## The same against other tools, each in an environment of its own [SIZE=5000 of line]
+	@$(PY) -m tests.benchmarks.peers $(W) $(if $(SIZE),--size $(SIZE))
 
 lock: setup  ## Lock the packages of conf/environment/*.in again
 	@conf/environment/lock.sh

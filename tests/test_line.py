@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs import plan
 from pipeline.core.reasons import Status
+from pipeline.stages.plan_files import load_rates
+from tests.conftest import ROOT
 from tests.submitted import Job, demo, finish, kill, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -122,3 +125,23 @@ def test_every_status_is_from_the_vocabulary(milled: tuple[Path, str]) -> None:
     record = json.loads((milled[0] / "_stages" / "download.json").read_text())
     for account in record["accounts"]:
         assert set(account["dropped"]) <= {str(status) for status in Status}
+
+
+def test_a_run_is_what_a_plan_is_made_from(
+    milled: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, rates = str(milled[0]), tmp_path / "rates.toml"
+    assert plan.main(["--run", root, "--write-rates", str(rates)]) == 0
+    made = load_rates(str(rates))
+    record = json.loads((milled[0] / "_stages" / "dedupe.json").read_text())
+    pairs, images = record["accounts"]
+    assert made.ratios.images_per_pair == pytest.approx(images["kept"] / pairs["in"])
+    # The run itself, planned by its own rates: as much as it took, and as much as it kept.
+    cluster = str(ROOT / "conf" / "clusters" / "workstation.toml")
+    given = ["--pairs", str(pairs["in"]), "--cluster", cluster]
+    assert plan.main([*given, "--run", root]) == plan.main([*given, "--rates", str(rates)]) == 0
+    told = capsys.readouterr().out
+    assert f"the run in {milled[0]}" in told
+    raw = sum(tar.stat().st_size for tar in (milled[0] / "raw").iterdir())
+    assert raw < made.stages["download"].kept_bytes * images["kept"] < 1.5 * raw
+    assert made.score_models == ("pairmill-tiny",)
