@@ -122,7 +122,7 @@ def count_images(ctx: Context[Any], plan: Plan, heavy: dedupe_heavy.Keys) -> lis
     accounts = [a for part in store.committed(COUNTS) for a in store.part_accounts(COUNTS, part)]
     if plan.heavy_images:
         accounts += heavy.count_images(
-            plan.heavy_images, plan.max_captions, plan.registry, store.path(HEAVY_COUNTS)
+            plan.heavy_images, plan.max_captions, plan.registry, HEAVY_COUNTS
         )
     return accounts
 
