@@ -144,6 +144,17 @@ def put_once(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
     return True
 
 
+def move(fs: fsspec.AbstractFileSystem, path: str, to: str) -> None:
+    """Copy an object, or all below a folder, to another name, and then remove it: a kill in between
+    leaves what was there. (The file system's own `mv` takes a folder for an object.)"""
+    inside, target = fs._strip_protocol(path), fs._strip_protocol(to)
+    found = fs.find(inside)
+    for name in found:
+        fs.cp_file(name, target + name.removeprefix(inside))
+    for name in found:
+        fs.rm_file(name)
+
+
 def abort_uploads(fs: fsspec.AbstractFileSystem, folder: str) -> int:
     """End the uploads below a folder that were not completed; how many. Nobody sees them, but their
     parts are stored and paid for."""

@@ -90,12 +90,14 @@ def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:
     wanted = from_arrow_schema(table.schema)
     parts = store.committed(table)
     files = list(parts.values()) or [store.path(table.name)]
+    if not spark_files.is_reached(store):
+        return spark_files.read(spark, store, files, table.schema, table.partition or "")
     if table.partition and not store.fs.glob(store.path(table.name, f"{table.partition}=*")):
         # Spark writes no file at all for a partitioned table without rows.
         return spark.createDataFrame([], wanted)
-    if spark_files.is_reached(store):
-        check_schema(spark.read.parquet(*files), table)
-    return spark_files.read(spark, store, files, table.schema, table.partition or "")
+    rows = spark.read.parquet(*files)
+    check_schema(rows, table)
+    return spark.read.schema(wanted).parquet(*files)
 
 
 def check_schema(rows: DataFrame, table: Table) -> None:

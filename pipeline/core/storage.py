@@ -75,7 +75,7 @@ class Store:
         attempt has put a file where none was.
         """
         final = self.path(relative)
-        if s3.is_s3(self.fs):
+        if self._is_s3:
             with self._put(final, unless) as file:
                 yield file
             return
@@ -122,6 +122,10 @@ class Store:
             upload.discard()
             raise
 
+    @property
+    def _is_s3(self) -> bool:
+        return s3.is_s3(self.fs)
+
     def write_json(self, relative: str, data: object) -> None:
         with self.publish(relative) as file:
             file.write((json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
@@ -140,6 +144,8 @@ class Store:
         self.fs.makedirs(posixpath.dirname(final), exist_ok=True)
         if self.is_local:
             Path(self.path(relative)).rename(final)
+        elif self._is_s3:
+            s3.move(self.fs, self.path(relative), final)
         else:
             self.fs.mv(self.path(relative), final, recursive=True)
 
@@ -147,7 +153,7 @@ class Store:
         """Remove half-written files a killed run left in a folder; how many. On S3 these are
         uploads that were not completed, which nobody sees but who pays for them."""
         folder = self.path(relative)
-        if s3.is_s3(self.fs):
+        if self._is_s3:
             return s3.abort_uploads(self.fs, folder)
         if not self.fs.exists(folder):
             return 0
