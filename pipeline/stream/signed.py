@@ -1,7 +1,7 @@
 """Ranges of S3 objects by plain HTTP: signed once for an object by s3fs, asked for by threads.
 
 s3fs makes every request on one event loop, at some 4 ms of CPU for a range of 1 MB; asking for a
-presigned URL over a kept connection takes 0.4 ms, most of it the kernel's. Which credentials,
+presigned URL over a kept connection takes some 1 ms, most of it the kernel's. Which credentials,
 endpoint and addressing apply is s3fs's to say, so that nothing is set here. What is not answered as
 it should be (a moved bucket, throttling, expired credentials) is asked again through s3fs, which
 knows what to do.

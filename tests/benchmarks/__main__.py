@@ -50,13 +50,14 @@ WORKLOADS = {
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),
     "stream-s3": ("stream", "run_s3"),
+    "stream-s3-ceph": ("stream", "run_s3_ceph"),
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
     "line": ("line", "run"),
 }
 
 # Workloads that run only when they are named: they need what few machines have.
-ASKED_FOR = ("score-gpu",)
+ASKED_FOR = ("score-gpu", "stream-s3-ceph")
 
 # Workloads that take sizes, and keep the figures of each.
 SIZED = ("match", "match-search")

@@ -67,14 +67,41 @@ def run_s3() -> dict[str, Any]:
                 "AWS_SECRET_ACCESS_KEY": "none",
                 "AWS_DEFAULT_REGION": "us-east-1",
             }
-            runs = [_from_s3("s3://bucket/release") for _ in range(5)]
+            return _s3_figures("stream-s3", "s3://bucket/release")
         finally:
             server.kill()
+
+
+def run_s3_ceph() -> dict[str, Any]:
+    """As `run_s3`, from a real server: Ceph's gateway, from Debian's packages."""
+    import s3fs
+
+    from tests.s3 import ceph
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ceph.serving(Path("build/ceph"), "none", "none") as server,
+    ):
+        made = _made_elsewhere(Path(folder) / "release")
+        os.environ |= {
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        fs = s3fs.S3FileSystem()
+        fs.mkdir("bucket")
+        fs.put(f"{made}/", "bucket/release", recursive=True)
+        return _s3_figures("stream-s3-ceph", "s3://bucket/release")
+
+
+def _s3_figures(workload: str, url: str) -> dict[str, Any]:
+    runs = [_from_s3(url) for _ in range(5)]
     ours = [run["ours"] for run in runs]
     shares = sorted(run["plain"] / run["ours"] for run in runs)
     size = runs[0]["bytes"]
     return {
-        "workload": "stream-s3",
+        "workload": workload,
         "items": 5 * SAMPLES,
         "seconds": sum(ours),
         "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
