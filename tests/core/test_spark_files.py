@@ -1,5 +1,7 @@
 """Tables of a run on s3://, where Spark has no file system: our tasks read and write the same rows."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,14 @@ SPLIT = Table(
 
 
 @pytest.fixture(scope="module")
-def store(s3: Any) -> Store:
+def store(s3: Any, spark: SparkSession) -> Iterator[Store]:
     s3.mkdir("tables")
-    return Store("s3://tables/run")
+    # Spark's workers have what was set when it started, which was for other tests.
+    given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    spark.sparkContext.environment |= given
+    yield Store("s3://tables/run")
+    for name in given:
+        del spark.sparkContext.environment[name]
 
 
 def rows(count: int) -> list[dict[str, Any]]:
