@@ -14,7 +14,7 @@ SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -110,6 +110,10 @@ dist: setup  ## What executors of a cluster need: code.zip and environment.tar.g
 
 cluster-test: dist  ## The line on a real cluster of two workers that lose executors, on this machine
 	@$(PY) -m pytest tests/cluster -m cluster
+
+s3-test: setup  ## Object storage and the line on it, against a real server from Debian's packages (Ceph)
+	@PAIRMILL_S3=ceph $(PY) -m pytest tests/s3 tests/core/test_spark_files.py tests/core/test_claim.py \
+	  tests/shards/test_object_storage.py tests/extract/test_stream.py
 
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))

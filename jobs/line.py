@@ -16,6 +16,7 @@ import filters
 from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config
 from pipeline.core.filter import Filter
+from pipeline.core.records import digest
 from pipeline.core.run import amend, guarded, load_config, run
 from pipeline.core.stage import Section
 from pipeline.core.storage import Store
@@ -32,6 +33,22 @@ if TYPE_CHECKING:
     from pipeline.fakeweb.serving import Served
 
 EXTRA: dict[str, type[Section]] = {"demo": DemoSection, verify.STAGE.name: verify.STAGE.config}
+
+# By whether the release is on this machine's file system.
+_HOW_TO_READ = {
+    True: """\
+    import webdataset
+    tars = webdataset.WebDataset("{0}/00000.tar", shardshuffle=False)
+    for image, text in tars.decode("pil").to_tuple("jpg", "txt"):
+        print(image.size, text)
+or:
+    import datasets
+    rows = datasets.load_dataset("{0}", split="train")""",
+    False: """\
+    from pipeline.stream.loader import Stream
+    for batch in Stream("{0}", batch_size=256):
+        print(batch.keys, batch.txt)""",
+}
 
 
 def run_stages(*names: str, argv: Sequence[str] | None = None) -> int:
@@ -207,7 +224,7 @@ def _web(config: Config, names: Sequence[str]) -> Iterator[list[str]]:
         from pipeline.fakeweb.replay import replaying
 
         recorded = extract.archives(config.sections["extract"])  # type: ignore[arg-type]
-        serve = replaying(recorded, str(Path(config.run.root, "web").absolute()))
+        serve = replaying(recorded, _replay_folder(config))
     with serve as served:
         if served is not None:
             overrides += [
@@ -250,11 +267,17 @@ def _demo_folder(config: Config) -> str:
     return str(Path(demo.folder).absolute())
 
 
+def _replay_folder(config: Config) -> str:
+    """Where a replayed web keeps its own files, on this machine whatever the run is on."""
+    store = Store(config.run.root)
+    return store.path("web") if store.is_local else str(Path("runs", digest(store.root)).absolute())
+
+
 def _tell_end(config: Config) -> None:
     """The funnel, the quality where the truth is known, and how to read the release."""
-    root = Path(config.run.root)
+    store = Store(config.run.root)
     out = sys.stdout
-    print(f"\nFunnel\n{render_funnel(funnel(str(root)))}", file=out)
+    print(f"\nFunnel\n{render_funnel(funnel(store.root))}", file=out)
     if _is_whole_web(config):
         from pipeline.fakeweb.evaluate import evaluate
         from pipeline.fakeweb.gentleness import Limits
@@ -268,21 +291,15 @@ def _tell_end(config: Config) -> None:
             section.address_concurrency,
             section.address_interval_s,
         )
-        found = evaluate(str(root), _demo_folder(config), limits)
-        Store(str(root)).write_json("evaluation.json", found)
+        found = evaluate(store.root, _demo_folder(config), limits)
+        store.write_json("evaluation.json", found)
         print(f"\nAgainst the ground truth\n{render(found)}", file=out)
     print(
         f"""
-Release: {root / "release"}
-Report:  {root / "report" / "report.html"}
+Release: {store.path("release")}
+Report:  {store.path("report", "report.html")}
 
 Read it in Python:
-    import webdataset
-    tars = webdataset.WebDataset("{root / "release"}/00000.tar", shardshuffle=False)
-    for image, text in tars.decode("pil").to_tuple("jpg", "txt"):
-        print(image.size, text)
-or:
-    import datasets
-    rows = datasets.load_dataset("{root / "release"}", split="train")""",
+{_HOW_TO_READ[store.is_local].format(store.path("release"))}""",
         file=out,
     )

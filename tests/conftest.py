@@ -38,20 +38,15 @@ def spark() -> Iterator[object]:
 def s3() -> Iterator[Any]:
     """fsspec's file system of an S3 server on loopback, one for all tests: what is made of a URL is
     kept by s3fs, with the address that the server had then. Each test has buckets of its own."""
-    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield s3fs.S3FileSystem()
-    patch.undo()
-    server.stop()
+    from tests.s3.servers import chosen
+
+    with chosen() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in endpoint.environment.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield s3fs.S3FileSystem()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import s3
 from pipeline.core.errors import EnvironmentProblem
 from pipeline.core.storage import Store
 
@@ -114,7 +115,11 @@ def _create(store: Store, claim: Claim) -> bool:
         return True
     if holder(store) is not None:  # asked for itself: listings may be old
         return False
-    store.fs.pipe_file(path, data)
+    if s3.is_s3(store.fs):
+        if not s3.put_once(store.fs, path, data):
+            return False
+    else:
+        store.fs.pipe_file(path, data)
     # Object stores differ in what they promise to writers that race: see who has won.
     time.sleep(1.0)
     found = holder(store)

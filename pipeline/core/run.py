@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.core import config as config_file
-from pipeline.core import records
+from pipeline.core import records, s3
 from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
 from pipeline.core.claim import claimed
@@ -74,6 +74,7 @@ def run(
             records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
     with claimed(store), open_log(store) as log:
+        _tell_conditions(store, log)
         if redo:
             records.discard(store, line[line.index(chosen[0]) :])
         done = []
@@ -147,6 +148,22 @@ def _check_disk(store: Store) -> None:
                 f"{store.root} has {free / 2**20:.0f} MiB free, a run needs at least "
                 f"{_NEEDED_DISK_BYTES / 2**20:.0f} MiB; free some or set run.root elsewhere"
             )
+
+
+def _tell_conditions(store: Store, log: Any) -> None:
+    """On S3, tell what the server does not do on condition, which two attempts at one part need."""
+    if not s3.is_s3(store.fs):
+        return
+    found = s3.conditions(store.fs, store.path("_stages"))
+    log.info("storage", **found._asdict())
+    if not all(found):
+        what = "multipart uploads" if found.puts else "objects"
+        print(
+            f"pairmill: {store.root}: this server puts {what} over others, whatever If-None-Match "
+            "says; of two attempts at a part that end at the same moment the later one stands "
+            "(docs/storage.md)",
+            file=sys.stderr,
+        )
 
 
 def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:

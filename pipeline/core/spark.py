@@ -2,17 +2,20 @@
 
 import os
 import sys
+import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
+from pipeline.core import spark_files
 from pipeline.core.errors import ContractError
 from pipeline.core.storage import Store
 from pipeline.core.tables import Table
 
 CHECKPOINTS = "_checkpoints"
+_CUT_IN = "pairmill.cut.root"
 
 # Values that results must not depend on, or that keep a laptop within its memory; a properties
 # file or --conf wins over every one of them. (The master is Spark's to default: local[*].)
@@ -57,14 +60,23 @@ def session(app: str) -> SparkSession:
 
 def keep_checkpoints(spark: SparkSession, store: Store) -> None:
     """Where executors can be lost, what `cut` computes is kept in the run's folder."""
-    if not str(spark.sparkContext.master).startswith("local"):
+    if str(spark.sparkContext.master).startswith("local"):
+        return
+    if spark_files.is_reached(store):
         spark.sparkContext.setCheckpointDir(store.path(CHECKPOINTS))
+    else:
+        spark.conf.set(_CUT_IN, store.root)
 
 
 def cut(rows: DataFrame) -> DataFrame:
     """The rows, computed now and cut from how they came about, so that the plans of what is asked
     of them stay small. A lost executor takes no rows along, see `keep_checkpoints`."""
-    if rows.sparkSession.sparkContext.getCheckpointDir() is None:
+    spark = rows.sparkSession
+    if folder := spark.conf.get(_CUT_IN, None):
+        store, name = Store(folder), f"{CHECKPOINTS}/{uuid.uuid4().hex}"
+        spark_files.write(store, name, rows)
+        return spark_files.read(spark, store, [store.path(name)], to_arrow_schema(rows.schema))
+    if spark.sparkContext.getCheckpointDir() is None:
         return rows.localCheckpoint()
     return rows.checkpoint()
 
@@ -78,6 +90,8 @@ def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:
     wanted = from_arrow_schema(table.schema)
     parts = store.committed(table)
     files = list(parts.values()) or [store.path(table.name)]
+    if not spark_files.is_reached(store):
+        return spark_files.read(spark, store, files, table.schema, table.partition or "")
     if table.partition and not store.fs.glob(store.path(table.name, f"{table.partition}=*")):
         # Spark writes no file at all for a partitioned table without rows.
         return spark.createDataFrame([], wanted)
@@ -107,10 +121,7 @@ def write_table(store: Store, table: Table, rows: DataFrame) -> int:
     """
     rows = rows.select(*table.schema.names)
     check_schema(rows, table)
-    writer = rows.write.mode("overwrite")
-    if table.partition:
-        writer = writer.partitionBy(table.partition)
-    writer.parquet(store.path(table.name))
+    spark_files.write(store, table.name, rows, table.partition or "")
     return _check_written(store, table)
 
 

@@ -21,13 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.core import s3
 from pipeline.core.accounts import Account
 from pipeline.core.tables import Table
 
 _PART = re.compile(r"part-(\d{5,})\.parquet$")
 _LEFTOVER = ".writing-"
-# Of a multipart upload, of which S3 takes 10,000 parts: 160 GB a file.
-_S3_PART_BYTES = 16 << 20
 _ACCOUNTS_KEY = b"pairmill.accounts"
 _ROUND_KEY = b"pairmill.round"
 
@@ -51,7 +50,9 @@ class Store:
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        return fsspec.core.url_to_fs(self.root)[0]
+        # Other processes write here too: no listing is to be remembered.
+        given = {"use_listings_cache": False} if "://" in self.root else {}
+        return fsspec.core.url_to_fs(self.root, **given)[0]
 
     @property
     def is_local(self) -> bool:
@@ -105,29 +106,25 @@ class Store:
     def _put(self, final: str, unless: Callable[[], bool] | None) -> Iterator[IO[bytes]]:
         """As `publish`, on S3, where an object is there when its upload is completed, and not
         before. One that is to be there once is put on condition that it is not."""
-        fs = self.fs
-        is_once = unless is not None and not fs.exists(final)
-        mode = "xb" if is_once else "wb"
-        file = fs.open(final, mode, block_size=_S3_PART_BYTES, autocommit=False)
+        is_once = unless is not None and not self.fs.exists(final)
+        upload: Any = s3.Upload(self.fs, final, once=is_once)
         try:
-            yield file
+            yield upload
             if unless is not None and unless():
                 raise Superseded(final)
-            file.close()
             try:
-                file.commit()
-            except OSError as error:
-                if is_once and unless is not None and unless():
+                upload.commit()
+            except s3.Taken as error:
+                if unless is not None and unless():
                     raise Superseded(final) from error
                 raise
         except BaseException:
-            file.discard()
+            upload.discard()
             raise
 
     @property
     def _is_s3(self) -> bool:
-        protocol = self.fs.protocol
-        return "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return s3.is_s3(self.fs)
 
     def write_json(self, relative: str, data: object) -> None:
         with self.publish(relative) as file:
@@ -147,6 +144,8 @@ class Store:
         self.fs.makedirs(posixpath.dirname(final), exist_ok=True)
         if self.is_local:
             Path(self.path(relative)).rename(final)
+        elif self._is_s3:
+            s3.move(self.fs, self.path(relative), final)
         else:
             self.fs.mv(self.path(relative), final, recursive=True)
 
@@ -155,30 +154,13 @@ class Store:
         uploads that were not completed, which nobody sees but who pays for them."""
         folder = self.path(relative)
         if self._is_s3:
-            return self._abort_uploads(folder)
+            return s3.abort_uploads(self.fs, folder)
         if not self.fs.exists(folder):
             return 0
         left = [f for f in self.fs.find(folder) if posixpath.basename(f).startswith(_LEFTOVER)]
         for file in left:
             self.fs.rm(file)
         return len(left)
-
-    def _abort_uploads(self, folder: str) -> int:
-        fs: Any = self.fs
-        bucket, prefix, _ = fs.split_path(folder)
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        aborted, asked = 0, {"Bucket": bucket, "Prefix": prefix}
-        while True:
-            found = fs.call_s3("list_multipart_uploads", **asked)
-            for upload in found.get("Uploads", ()):
-                fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
-                aborted += 1
-            if not found.get("IsTruncated"):
-                return aborted
-            asked |= {
-                "KeyMarker": found["NextKeyMarker"],
-                "UploadIdMarker": found["NextUploadIdMarker"],
-            }
 
     def part_file(self, table: Table, part: int) -> str:
         """Where a part of a part table is published."""

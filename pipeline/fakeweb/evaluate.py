@@ -1,5 +1,6 @@
 """Compare what a run made of an embedded web with the truth: precision and recall of every step."""
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.core.errors import InputError
+from pipeline.core.storage import Store
 from pipeline.fakeweb.gentleness import Figures, Limits, Line, gentleness, read_log
 from pipeline.fakeweb.ranking import auc
 
@@ -32,14 +34,14 @@ def evaluate(run_root: str, web_folder: str, limits: Limits | None = None) -> Fi
     Counts are ints, shares are floats from 0 to 1; a share of nothing is NaN. Raises InputError
     when the folder holds no web or the run no table.
     """
-    web, root = Path(web_folder), Path(run_root)
+    web, store = Path(web_folder), Store(run_root)
     with duckdb.connect() as db:
         db.execute("SET threads = 2")
         for name in _TRUTH:
             if not (web / f"truth/{name}.parquet").exists():
                 raise InputError(f"no embedded web in {web_folder}")
             db.register(f"true_{name}", ds.dataset(web / f"truth/{name}.parquet").to_table())
-        found = [name for name in _TABLES if _register(db, root, name)]
+        found = [name for name in _TABLES if _register(db, store, name)]
         if not found:
             raise InputError(f"no table of a run in {run_root}")
         log = read_log(web / "access.jsonl")
@@ -58,11 +60,14 @@ def evaluate(run_root: str, web_folder: str, limits: Limits | None = None) -> Fi
         return figures
 
 
-def _register(db: duckdb.DuckDBPyConnection, root: Path, name: str) -> bool:
+def _register(db: duckdb.DuckDBPyConnection, store: Store, name: str) -> bool:
     """Make a table of the run known to SQL, if it is there."""
-    files = [f for f in sorted((root / name).rglob("*.parquet")) if not f.name.startswith(".")]
+    found = sorted(store.fs.find(store.path(name)))
+    files = [
+        f for f in found if f.endswith(".parquet") and not posixpath.basename(f).startswith(".")
+    ]
     if files:
-        db.register(name, ds.dataset(files).to_table())
+        db.register(name, ds.dataset(files, filesystem=store.fs).to_table())
     return bool(files)
 
 

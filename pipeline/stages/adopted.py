@@ -27,6 +27,8 @@ def index(ctx: "Context[Any]") -> list[Account]:
     taken. Shards that were read are not read again. Raises InputError when none can be."""
     from pyspark.sql import functions as F
 
+    from pipeline.core import spark_files
+
     base, shards = list_shards(ctx.config.adopt)
     accounts = ctx.run_parts(PLACES, partial(_read, base), list(enumerate(shards)))
     if not any(account.kept for account in accounts):
@@ -34,20 +36,19 @@ def index(ctx: "Context[Any]") -> list[Account]:
             f"download.adopt = {ctx.config.adopt}: no picture that its {len(shards)} shards tell "
             f"of is there; see {posixpath.join(base, shards[0].name)}.parquet and what is beside it"
         )
-    if not ctx.store.exists(f"{ADOPTED.name}/_SUCCESS"):
+    if not ctx.store.exists(f"{ADOPTED.name}/{spark_files.DONE}"):
         place = F.struct(*Place._fields)
         # The same whatever the order: a URL may be in several shards.
         places = ctx.read(PLACES).groupBy("image_id").agg(F.min(place).alias("place"))
-        (
+        rows = (
             ctx.read(CANDIDATES)
             .select("image_id", "part")
             .join(places, "image_id")
             .select("image_id", "place.*", "part")
             .repartition("part")
-            .write.mode("overwrite")
-            .partitionBy("part")
-            .parquet(ctx.store.path(ADOPTED.name))
+            .sortWithinPartitions("part")
         )
+        spark_files.write(ctx.store, ADOPTED.name, rows, "part")
     return accounts
 
 

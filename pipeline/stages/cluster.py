@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
@@ -241,10 +242,9 @@ def _sample(store: Store, embedded: DataFrame, share: float, seed: int) -> centr
     grid = 1 << 32
     place = F.pmod(F.xxhash64("content_id", F.lit(seed)), F.lit(grid).cast("long"))
     chosen = embedded.where(place < F.lit(int(share * grid)).cast("long"))
-    folder = store.path(_SAMPLE)
-    chosen.select("content_id", "vector").write.mode("overwrite").parquet(folder)
+    spark_files.write(store, _SAMPLE, chosen.select("content_id", "vector"))
     halves, ids = [], []
-    for file in store.fs.find(folder):
+    for file in store.fs.find(store.path(_SAMPLE)):
         if file.endswith(".parquet"):
             with store.fs.open(file, "rb") as opened:
                 for batch in pq.ParquetFile(opened).iter_batches(65536):

@@ -13,6 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.reasons import DropReason
@@ -63,13 +64,17 @@ def totals(ctx: Context[Any], counts: Sequence[str], giant_images: int) -> tuple
 
     if not counts:
         return Totals(0, 0), []
-    rows = ctx.spark.read.parquet(*counts).where("is_kept")
+    rows = _counted(ctx, counts).where("is_kept")
     by_domain = rows.groupBy("domain").agg(
         F.count_if("is_first").alias("images"), F.count(F.lit(1)).alias("pairs")
     )
     giants = F.array_sort(F.collect_list(F.when(F.col("images") > giant_images, F.col("domain"))))
     row = by_domain.agg(F.sum("images"), F.sum("pairs"), giants).collect()[0]
     return Totals(row[0] or 0, row[1] or 0), list(row[2])
+
+
+def _counted(ctx: Context[Any], files: Sequence[str]) -> "DataFrame":
+    return spark_files.read(ctx.spark, ctx.store, files, COUNTS.schema)
 
 
 class Keys:
@@ -79,7 +84,7 @@ class Keys:
         files = list(ctx.store.committed(table).values())
         self._ctx = ctx
         self._limit = limit
-        self._rows = ctx.spark.read.parquet(*files)
+        self._rows = spark_files.read(ctx.spark, ctx.store, files, KEYS.schema)
 
     def images(self) -> list[int]:
         """First halves of the ids of heavy images, sorted."""
@@ -99,9 +104,10 @@ class Keys:
         return sorted(row[key] for row in counts.select(key).collect())
 
     def count_images(
-        self, heavy: Sequence[int], max_captions: int, registry: Sequence[str], path: str
+        self, heavy: Sequence[int], max_captions: int, registry: Sequence[str], folder: str
     ) -> list[Account]:
-        """Write rows of COUNTS of the heavy images to `path`; accounts of what is dropped."""
+        """Write rows of COUNTS of the heavy images to `folder` of the run; accounts of what is
+        dropped."""
         from pyspark import StorageLevel
         from pyspark.sql import functions as F
 
@@ -124,8 +130,9 @@ class Keys:
             _counts(by_domain, is_on_domain=F.lit(True)),
         ]
         found = rows[0].unionByName(rows[1]).unionByName(rows[2])
-        found.write.mode("overwrite").parquet(path)
-        written = self._ctx.spark.read.parquet(path)
+        store = self._ctx.store
+        spark_files.write(store, folder, found)
+        written = _counted(self._ctx, [store.path(folder)])
         row = written.agg(
             F.count_if("is_pair"), F.count_if("is_kept"), F.count_if("is_first")
         ).collect()[0]
@@ -258,7 +265,7 @@ def count_captions(
     from pyspark.sql import functions as F
 
     chosen = F.broadcast(ctx.from_arrow(pa.table({"pattern": pa.array(heavy, pa.int64())})))
-    rows = ctx.spark.read.parquet(*counts).join(chosen, "pattern", "left_semi")
+    rows = _counted(ctx, counts).join(chosen, "pattern", "left_semi")
     by_domain = rows.groupBy("pattern", "caption", "page_domain").agg(
         F.count_if("is_pair").alias("images"),
         F.count_if("is_on_domain").alias("caption_domain_images"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.reasons import DropReason
@@ -122,7 +123,7 @@ def count_images(ctx: Context[Any], plan: Plan, heavy: dedupe_heavy.Keys) -> lis
     accounts = [a for part in store.committed(COUNTS) for a in store.part_accounts(COUNTS, part)]
     if plan.heavy_images:
         accounts += heavy.count_images(
-            plan.heavy_images, plan.max_captions, plan.registry, store.path(HEAVY_COUNTS)
+            plan.heavy_images, plan.max_captions, plan.registry, HEAVY_COUNTS
         )
     return accounts
 
@@ -197,6 +198,9 @@ def write(ctx: Context[Any], plan: Plan, counts: list[str], limit: int) -> tuple
     told = exchange.exchange(counted, max(plan.rows_parts, 1), COUNTED, partial(_tell, plan))
     written = exchange.exchange(told, plan.parts, TOLD, partial(_write_part, plan), by_section=True)
     found = list(_numbers(written))
+    if not found:  # on object storage a folder of nothing is not there
+        with ctx.store.publish(f"{CANDIDATES.name}/{spark_files.DONE}"):
+            pass
     return sum(f[0] for f in found), sum(f[1] for f in found)
 
 

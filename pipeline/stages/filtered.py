@@ -119,8 +119,9 @@ def _measure(
 
 
 def _write(ctx: Context[DownloadSection], table: Table, rows: "DataFrame") -> None:
-    path = ctx.store.path(table.name)
-    rows.write.mode("overwrite").partitionBy("part").parquet(path)
+    from pipeline.core import spark_files
+
+    spark_files.write(ctx.store, table.name, rows.sortWithinPartitions("part"), "part")
 
 
 def reasons_in(store: Store, part: int, table: Table | None) -> dict[bytes, str]:

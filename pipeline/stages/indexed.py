@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import functions as F
 
+from pipeline.core import spark_files
 from pipeline.core.context import Context
 from pipeline.core.storage import PartSink
 from pipeline.extract.index import CHOSEN, RANGES, index_files, read_index
@@ -38,19 +39,17 @@ def choose(ctx: Context[Any]) -> int:
     ranges = ctx.read(RANGES)
     counts = ranges.groupBy("warc_filename").count().orderBy("warc_filename").toArrow()
     parts = _parts(counts["count"].to_pylist(), config.index_pages_per_part)
-    if not parts or ctx.store.exists(f"{CHOSEN.name}/_SUCCESS"):
+    if not parts or ctx.store.exists(f"{CHOSEN.name}/{spark_files.DONE}"):
         return len(set(parts))
     numbers = ctx.from_arrow(
         pa.table({"warc_filename": counts["warc_filename"], "part": pa.array(parts, pa.int32())})
     )
-    (
+    rows = (
         ranges.join(F.broadcast(numbers), "warc_filename")
         .repartition("part")
         .sortWithinPartitions("part", *RANGES.key)
-        .write.mode("overwrite")
-        .partitionBy("part")
-        .parquet(ctx.store.path(CHOSEN.name))
     )
+    spark_files.write(ctx.store, CHOSEN.name, rows, "part")
     return len(set(parts))
 
 

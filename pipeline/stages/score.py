@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
@@ -113,15 +114,17 @@ def _write_index(ctx: Context[ScoreSection]) -> None:
     """EMBEDDING_INDEX, from the files of EMBEDDINGS without their vectors."""
     from pyspark.sql import functions as F
 
-    vectors = ctx.read(EMBEDDINGS)
+    files = list(ctx.store.committed(EMBEDDINGS).values())
+    schema = pa.schema([EMBEDDINGS.schema.field(n) for n in ("content_id", "model", "kind")])
+    vectors = spark_files.read_places(ctx.spark, ctx.store, files, schema)
     buckets = choose_buckets(vectors.count())
     first = F.conv(F.hex(F.substring("content_id", 1, 2)), 16, 10).cast("long")
     rows = vectors.select(
         "content_id",
         "model",
         "kind",
-        F.regexp_extract("_metadata.file_name", r"part-(\d+)", 1).cast("int").alias("part"),
-        F.col("_metadata.row_index").alias("row"),
+        F.regexp_extract("file", r"part-(\d+)[^/]*$", 1).cast("int").alias("part"),
+        "row",
         F.shiftright(first * buckets, 16).cast("int").alias("bucket"),
     )
     tasks = min(buckets, int(ctx.spark.conf.get("spark.sql.shuffle.partitions") or 1))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql.pandas.types import from_arrow_type
 
+from pipeline.core import spark_files
 from pipeline.core.context import Context
 from pipeline.core.embeddings import MODELS
 from pipeline.core.errors import InputError
@@ -230,14 +231,9 @@ def _places(
     ctx: Context[Any], source: Store, table: Table, columns: list[str]
 ) -> "DataFrame | None":
     """Key columns of a table of a source, with the file and row of each; None without a part."""
-    from pyspark.sql import functions as F
 
-    if not source.committed(table):
+    files = list(source.committed(table).values())
+    if not files:
         return None
-    folder = F.lit(source.path(table.name) + "/")
-    return ctx.spark.read.parquet(*source.committed(table).values()).select(
-        "content_id",
-        *columns,
-        F.concat(folder, F.col("_metadata.file_name")).alias("file"),
-        F.col("_metadata.row_index").alias("row"),
-    )
+    schema = pa.schema([table.schema.field(name) for name in ("content_id", *columns)])
+    return spark_files.read_places(ctx.spark, source, files, schema)

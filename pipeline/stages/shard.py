@@ -216,7 +216,7 @@ def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
     shards = max(1, (samples + per_shard // 2) // per_shard)
     ranked = _with_shard(ctx, rows.where(has_score), counts, samples, shards)
     ctx.store.remove(_PLAN)
-    written = ctx.write(inputs, ranked.repartition("shard"))
+    written = ctx.write(inputs, ranked.repartition("shard").sortWithinPartitions("shard"))
     if written != samples:
         raise ContractError(f"{_INPUTS} has {written} rows, not {samples}: pair_id is not unique")
     plan = {"samples": samples, "shards": shards, "no_score": found - samples}

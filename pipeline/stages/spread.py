@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.progress import watch
@@ -129,13 +130,9 @@ def _write(ctx: Context[DownloadSection], keys: "DataFrame", most: int) -> None:
         F.sum("urls").alias("urls"), F.collect_list("part").alias("parts")
     )
     spread = by_key.filter((F.col("urls") > most) & (F.size("parts") > 1))
-    (
-        spread.select("key", "urls", F.explode("parts").alias("part"))
-        .repartition("part")
-        .write.mode("overwrite")
-        .partitionBy("part")
-        .parquet(ctx.store.path(SPREAD.name))
-    )
+    rows = spread.select("key", "urls", F.explode("parts").alias("part"))
+    rows = rows.repartition("part").sortWithinPartitions("part")
+    spark_files.write(ctx.store, SPREAD.name, rows, "part")
 
 
 def _amend(store: Store, most: int, known: str | None, part: int) -> int:

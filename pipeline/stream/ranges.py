@@ -8,7 +8,9 @@ from functools import partial
 
 import fsspec
 
+from pipeline.core.s3 import is_s3
 from pipeline.stream.samples import StalledRead
+from pipeline.stream.signed import SignedReads
 from pipeline.stream.threads import Threads
 
 
@@ -33,7 +35,8 @@ class Ranges:
     def __init__(
         self, fs: fsspec.AbstractFileSystem, root: str, patience: Patience, connections: int
     ) -> None:
-        self._fs, self._root, self._patience = fs, root, patience
+        self._root, self._patience = root, patience
+        self._read = SignedReads(fs).read if is_s3(fs) else partial(_cat, fs)
         self._threads = Threads(connections, "range")
 
     def read(self, path: str, start: int, end: int) -> bytes:
@@ -66,8 +69,7 @@ class Ranges:
         self._threads.close()
 
     def _ask(self, full: str, start: int, end: int) -> "Future[bytes]":
-        # By name: what comes second is a version with some file systems.
-        return self._threads.submit(partial(self._fs.cat_file, full, start=start, end=end))
+        return self._threads.submit(self._read, full, start, end)
 
     def _hedged(self, path: str, start: int, end: int) -> bytes:
         full = posixpath.join(self._root, path)
@@ -91,3 +93,9 @@ class Ranges:
             )
         good = [f for f in done if not f.exception()]
         return (good or list(done))[0].result()
+
+
+def _cat(fs: fsspec.AbstractFileSystem, path: str, start: int, end: int) -> bytes:
+    # By name: what comes second is a version with some file systems.
+    data: bytes = fs.cat_file(path, start=start, end=end)
+    return data

@@ -4,7 +4,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +27,14 @@ _SAMPLE_TRIES = 3
 _HELD_INDEXES = 1024
 
 
-@dataclass(frozen=True)
 class _Held:
-    """A fetched chunk: its index records (one more than samples) and the bytes they cover."""
+    """A fetched chunk: its first row in the shard, its bytes, and of each sample where in the shard
+    it starts (and where the last ends) and its recorded CRC-32C, as Python's own numbers."""
 
-    index: Index
-    data: bytes
-
-    def sample(self, row: int) -> tuple[int, int, bytes, int]:
-        """Offset and end in the shard, bytes, and recorded CRC-32C of a row of the chunk."""
-        base = int(self.index["offset"][0])
-        offset, end = int(self.index["offset"][row]), int(self.index["offset"][row + 1])
-        return offset, end, self.data[offset - base : end - base], int(self.index["crc32c"][row])
+    def __init__(self, first: int, index: Index, data: bytes) -> None:
+        self.first, self.data = first, data
+        self.offsets: list[int] = index["offset"].tolist()
+        self.crc32c: list[int] = index["crc32c"].tolist()
 
 
 class RemoteSamples:
@@ -67,6 +62,8 @@ class RemoteSamples:
         self._threads = Threads(fetchers, "chunk")
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Future[_Held]] = OrderedDict()
+        # Those of `_held` that have come, to be asked without a lock.
+        self._ready: dict[int, _Held] = {}
         self._bytes = 0
         self._gone: set[int] = set()
         self._indexes: dict[int, Future[Index]] = {}
@@ -77,17 +74,21 @@ class RemoteSamples:
 
         Raises StalledRead.
         """
-        path = self._manifest.shards[shard].path
+        held = self._ready.get(chunk)
+        if held is None:
+            try:
+                held = self._future(chunk).result()
+            except OSError as error:
+                return Damage(shard, row, str(error))
+            finally:
+                self._forget_failed(chunk)
+        number = row - held.first
+        offsets = held.offsets
+        base, offset, end = offsets[0], offsets[number], offsets[number + 1]
         try:
-            held = self._future(chunk).result()
-        except OSError as error:
-            return Damage(shard, row, str(error))
-        finally:
-            self._forget_failed(chunk)
-        offset, end, data, crc32c = held.sample(row - int(self._chunks.first[chunk]))
-        try:
-            return checked(data, crc32c)
+            return checked(held.data[offset - base : end - base], held.crc32c[number])
         except ValueError:
+            path = self._manifest.shards[shard].path
             return self._again(shard, row, chunk, f"{path}: sample {row}, bytes {offset} to {end}")
 
     def want(self, chunks: Iterable[int]) -> None:
@@ -100,6 +101,7 @@ class RemoteSamples:
         self._threads.close()
         self._ranges.close()
         self._held.clear()
+        self._ready.clear()
 
     def _again(self, shard: int, row: int, chunk: int, where: str) -> Members | Damage:
         """A sample that came damaged, by itself, with its index."""
@@ -145,6 +147,7 @@ class RemoteSamples:
         finally:
             self._under_way.end()
         self._make_room(len(held.data))
+        self._ready[chunk] = held
         return held
 
     def _download(self, path: str, chunk: int, first: int, rows: int) -> _Held:
@@ -152,7 +155,7 @@ class RemoteSamples:
         data = self._ranges.read(path, int(index["offset"][0]), int(index["offset"][-1]))
         if self._cache:
             self._cache.put(self._name(chunk), index.tobytes() + data)
-        return _Held(index, data)
+        return _Held(first, index, data)
 
     def _cached(self, chunk: int, rows: int) -> _Held | None:
         data = self._cache.get(self._name(chunk)) if self._cache else None
@@ -161,7 +164,8 @@ class RemoteSamples:
             return None
         index = np.frombuffer(data[:size], release.INDEX)
         whole = len(data) - size == int(index["offset"][-1]) - int(index["offset"][0])
-        return _Held(index, data[size:]) if whole else None
+        first = int(self._chunks.first[chunk])
+        return _Held(first, index, data[size:]) if whole else None
 
     def _name(self, chunk: int) -> str:
         shard = self._manifest.shards[int(self._chunks.shard[chunk])]
@@ -205,6 +209,7 @@ class RemoteSamples:
                 if future.done() and future.exception() is None:
                     self._bytes -= len(future.result().data)
                     del self._held[chunk]
+                    self._ready.pop(chunk, None)
                     self._gone.add(chunk)
 
 

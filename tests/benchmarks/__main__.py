@@ -50,6 +50,7 @@ WORKLOADS = {
     "shard-read": ("shards", "run_read"),
     "stream-read": ("stream", "run_read"),
     "stream-s3": ("stream", "run_s3"),
+    "stream-s3-ceph": ("stream", "run_s3_ceph"),
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
     "line": ("line", "run"),
@@ -57,7 +58,7 @@ WORKLOADS = {
 }
 
 # Workloads that run only when they are named: they need what few machines have, or long.
-ASKED_FOR = ("score-gpu", "plan")
+ASKED_FOR = ("score-gpu", "stream-s3-ceph", "plan")
 
 # Workloads that take sizes, and keep the figures of each.
 SIZED = ("match", "match-search", "plan")
