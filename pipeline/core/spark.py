@@ -26,6 +26,8 @@ DEFAULTS = {
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.compress": "false",
+    # Pages that do not hold their checksum end the stage, see `run.explain`.
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
 }
 
 

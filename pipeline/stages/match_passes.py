@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -143,5 +142,5 @@ def _of_buckets(
 
 
 def _read(store: Store, file: str) -> pa.Table:
-    with store.fs.open(file, "rb") as opened:
-        return pq.read_table(opened).cast(NODES.schema).combine_chunks()
+    with store.open_table(file) as opened:
+        return opened.read().cast(NODES.schema).combine_chunks()

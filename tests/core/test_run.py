@@ -16,7 +16,8 @@ from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
-from pipeline.core.run import amend, explain, guarded, run
+from pipeline.core.failures import explain
+from pipeline.core.run import amend, guarded, run
 from pipeline.core.spark import read_table
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import PartSink, Store
