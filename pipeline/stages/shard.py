@@ -187,7 +187,9 @@ def _is_planned(store: Store) -> bool:
     if not store.exists(_PLAN):
         return False
     missing = set(range(store.read_json(_PLAN)["shards"])) - store.committed(SHARDS).keys()
-    return all(store.exists(f"{_INPUTS}/shard={s}") for s in missing)
+    files = store.fs.find(store.path(_INPUTS)) if missing else ()
+    with_rows = {f.rsplit("/", 2)[-2] for f in files if f.endswith(".parquet")}
+    return all(f"shard={s}" in with_rows for s in missing)
 
 
 def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
