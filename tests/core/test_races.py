@@ -55,9 +55,12 @@ def together(s3: Any) -> Iterator[Callable[..., list[Any]]]:
     """Calls work(root, writer, barrier) in two processes at once."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(WRITERS) as pool:
-        yield lambda work, root: pool.starmap(
-            work, [(root, w, manager.Barrier(WRITERS)) for w in range(WRITERS)], 1
-        )
+
+        def run(work: Callable[..., Any], root: str) -> list[Any]:
+            barrier = manager.Barrier(WRITERS)
+            return pool.starmap(work, [(root, w, barrier) for w in range(WRITERS)], 1)
+
+        yield run
 
 
 def names(store: Store) -> list[str]:
