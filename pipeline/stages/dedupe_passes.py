@@ -118,7 +118,7 @@ def count_images(ctx: Context[Any], plan: Plan, heavy: dedupe_heavy.Keys) -> lis
     items += [("registry", f) for f in plan.registry]
     sent = exchange.source(ctx.spark, items, partial(_keys_by_image, plan))
     exchange.exchange(sent, plan.buckets, KEYS.schema, partial(_count_bucket, plan)).count()
-    accounts = [a for part in store.committed(COUNTS) for a in store.part_accounts(COUNTS, part)]
+    accounts = ctx.accounts(COUNTS, list(store.committed(COUNTS)))
     if plan.heavy_images:
         accounts += heavy.count_images(
             plan.heavy_images, plan.max_captions, plan.registry, store.path(HEAVY_COUNTS)

@@ -7,6 +7,7 @@ files of their two hashes in turn. So a row costs Spark nothing by itself, and n
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -15,6 +16,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from pipeline.core.accounts import Account, merge
+from pipeline.core.context import Context
 from pipeline.core.storage import Store, Superseded
 from pipeline.match import nodes
 from pipeline.match.tables import NODES
@@ -34,17 +36,19 @@ def buckets_for(pictures: int) -> int:
     return max(1, -(-pictures // _BUCKET_ROWS))
 
 
-def write_nodes(store: Store, pictures: DataFrame, buckets: int, min_texture: int) -> list[Account]:
+def write_nodes(
+    ctx: Context[Any], pictures: DataFrame, buckets: int, min_texture: int
+) -> list[Account]:
     """Write NODES of rows of `images`; accounts of pictures, searched_pictures and hashes."""
+    store = ctx.store
     store.remove(NODES.name)
     aspect = F.col("original_width") / F.col("original_height")
     columns = pictures.select("fingerprint", "hash64", "hash256", aspect.alias("aspect"), "texture")
     sent = exchange.repiece(columns, partial(_by_hash, buckets))
     gather = partial(_write_bucket, store, min_texture)
     exchange.exchange(sent, buckets, nodes.PICTURE, gather).count()
-    written = store.committed(NODES)
     units = [Account("pictures"), Account("searched_pictures"), Account("hashes")]
-    return merge([*units, *(a for part in written for a in store.part_accounts(NODES, part))])
+    return merge([*units, *ctx.accounts(NODES, list(store.committed(NODES)))])
 
 
 def hashes(spark: SparkSession, store: Store) -> DataFrame:
