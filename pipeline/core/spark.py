@@ -81,7 +81,7 @@ def read_table(spark: SparkSession, store: Store, table: Table) -> DataFrame:
     if table.partition and not store.fs.glob(store.path(table.name, f"{table.partition}=*")):
         # Spark writes no file at all for a partitioned table without rows.
         return spark.createDataFrame([], wanted)
-    # As a folder, of which Spark passes over what begins with "." or "_": each of 100,000 paths would
+    # As a folder, of which Spark passes over what begins with "." or "_": each of many paths would
     # go to the JVM by itself.
     folder = store.path(table.name)
     check_schema(spark.read.parquet(folder), table)
