@@ -52,6 +52,7 @@ WORKLOADS = {
     "stream-s3": ("stream", "run_s3"),
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
+    "driver": ("driver", "run"),
     "line": ("line", "run"),
 }
 
