@@ -180,8 +180,8 @@ def _make_again(store: Store, stage: Stage, changed: dict[str, list[int]]) -> No
     for name, (files, _) in changed.items():
         if files <= 0:
             for file in sorted(store.fs.find(store.path(name))):
-                if file.endswith(".parquet") and not (store.is_local and checksums.holds(file)):
-                    raise DamagedFile(file, "its size or content is not what was written")
+                if file.endswith(".parquet"):
+                    _require_whole(store, file)
             raise ContractError(
                 f"{store.path(name)} holds other files than {stage.name} wrote there; put them "
                 f"back, or run {stage.name} with --redo"
@@ -189,6 +189,14 @@ def _make_again(store: Store, stage: Stage, changed: dict[str, list[int]]) -> No
     told = ", ".join(f"{files} files of {name}" for name, (files, _) in changed.items())
     print(f"{stage.name}: {told} are gone and are made again", file=sys.stderr)
     records.reopen(store, stage)
+
+
+def _require_whole(store: Store, file: str) -> None:
+    """Raise DamagedFile unless a file is as it was written, as far as can be told."""
+    if store.is_local and not checksums.holds(file):
+        raise DamagedFile(file, "its size or content is not what was written")
+    with store.open_table(file):
+        pass
 
 
 def _run_stage(

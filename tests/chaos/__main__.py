@@ -9,6 +9,7 @@ each failure on the way must have been told in one line that says what to do.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=120, help="give up after so long")
     parser.add_argument("--out", type=Path, help="write the table here as well")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what was started
     folder = Path(tempfile.mkdtemp(prefix="pairmill-chaos-"))
     disk = folder / "disk"
     disk.mkdir()
