@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
-from pipeline.core.storage import damage_told, table_file
+from pipeline.core.table_files import damage_told, table_file
 
 Rows = NDArray[np.int64]
 _FILES_KEPT = 16  # open at a time

@@ -24,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.core import checksums
 from pipeline.core.accounts import Account
-from pipeline.core.errors import DamagedFile
+from pipeline.core.table_files import damage_told, table_file, table_writer
 from pipeline.core.tables import Table
 
 _PART = re.compile(r"part-(\d{5,})\.parquet$")
@@ -266,33 +266,6 @@ class Store:
                 )
             finally:
                 writer.close()
-
-
-def table_file(file: IO[bytes], local: str | None = None) -> pq.ParquetFile:
-    """A file of a table whose pages are checked as they are read. local: its path on a disk or NAS,
-    where its checksums may lie beside it. To be used inside `damage_told`."""
-    if local is not None and not checksums.footer_holds(local):
-        raise DamagedFile(local, "its size or footer is not what was written")
-    return pq.ParquetFile(file, page_checksum_verification=True)
-
-
-@contextmanager
-def damage_told(name: str) -> Iterator[None]:
-    """Turns what Arrow says of bytes it cannot read into DamagedFile, which names the file."""
-    try:
-        yield
-    except (MemoryError, pa.ArrowCancelled):
-        raise
-    except (pa.ArrowException, OSError) as error:
-        # A call to the system that failed (no such file, connection lost) has a number or a kind.
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-            raise
-        raise DamagedFile(name, (str(error).splitlines() or ["?"])[0]) from error
-
-
-def table_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    """Writes a file of a table: with a checksum in every page."""
-    return pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
 
 
 def _place(temporary: Path, final: Path, sums: bytes | None, *, once: bool) -> None:

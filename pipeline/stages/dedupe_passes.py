@@ -15,7 +15,8 @@ import pyarrow as pa
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.reasons import DropReason
-from pipeline.core.storage import PartSink, Store, Superseded, table_writer
+from pipeline.core.storage import PartSink, Store, Superseded
+from pipeline.core.table_files import table_writer
 from pipeline.core.tables import CANDIDATES, PAIRS
 from pipeline.dedupe.tables import CANDIDATE_FILE, COUNTED, COUNTS, KEYS, ROWS, TOLD
 from pipeline.stages import dedupe_heavy, exchange
