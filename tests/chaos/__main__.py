@@ -16,9 +16,8 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos.campaign import Campaign, Settings
+from tests.chaos.folder import mount, unmount
 from tests.chaos.report import render
-
-_DISK_MIB = 700
 
 
 def main() -> int:
@@ -33,9 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what was started
     folder = Path(tempfile.mkdtemp(prefix="pairmill-chaos-"))
     disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
+    if not mount(disk):
         shutil.rmtree(folder)
         if os.geteuid() != 0 and "PAIRMILL_CHAOS_INSIDE" not in os.environ:
             return _in_own_namespace()
@@ -53,7 +50,7 @@ def main() -> int:
             args.out.write_text(text + "\n")
         return 0 if verdict.is_good else 1
     finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=False)
+        unmount(disk)
         shutil.rmtree(folder, ignore_errors=True)
 
 

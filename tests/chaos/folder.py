@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,19 @@ from pipeline.stages.line import LINE
 
 STAGES = tuple(stage.name for stage in LINE)
 _SECTORS = 4096
+_DISK_MIB = 700
+
+
+def mount(disk: Path) -> bool:
+    """A small disk of its own at a place; False where that is not allowed."""
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(disk)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def unmount(disk: Path) -> None:
+    """Take it away, whatever is in it."""
+    subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,8 @@ class Run:
         return f"{done} of {noted['parts']} parts"
 
     def fill(self) -> Path:
-        """Take all the room that is left; the file that takes it."""
+        """Take all the room that is left; the file that takes it. The disk is one of its own."""
+        assert self.disk.is_mount(), f"{self.disk} is part of somebody's disk"
         filler = self.disk / "filler"
         with filler.open("ab", buffering=0) as file:
             for size in (1 << 20, 4096, 1):
