@@ -140,6 +140,7 @@ def start(job: str, arguments: list[str], log: Path, spark_folder: Path, cores: 
         | {
             "SPARK_ARGS": f"--properties-file {SPARK_CONF} --master local[{cores},2]",
             "SPARK_LOCAL_DIRS": str(spark_folder),
+            "TMPDIR": str(log.parent),  # who is killed leaves what it had there
         },
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
