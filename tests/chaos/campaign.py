@@ -173,9 +173,11 @@ class Campaign:
         assert job is not None
         said, status = job.said(), job.process.returncode
         self._over()
-        if status == 0:
-            return
         blow = self.blows[-1] if self.blows else None
+        if status == 0:
+            if blow is not None and not blow.then:
+                blow.then = "the run came to its end"
+            return
         if blow is None:
             raise TakesTooLong(f"the run failed before it was struck: {said}")
         blow.said = f"{blow.said} / {said}" if blow.said else said

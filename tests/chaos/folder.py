@@ -13,7 +13,7 @@ from pipeline.stages.line import LINE
 
 STAGES = tuple(stage.name for stage in LINE)
 _SECTORS = 4096
-_DISK_MIB = 700
+_DISK_MIB = 500
 
 
 def mount(disk: Path) -> bool:
@@ -67,7 +67,10 @@ class Run:
         assert self.disk.is_mount(), f"{self.disk} is part of somebody's disk"
         filler = self.disk / "filler"
         with filler.open("ab", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
+            room = os.statvfs(self.disk)
+            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+            file.seek(0, os.SEEK_END)
+            for size in (4096, 1):
                 try:
                     while True:
                         file.write(bytes(size))

@@ -3,6 +3,7 @@
 python -m tests.chaos.pretend run --config ... --set run.root=<folder> [--redo]
 """
 
+import json
 import shutil
 import sys
 import time
@@ -68,12 +69,17 @@ def build(context: Any) -> list[Account]:
     return [a for part in range(PARTS) for a in store.part_accounts(table, part)][:1]
 
 
+def _sample(key: str, text: str) -> plain_release.Sample:
+    record = json.dumps({"caption": text, "key": key}).encode()
+    return key, b"\xff\xd8\xff" + bytes(500), text.encode(), record
+
+
 def _release(store: Store) -> None:
     rows = [r for b in store.read_part(TABLES["shard"], 0) for r in b.to_pylist()][:20]
     building = Path(store.path("release.building"))
     for folder in (building, Path(store.path("release"))):
         shutil.rmtree(folder, ignore_errors=True)
-    named = [(f"{r['n']:032x}", b"\xff\xd8\xff\xd9", r["text"].encode(), b"{}") for r in rows]
+    named = [_sample(f"{r['n']:032x}", r["text"]) for r in rows]
     plain_release.write(building, named, 5)
     building.rename(store.path("release"))
 
