@@ -117,6 +117,7 @@ def _steps(root: Path, parts: int) -> dict[str, Any]:
         work()
         seconds = time.perf_counter() - started
         steps[name] = {"seconds": round(seconds, 2)} | _memory(spark)
+        print(f"driver: {parts} parts: {name}: {steps[name]}", file=sys.stderr, flush=True)
 
     step("start", lambda: spark.range(1).count())
     step("missing parts", lambda: context.run_parts(SHARDS, _work, [(p, p) for p in range(parts)]))

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ class Run:
         filler = self.disk / "filler"
         with filler.open("ab", buffering=0) as file:
             room = os.statvfs(self.disk)
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+            most = room.f_bavail * room.f_frsize - (2 << 20)  # others write meanwhile
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), 0, max(1, most))
             file.seek(0, os.SEEK_END)
-            for size in (4096, 1):
+            for size in (1 << 16, 4096, 1):
                 try:
                     while True:
                         file.write(bytes(size))
