@@ -7,14 +7,28 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONFIG ?= conf/demo.toml
+# What users give may hold names from anywhere: make expands nothing in it, and what stands between
+# single quotes below stays there.
+GIVEN := CONFIG SET FROM ARCHIVES RELEASE VIEW OUT LIST WHERE LAYOUT EXPECTED REGISTRY IMAGES \
+  DATASET CRAWL RUN W SIZES N R SEED STRIKES
+TO_SUBMIT := CLUSTER MASTER SPARK_ARGS DIST
+define NEWLINE
+
+
+endef
+given = $(foreach v,$1,$(if $(filter-out undefined,$(origin $v)),$v))
+$(foreach v,$(call given,$(GIVEN) $(TO_SUBMIT)),\
+  $(if $(findstring $(NEWLINE),$(value $v)),$(error $v must be one line)))
+$(foreach v,$(call given,$(GIVEN)),$(eval override $v := $$(subst ','\'',$$(value $v))))
+$(foreach v,$(call given,$(TO_SUBMIT)),$(eval override $v := $$(value $v)))
 STAGES := extract dedupe download match score cluster measure decide shard report
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
-OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
+OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -34,7 +48,7 @@ $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.
 	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(SOURCE)
 
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
-	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
+	@$(SUBMIT) jobs/$@.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
 
 verify: setup  ## Images against the run's list, or [EXPECTED=<list>]: CONFIG=; or a RELEASE= [VIEW=]
 	@$(if $(RELEASE),$(PY) -m jobs.release verify '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)'),\
@@ -44,18 +58,18 @@ status: setup  ## What of a run is done, running, missing, with rates and time l
 	@$(PY) -m jobs.status $(OPTIONS) $(SOURCE)
 
 what-if: setup  ## Counts by other bounds, nothing written: SET="clip_similarity.low=0.28,0.30" CONFIG=
-	@$(SUBMIT) jobs/what_if.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
+	@$(SUBMIT) jobs/what_if.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
 
 register: setup  ## Add a finished release to a registry: REGISTRY=<folder> CONFIG= [RELEASE=<name>]
-	@$(SUBMIT) jobs/register.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') \
+	@$(SUBMIT) jobs/register.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') \
 	  --registry '$(REGISTRY)' $(if $(RELEASE),--name '$(RELEASE)')
 
 hash-pack: setup  ## Hashes of evaluation pictures: IMAGES=<folder or tars> OUT=<file.parquet> CONFIG=
-	@$(PY) -m jobs.hash_pack --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') \
+	@$(PY) -m jobs.hash_pack --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') \
 	  --images '$(IMAGES)' --out '$(OUT)'
 
 view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=some.view
-	@.venv/bin/python -m pipeline.stream select '$(RELEASE)' '$(subst ','\'',$(WHERE))' '$(OUT)'
+	@$(PY) -m pipeline.stream select '$(RELEASE)' '$(WHERE)' '$(OUT)'
 
 describe: setup  ## What a release, or a view of it, holds: RELEASE= [VIEW=]
 	@$(PY) -m jobs.release report '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
@@ -67,7 +81,7 @@ export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|ener
 	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'
 
 grow: setup  ## Add a crawl to a dataset as a new version: DATASET=<folder> CRAWL=<name> CONFIG= [ARCHIVES= | FROM=]
-	@$(SUBMIT) jobs/grow.py --dataset '$(DATASET)' --crawl '$(CRAWL)' --config $(CONFIG) \
+	@$(SUBMIT) jobs/grow.py --dataset '$(DATASET)' --crawl '$(CRAWL)' --config '$(CONFIG)' \
 	  $(foreach s,$(SET),--set '$(s)') $(SOURCE)
 
 takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next version>] [REGISTRY=<folder>]
@@ -99,10 +113,10 @@ explore: setup  ## A page of the nearest kept pictures to a text or picture: RUN
 	@$(PY) -m jobs.explore explore --run '$(or $(RUN),runs/demo)' $(if $(PORT),--port '$(PORT)') $(if $(PRETRAINED),--pretrained '$(PRETRAINED)')
 
 notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
-	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks
+	@PAIRMILL_RUN='$(or $(RUN),runs/demo)' $(PY) -m jobs.notebooks
 
 bench: setup  ## Benchmarks: W="extract-wat match" or all [SIZES="1e6 1e7"]; JSON in build/bench
-	@$(PY) -m tests.benchmarks $(W) $(if $(SIZES),--sizes $(SIZES))
+	@$(PY) -m tests.benchmarks $(foreach w,$(W),'$(w)') $(if $(SIZES),--sizes $(foreach n,$(SIZES),'$(n)'))
 
 dist: setup  ## What executors of a cluster need: code.zip and environment.tar.gz, in dist
 	@$(PY) conf/environment/pack.py dist/code.zip
@@ -115,15 +129,18 @@ s3-test: setup  ## Object storage and the line on it, against a real server from
 	@PAIRMILL_S3=ceph $(PY) -m pytest tests/s3 tests/core/test_spark_files.py tests/core/test_claim.py \
 	  tests/shards/test_object_storage.py tests/extract/test_stream.py
 
+chaos: setup  ## Kill, fill, cut off and damage a run at 30 points: SEED=1 [STRIKES=30]; a table, a verdict
+	@$(PY) -m tests.chaos --seed '$(or $(SEED),1)' --strikes '$(or $(STRIKES),30)' --out build/chaos.md
+
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
-	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))
+	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(foreach n,$(N),'$(n)')) $(if $(R),--radius $(foreach r,$(R),'$(r)'))
 
 plan: setup  ## What PAIRS=10e9 cost by stage: CLUSTER=conf/clusters/cloud.toml [CONFIG=] [RUN=<finished run> | RATES=<file>]
-	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster '$(CLUSTER)' $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) \
+	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster '$(CLUSTER)' $(if $(filter command line environment,$(origin CONFIG)),--config '$(CONFIG)') \
 	  $(foreach s,$(SET),--set '$(s)') $(if $(RUN),--run '$(RUN)') $(if $(RATES),--rates '$(RATES)')
 
 bench-peers: setup  ## The same against other tools, each in an environment of its own [SIZE=5000 of line]
-	@$(PY) -m tests.benchmarks.peers $(W) $(if $(SIZE),--size $(SIZE))
+	@$(PY) -m tests.benchmarks.peers $(foreach w,$(W),'$(w)') $(if $(SIZE),--size '$(SIZE)')
 
 lock: setup  ## Lock the packages of conf/environment/*.in again
 	@conf/environment/lock.sh

@@ -17,6 +17,7 @@ from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.storage import Store
 from pipeline.shards.describe import describe, mixing
 from pipeline.shards.export import LAYOUTS, export
+from pipeline.shards.publish import owned
 from pipeline.shards.verify import verify
 from pipeline.stream import views
 from pipeline.stream.reader import Release
@@ -113,7 +114,8 @@ def _export(args: argparse.Namespace) -> int:
 def _materialise(args: argparse.Namespace) -> int:
     from pipeline.stages.materialise import materialise
 
-    manifest = materialise(_view(args), args.out, args.samples_per_shard, args.name)
+    with owned(args.out):
+        manifest = materialise(_view(args), args.out, args.samples_per_shard, args.name)
     print(f"{args.out}: {manifest.samples:,} samples in {len(manifest.shards)} shards")
     return 0
 
@@ -122,9 +124,10 @@ def _import(args: argparse.Namespace) -> int:
     from pipeline.stages.import_folder import import_folder
 
     name = args.name or args.folder.rstrip("/").rsplit("/", 1)[-1]
-    manifest, account = import_folder(
-        args.folder, args.out, args.samples_per_shard, name, args.licence
-    )
+    with owned(args.out):
+        manifest, account = import_folder(
+            args.folder, args.out, args.samples_per_shard, name, args.licence
+        )
     print(f"{args.out}: {manifest.samples:,} samples in {len(manifest.shards)} shards")
     for reason, rows in sorted(account.dropped.items()):
         print(f"  {rows:,} rows left out: {reason}")

@@ -17,6 +17,7 @@ from pipeline.core.run import guarded
 from pipeline.core.storage import Store
 from pipeline.match import registry
 from pipeline.shards import removal
+from pipeline.shards.publish import owned
 from pipeline.stages import takedown
 
 
@@ -51,7 +52,8 @@ def _take_down(args: argparse.Namespace) -> None:
         new = None
         # Earlier tombstones are purged too, so that there may be work without a finding.
         if args.out and finding.affected:
-            new = takedown.purge(finding, args.out)
+            with owned(args.out):
+                new = takedown.purge(finding, args.out)
             print(
                 f"{args.out}: {new.samples:,} samples; {len(finding.affected):,} of "
                 f"{len(finding.gone):,} shards written again, the others shared"

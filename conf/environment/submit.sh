@@ -13,7 +13,12 @@ if ! "${JAVA_HOME:-/nonexistent}/bin/java" -version >/dev/null 2>&1 && ! java -v
 fi
 export PYSPARK_PYTHON="$root/.venv/bin/python" PYSPARK_DRIVER_PYTHON="$root/.venv/bin/python"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+# Options may be several words; no word of them is a pattern of files.
+set -f
+# shellcheck disable=SC2206
+options=(${SPARK_ARGS:-})
 if [ -n "${CLUSTER:-}" ]; then
+  [[ $CLUSTER =~ ^[A-Za-z0-9_-]+$ ]] || { echo "CLUSTER names conf/spark-<CLUSTER>.conf: letters, digits, '_' and '-'" >&2; exit 2; }
   dist=${DIST:-$root/dist}
   properties="$root/conf/spark-$CLUSTER.conf"
   [ -f "$properties" ] || { echo "no such cluster: CLUSTER=$CLUSTER, but $properties is not there" >&2; exit 2; }
@@ -22,14 +27,14 @@ if [ -n "${CLUSTER:-}" ]; then
   done
   # Executors unpack them beside themselves: nothing of ours is installed there.
   export PYSPARK_PYTHON=./environment/bin/python
-  SPARK_ARGS="--properties-file $properties --archives $dist/code.zip#code,$dist/environment.tar.gz#environment \
-    ${MASTER:+--master $MASTER} ${SPARK_ARGS:-}"
+  options=(--properties-file "$properties" --archives "$dist/code.zip#code,$dist/environment.tar.gz#environment" \
+    ${MASTER:+--master "$MASTER"} "${options[@]}")
 else
   # Local runs talk to themselves only.
   export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+  [ ${#options[@]} -gt 0 ] || options=(--properties-file "$root/conf/spark-local.conf")
 fi
 export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf} # log4j2.properties
 exec 3>&2
-# shellcheck disable=SC2086
-exec "$root/.venv/bin/spark-submit" ${SPARK_ARGS:---properties-file "$root/conf/spark-local.conf"} "$@" \
+exec "$root/.venv/bin/spark-submit" "${options[@]}" "$@" \
   2> >(grep -v --line-buffered -E '^WARNING: Using incubator modules' >&3)

@@ -8,6 +8,7 @@ this machine, else when it has given no sign of life for `STALE_S`.
 import contextlib
 import json
 import os
+import posixpath
 import socket
 import threading
 import time
@@ -50,12 +51,15 @@ def _born(pid: int) -> int:
 
 
 @contextmanager
-def claimed(store: Store) -> Iterator[None]:
-    """Hold the folder while the block runs. Raises EnvironmentProblem when another run holds it."""
+def claimed(store: Store, name: str = NAME) -> Iterator[None]:
+    """Hold the folder while the block runs. Raises EnvironmentProblem when another run holds it.
+
+    name: of the claim's file in it, which all who share the folder must agree on.
+    """
     claim = Claim(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _born(os.getpid()), 0.0)
-    _take(store, claim)
+    _take(store, name, claim)
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(store, claim, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(store, name, claim, stop), daemon=True)
     beating.start()
     try:
         yield
@@ -63,15 +67,15 @@ def claimed(store: Store) -> Iterator[None]:
         stop.set()
         beating.join(timeout=2 * BEAT_S)
         with contextlib.suppress(OSError):
-            found = holder(store)
+            found = holder(store, name)
             if found is not None and found.token == claim.token:
-                store.fs.rm(store.path(NAME))
+                store.fs.rm(store.path(name))
 
 
-def holder(store: Store) -> Claim | None:
+def holder(store: Store, name: str = NAME) -> Claim | None:
     """Who holds the folder; None for nobody. A claim that cannot be read is nobody's."""
     try:
-        return Claim(**json.loads(store.fs.cat_file(store.path(NAME))))
+        return Claim(**json.loads(store.fs.cat_file(store.path(name))))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -83,29 +87,29 @@ def is_alive(claim: Claim) -> bool:
     return time.time() - claim.beat_at < STALE_S
 
 
-def _take(store: Store, claim: Claim) -> None:
-    store.fs.makedirs(store.path("_stages"), exist_ok=True)
+def _take(store: Store, name: str, claim: Claim) -> None:
+    store.fs.makedirs(posixpath.dirname(store.path(name)), exist_ok=True)
     for _ in range(3):
-        if _create(store, claim):
+        if _create(store, name, claim):
             return
-        found = holder(store)
-        if found is None and _is_fresh(store):
+        found = holder(store, name)
+        if found is None and _is_fresh(store, name):
             time.sleep(0.5)  # it is being written at this moment
             continue
         if found is not None and is_alive(found):
             age = max(0, round(time.time() - found.beat_at))
             raise EnvironmentProblem(
                 f"{store.root} is in use by process {found.pid} on {found.host}, which gave a sign "
-                f"of life {age} s ago; wait for it or stop it, or use another run.root"
+                f"of life {age} s ago; wait for it or stop it, or use another folder"
             )
-        _remove(store, found)
+        _remove(store, name, found)
     raise EnvironmentProblem(f"{store.root}: another run is just taking it; try again")
 
 
-def _create(store: Store, claim: Claim) -> bool:
+def _create(store: Store, name: str, claim: Claim) -> bool:
     """Write the claim unless one is there; whether it was written."""
     data = _encoded(claim)
-    path = store.path(NAME)
+    path = store.path(name)
     if store.is_local:
         try:
             with open(path, "xb") as file:
@@ -113,7 +117,7 @@ def _create(store: Store, claim: Claim) -> bool:
         except FileExistsError:
             return False
         return True
-    if holder(store) is not None:  # asked for itself: listings may be old
+    if holder(store, name) is not None:  # asked for itself: listings may be old
         return False
     if s3.is_s3(store.fs):
         if not s3.put_once(store.fs, path, data):
@@ -122,20 +126,20 @@ def _create(store: Store, claim: Claim) -> bool:
         store.fs.pipe_file(path, data)
     # Object stores differ in what they promise to writers that race: see who has won.
     time.sleep(1.0)
-    found = holder(store)
+    found = holder(store, name)
     return found is not None and found.token == claim.token
 
 
-def _is_fresh(store: Store) -> bool:
+def _is_fresh(store: Store, name: str) -> bool:
     try:
-        return store.is_local and time.time() - Path(store.path(NAME)).stat().st_mtime < BEAT_S
+        return store.is_local and time.time() - Path(store.path(name)).stat().st_mtime < BEAT_S
     except OSError:
         return False
 
 
-def _remove(store: Store, dead: Claim | None) -> None:
+def _remove(store: Store, name: str, dead: Claim | None) -> None:
     """Take a dead claim away. Of several that want to, a rename lets one succeed."""
-    path = store.path(NAME)
+    path = store.path(name)
     with contextlib.suppress(OSError):
         if not store.is_local:
             store.fs.rm(path)
@@ -147,17 +151,17 @@ def _remove(store: Store, dead: Claim | None) -> None:
         aside.unlink()
 
 
-def _beat(store: Store, claim: Claim, stop: threading.Event) -> None:
+def _beat(store: Store, name: str, claim: Claim, stop: threading.Event) -> None:
     while not stop.wait(BEAT_S):
         # A full disk or a network that is away is for the run itself to find.
         with contextlib.suppress(Exception):
-            found = holder(store)
+            found = holder(store, name)
             if found is not None and found.token == claim.token:
-                _overwrite(store, claim)
+                _overwrite(store, name, claim)
 
 
-def _overwrite(store: Store, claim: Claim) -> None:
-    with store.publish(NAME) as file:
+def _overwrite(store: Store, name: str, claim: Claim) -> None:
+    with store.publish(name) as file:
         file.write(_encoded(claim))
 
 

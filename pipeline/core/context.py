@@ -22,6 +22,10 @@ from pipeline.core.tables import Table
 C = TypeVar("C", bound=StageSection, covariant=True)
 P = TypeVar("P")
 
+# The driver keeps some 10 KB of each task of a job until the job has ended.
+_TASKS_PER_JOB = 10_000
+_ACCOUNTS_PER_TASK = 500
+
 
 @dataclass(frozen=True)
 class Context(Generic[C]):
@@ -64,8 +68,9 @@ class Context(Generic[C]):
         payloads = dict(todo)
 
         def run(missing: Sequence[int]) -> None:
-            items = [(part, payloads[part]) for part in missing]
-            self.spark.sparkContext.parallelize(items, len(items)).foreach(task)
+            for start in range(0, len(missing), _TASKS_PER_JOB):
+                items = [(part, payloads[part]) for part in missing[start : start + _TASKS_PER_JOB]]
+                self.spark.sparkContext.parallelize(items, len(items)).foreach(task)
 
         return self._run_missing(table, [part for part, _ in todo], run)
 
@@ -132,11 +137,25 @@ class Context(Generic[C]):
                 count=lambda: len(self.store.committed(table)),
             ):
                 run(missing)
-        return merge(a for part in todo for a in self.store.part_accounts(table, part))
+        return self.accounts(table, todo)
+
+    def accounts(self, table: Table, parts: Sequence[int]) -> list[Account]:
+        """The accounts that committed parts of a part table hold, summed by unit. Those of many
+        parts are read by tasks."""
+        read = partial(_accounts_of, self.store, table)
+        if len(parts) <= _ACCOUNTS_PER_TASK:
+            return read(parts)
+        tasks = -(-len(parts) // _ACCOUNTS_PER_TASK)
+        rows = self.spark.sparkContext.parallelize(parts, tasks)
+        return merge(rows.mapPartitions(lambda some: read(list(some))).collect())
 
     def from_arrow(self, rows: pa.Table) -> DataFrame:
         """A small Arrow table as a DataFrame."""
         return self.spark.createDataFrame(rows)
+
+
+def _accounts_of(store: Store, table: Table, parts: Sequence[int]) -> list[Account]:
+    return merge(a for part in parts for a in store.part_accounts(table, part))
 
 
 def _run_part(

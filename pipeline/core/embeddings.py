@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
@@ -83,9 +82,9 @@ def _places(
     for name in sorted(store.fs.ls(folder, detail=False)):
         if not name.endswith(".parquet"):
             continue
-        with store.fs.open(name, "rb") as file:
+        with store.open_table(name) as file:
             columns = [n for n in EMBEDDING_INDEX.schema.names if n != EMBEDDING_INDEX.partition]
-            rows = pq.ParquetFile(file).read(columns)
+            rows = file.read(columns)
         is_wanted = pc.is_in(rows.column("content_id"), pa.array(sorted(wanted), pa.binary()))
         of_model = pc.and_(
             pc.equal(rows.column("model"), model), pc.equal(rows.column("kind"), kind)

@@ -19,3 +19,17 @@ class ContractError(PairmillError):
 
 class EnvironmentProblem(PairmillError):
     """The machine lacks something a run needs: Java, disk, memory."""
+
+
+class DamagedFile(InputError):
+    """A file of a run does not hold what was written there. It is never read past that."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path, self.why = path, why
+        super().__init__(
+            f"{path} is damaged ({why}); remove that file and run the same command again: what it "
+            "held is made again, and what was made of it"
+        )
+
+    def __reduce__(self) -> tuple[type["DamagedFile"], tuple[str, str]]:
+        return DamagedFile, (self.path, self.why)

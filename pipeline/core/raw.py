@@ -1,8 +1,9 @@
 """Raw tars: the bytes of a part's pictures, written once by `download`, read by place ever after.
 
-A member's name is its picture's image_id. Readers take the header along with the bytes and refuse
-what is not the picture they asked for: should a lost task come back and replace a tar whose rows
-another attempt committed, that is an error and never a wrong picture under a caption.
+A member's name is its picture's image_id and the CRC-32C of its bytes. Readers take the header
+along with the bytes and refuse what is not the picture they asked for, whole: should a lost task
+come back and replace a tar whose rows another attempt committed, or a disk lose a bit, that is an
+error and never a wrong picture under a caption.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
 
 from pipeline.core import ustar
-from pipeline.core.errors import InputError
+from pipeline.core.errors import DamagedFile, InputError
 from pipeline.core.storage import Store
 
 FOLDER = "raw"
@@ -27,7 +28,13 @@ def path(part: int, round_: int = 0) -> str:
     return f"{FOLDER}/part-{part:05d}{f'.r{round_}' if round_ else ''}.tar"
 
 
-def _name(image_id: bytes) -> bytes:
+def _name(image_id: bytes, data: bytes) -> bytes:
+    import google_crc32c
+
+    return f"{image_id.hex()}.{google_crc32c.value(data):08x}.jpg".encode()
+
+
+def _old_name(image_id: bytes) -> bytes:
     return f"{image_id.hex()}.jpg".encode()
 
 
@@ -40,7 +47,7 @@ class RawTar:
 
     def append(self, image_id: bytes, data: bytes) -> int:
         """Write one member; the offset of its first data byte."""
-        self._file.write(ustar.header(_name(image_id), len(data)))
+        self._file.write(ustar.header(_name(image_id, data), len(data)))
         self._file.write(data)
         self._file.write(ustar.padding(len(data)))
         at = self._end + ustar.BLOCK
@@ -71,22 +78,26 @@ def read(store: Store, places: Sequence[Place]) -> list[bytes]:
     """The pictures at the places, in the order given; read by part and offset, neighbours together.
 
     Memory: twice the sum of the sizes at most, and the gaps between them. Raises InputError when
-    a tar is missing or short, or holds something else there.
+    a tar is missing, DamagedFile when it is short or holds something else there.
     """
     distinct = sorted(set(places), key=lambda p: (p.part, p.round, p.offset, p.size, p.image_id))
     found = dict(zip(distinct, _fetch(store, distinct), strict=True))
     return [found[place] for place in places]
 
 
-def _checked(member: bytes, place: Place) -> bytes:
+def _checked(store: Store, member: bytes, place: Place) -> bytes:
     """The data of a member that starts with its header."""
     data = member[ustar.BLOCK :]
-    if ustar.named(member[: ustar.BLOCK]) != (_name(place.image_id), place.size) or (
-        len(data) != place.size
-    ):
-        raise InputError(
-            f"{path(place.part, place.round)} does not hold picture {place.image_id.hex()} of "
-            f"{place.size} bytes at offset {place.offset}; run download again with --redo"
+    named = ustar.named(member[: ustar.BLOCK])
+    # Older tars have the image_id alone.
+    right = [
+        (name, place.size) for name in (_name(place.image_id, data), _old_name(place.image_id))
+    ]
+    if len(data) != place.size or named not in right:
+        raise DamagedFile(
+            store.path(path(place.part, place.round)),
+            f"it does not hold picture {place.image_id.hex()} of {place.size} bytes at offset "
+            f"{place.offset}",
         )
     return data
 
@@ -103,14 +114,17 @@ def _fetch(store: Store, places: list[Place]) -> Iterator[bytes]:
     try:
         blocks = _blocks(store, paths, starts, ends)
     except FileNotFoundError as error:
-        raise InputError(f"a raw tar is missing: {error}; run download again with --redo") from None
+        raise InputError(
+            f"a raw tar is missing: {error}; run the same command again: download asks for the "
+            "pictures of that part anew"
+        ) from None
     at = 0
     for place in places:
         where, stop = store.path(path(place.part, place.round)), place.offset + place.size
         while paths[at] != where or ends[at] < stop:
             at += 1
         start = place.offset - ustar.BLOCK - starts[at]
-        yield _checked(blocks[at][start : stop - starts[at]], place)
+        yield _checked(store, blocks[at][start : stop - starts[at]], place)
 
 
 def _blocks(store: Store, paths: list[str], starts: list[int], ends: list[int]) -> list[bytes]:

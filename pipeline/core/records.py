@@ -100,11 +100,54 @@ def begin(store: Store, stage: Stage, identity: dict[str, Any], reads: dict[str,
     new: dict[str, Any] = {"config": identity, "inputs": reads}
     old = load(store, stage.name)
     if old is not None and (old["config"], old["inputs"]) == (identity, reads):
-        new |= {"revision": old["revision"]} if "revision" in old else {}
-    stage_id = digest(new)
+        new |= {key: old[key] for key in ("revision", "made_again") if key in old}
+    stage_id = _id(new)
     started = {"stage": stage.name, "state": "started", "id": stage_id, **new}
     store.write_json(path(stage.name), started | {"version": pipeline.__version__})
     return stage_id
+
+
+def _id(record: dict[str, Any]) -> str:
+    told = ("config", "inputs", "revision", "made_again")
+    return digest({key: record[key] for key in told if key in record})
+
+
+def files_of(store: Store, stage: Stage) -> dict[str, list[int]]:
+    """Number and bytes of the data files that a stage's tables and folders hold: Parquet of the
+    tables, tars of the folders. A folder that is not there is not named."""
+    fs, found = store.fs, {}
+    fs.invalidate_cache()  # other processes have written there
+    kinds = [(t.name, ".parquet") for t in stage.writes] + [(f, ".tar") for f in stage.folders]
+    for name, ending in kinds:
+        if store.exists(name):
+            inside = fs.find(store.path(name), detail=True)
+            sizes = [
+                int(info["size"])
+                for path, info in inside.items()
+                if path.endswith(ending) and not path.rsplit("/", 1)[-1].startswith(".")
+            ]
+            found[name] = [len(sizes), sum(sizes)]
+    return found
+
+
+def changed_files(store: Store, stage: Stage, record: dict[str, Any]) -> dict[str, list[int]]:
+    """Of a finished stage: files and bytes that were there and are not, by table or folder; less
+    than none where there are more. What somebody has removed as a whole, to save space, is not
+    told."""
+    now = files_of(store, stage)
+    found = {}
+    for name, (files, size) in record.get("files", {}).items():
+        if name in now and now[name] != [files, size]:
+            found[name] = [files - now[name][0], size - now[name][1]]
+    return found
+
+
+def reopen(store: Store, stage: Stage) -> None:
+    """Record that a finished stage has to make some of its files again. Its id is another one, so
+    that the stages behind it, which saw the lost ones, are done again."""
+    record: dict[str, Any] = store.read_json(path(stage.name))
+    record["made_again"] = record.get("made_again", 0) + record.pop("revision", 0) + 1
+    store.write_json(path(stage.name), record | {"state": "started", "id": _id(record)})
 
 
 def write_progress(store: Store, stage: str, table: Table, parts: int, missing: int) -> None:
@@ -141,7 +184,7 @@ def amend(store: Store, stage: Stage, reads: dict[str, str]) -> str:
     if not is_cut_short:
         record["revision"] = record.get("revision", 0) + 1
         record["state"] = "started"
-        record["id"] = digest({key: record[key] for key in ("config", "inputs", "revision")})
+        record["id"] = _id(record)
         store.write_json(path(stage.name), record)
     return str(record["id"])
 
@@ -165,6 +208,7 @@ def finish(
     record |= {
         "state": "done",
         "accounts": [a.to_json() for a in accounts],
+        "files": files_of(store, stage),
         "seconds": round(seconds, 2),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

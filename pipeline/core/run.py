@@ -3,7 +3,6 @@
 spark-submit jobs/dedupe.py --config conf/default.toml --set dedupe.parts=64
 """
 
-import errno
 import json
 import shutil
 import sys
@@ -11,13 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipeline.core import checksums, records, s3
 from pipeline.core import config as config_file
-from pipeline.core import records, s3
 from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
 from pipeline.core.claim import claimed
 from pipeline.core.config import Config, RunSection
-from pipeline.core.errors import EnvironmentProblem, PairmillError
+from pipeline.core.errors import (
+    ContractError,
+    DamagedFile,
+    EnvironmentProblem,
+    PairmillError,
+)
+from pipeline.core.failures import explain
 from pipeline.core.filter import Filter
 from pipeline.core.logs import open_log, summary
 from pipeline.core.stage import Section, Stage
@@ -178,7 +183,37 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
     if record["inputs"] != reads or records.is_discarded(record):
         records.discard(store, [stage])
         return None
-    return record if record["state"] == "done" else None
+    if record["state"] != "done":
+        return None
+    changed = records.changed_files(store, stage, record)
+    if changed:
+        _make_again(store, stage, changed)
+    return None if changed else record
+
+
+def _make_again(store: Store, stage: Stage, changed: dict[str, list[int]]) -> None:
+    """Have a stage whose files are not all there done again, as far as they are missing. Raises
+    DamagedFile, or ContractError, where files are there and are others."""
+    for name, (files, _) in changed.items():
+        if files <= 0:
+            for file in sorted(store.fs.find(store.path(name))):
+                if file.endswith(".parquet"):
+                    _require_whole(store, file)
+            raise ContractError(
+                f"{store.path(name)} holds other files than {stage.name} wrote there; put them "
+                f"back, or run {stage.name} with --redo"
+            )
+    told = ", ".join(f"{files} files of {name}" for name, (files, _) in changed.items())
+    print(f"{stage.name}: {told} are gone and are made again", file=sys.stderr)
+    records.reopen(store, stage)
+
+
+def _require_whole(store: Store, file: str) -> None:
+    """Raise DamagedFile unless a file is as it was written, as far as can be told."""
+    if store.is_local and not checksums.holds(file):
+        raise DamagedFile(file, "its size or content is not what was written")
+    with store.open_table(file):
+        pass
 
 
 def _run_stage(
@@ -188,7 +223,14 @@ def _run_stage(
     from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
     from pipeline.core.usage import usage
 
-    stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
+    reads = records.inputs(store, stage, line)
+    for source in (s for s in line if s.name in reads):
+        if changed := records.changed_files(store, source, records.load(store, source.name) or {}):
+            raise ContractError(
+                f"{stage.name} reads {', '.join(changed)}, of which {source.name} wrote other "
+                f"files; run {source.name} first"
+            )
+    stage_id = records.begin(store, stage, identity, reads)
     log = log.bind(stage=stage.name, id=stage_id)
     log.info("started")
     started = time.monotonic()
@@ -221,18 +263,3 @@ def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None
                     f"{account.unit}, over {stage.name}.max_drop_share = {bound:.1%}; "
                     "look for the cause, or raise the bound"
                 )
-
-
-def explain(error: BaseException) -> str:
-    """One line for a failure inside a stage: the innermost cause that says something."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "disk full: free some space and run the same command again; finished parts are kept"
-    text = str(error)
-    if "No space left on device" in text:
-        return "disk full: free some space and run the same command again; finished parts are kept"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("pipeline.core.errors.")]
-    if told:
-        return told[-1].split(": ", 1)[-1]
-    python = [line for line in lines if "Error: " in line and not line.startswith(("at ", "File "))]
-    return (python[-1] if python else lines[0] if lines else type(error).__name__)[:500]

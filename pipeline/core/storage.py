@@ -2,9 +2,10 @@
 
 A file is written beside its place under a temporary name and renamed when whole, so that a file
 under its final name is always complete. Part tables keep their accounts in the Parquet footer:
-the part's file is also its commit record.
+the part's file is also its commit record. docs/faults.md has the protocol.
 """
 
+import errno
 import json
 import os
 import posixpath
@@ -14,15 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.core import s3
+from pipeline.core import checksums, s3
 from pipeline.core.accounts import Account
+from pipeline.core.table_files import damage_told, table_file, table_writer
 from pipeline.core.tables import Table
 
 _PART = re.compile(r"part-(\d{5,})\.parquet$")
@@ -67,34 +69,42 @@ class Store:
 
     @contextmanager
     def publish(
-        self, relative: str, unless: Callable[[], bool] | None = None
+        self,
+        relative: str,
+        unless: Callable[[], bool] | None = None,
+        *,
+        once: bool = False,
+        is_table: bool = False,
     ) -> Iterator[IO[bytes]]:
         """Open a binary file that appears under its name only when the block ends without error.
 
         Raises Superseded instead when `unless` is true by then; on S3 also when, meanwhile, another
-        attempt has put a file where none was.
+        attempt has put a file where none was. once: the file is written once and never again; of
+        attempts that end at the same moment one stands, and the others raise Superseded.
+        is_table: on a local disk or a NAS its checksums are kept beside it (see `checksums`).
         """
         final = self.path(relative)
         if self._is_s3:
-            with self._put(final, unless) as file:
-                yield file
+            with self._put(
+                final, unless or (partial(self.exists, relative) if once else None)
+            ) as f:
+                yield f
             return
-        parent = posixpath.dirname(final)
-        temporary = posixpath.join(
-            parent, f"{_LEFTOVER}{uuid.uuid4().hex}-{posixpath.basename(final)}"
-        )
+        parent, base = posixpath.split(final)
+        temporary = posixpath.join(parent, f"{_LEFTOVER}{uuid.uuid4().hex}-{base}")
         fs = self.fs
         fs.makedirs(parent, exist_ok=True)
         try:
             with fs.open(temporary, "wb") as file:
-                yield file
+                summed = checksums.Summed(file) if is_table and self.is_local else None
+                yield cast(IO[bytes], summed) if summed else file
                 if self.is_local:
                     file.flush()
                     os.fsync(file.fileno())
             if unless is not None and unless():
                 raise Superseded(relative)
             if self.is_local:
-                Path(temporary).replace(final)
+                _place(Path(temporary), Path(final), summed.sums() if summed else None, once=once)
             else:
                 fs.mv(temporary, final)
         except BaseException:
@@ -188,8 +198,15 @@ class Store:
         else:
             files = [self.path(self.part_file(table, part))]
         for name in files:
-            with self.fs.open(name, "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(batch_rows, columns=columns)
+            with self.open_table(name) as rows:
+                yield from rows.iter_batches(batch_rows, columns=columns)
+
+    @contextmanager
+    def open_table(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A Parquet file by its full path. Raises DamagedFile, here or where its rows are read
+        inside the block, when its bytes are not those that were written."""
+        with self.fs.open(name, "rb") as file, damage_told(name):
+            yield table_file(file, name if self.is_local else None)
 
     def part_accounts(self, table: Table, part: int) -> list[Account]:
         """The accounts a committed part stored in its footer."""
@@ -203,8 +220,8 @@ class Store:
         return int(self._footer(table, part).get(_ROUND_KEY, b"0"))
 
     def _footer(self, table: Table, part: int) -> dict[bytes, bytes]:
-        with self.fs.open(self.path(self.part_file(table, part)), "rb") as file:
-            return pq.read_metadata(file).metadata or {}
+        with self.open_table(self.path(self.part_file(table, part))) as file:
+            return file.metadata.metadata or {}
 
     def has_round(self, table: Table, part: int, round_: int) -> bool:
         """True when a part is committed, in that round or a later one."""
@@ -218,8 +235,9 @@ class Store:
         another attempt has committed this round by then: the first one stands.
         """
         name = self.part_file(table, part)
-        with self.publish(name, unless=partial(self.has_round, table, part, round_)) as file:
-            writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+        is_there = partial(self.has_round, table, part, round_)
+        with self.publish(name, unless=is_there, once=round_ == 0, is_table=True) as file:
+            writer = table_writer(file, table.schema)
             try:
                 sink = PartSink(writer, table)
                 yield sink
@@ -229,6 +247,42 @@ class Store:
                 )
             finally:
                 writer.close()
+
+
+def _place(temporary: Path, final: Path, sums: bytes | None, *, once: bool) -> None:
+    """Give a whole file its name. Raises Superseded when it is to be written once and is there.
+
+    A kill between the two names of a file and of its checksums leaves it without checksums, and
+    never with those of another.
+    """
+    beside = checksums.beside(final)
+    if sums is not None and not (once and final.exists()):
+        beside.unlink(missing_ok=True)  # of a file that is gone, or goes now
+    if once:
+        _link(temporary, final)
+    else:
+        temporary.replace(final)
+    if sums is not None:
+        written = temporary.with_name(f"{temporary.name}.crc")
+        written.write_bytes(sums)
+        written.replace(beside)
+
+
+def _link(temporary: Path, final: Path) -> None:
+    """Rename unless the name is taken, which rename(2) does not offer and link(2) does."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        # A reply that was lost on the way from a file server: the second try finds the first one's
+        # work. Source: open(2), O_EXCL on NFS.
+        if temporary.stat().st_nlink != 2:
+            raise Superseded(str(final)) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        temporary.replace(final)  # a file system without links: the last one stands
+        return
+    temporary.unlink()
 
 
 class PartSink:

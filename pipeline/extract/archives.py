@@ -34,13 +34,24 @@ def list_archives(patterns: Sequence[str], base_url: str = "") -> list[str]:
     found: set[str] = set()
     for pattern in patterns:
         if pattern.startswith("@"):
+            is_remote = "://" in pattern and not pattern.startswith("@file://")
             for line in _lines(pattern[1:]):
+                if is_remote and (line.startswith("/") or line.startswith(("file:", "local:"))):
+                    raise InputError(f"{pattern}: {line!r} is a file of this machine, not of there")
                 found.update(_expand(_absolute(line, base_url)))
         else:
             found.update(_expand(pattern))
     archives = sorted(found)
     _check(archives)
     return archives
+
+
+def below(name: str, source: str) -> str:
+    """A name that lists and indexes of a crawl give of an archive, which must lie below the crawl's
+    base. Raises InputError for one that leads elsewhere. source: what gave it."""
+    if "://" in name or name.startswith("/") or ".." in name.split("/"):
+        raise InputError(f"{source}: {name!r} does not lie below the crawl's base URL")
+    return name
 
 
 def _absolute(line: str, base_url: str) -> str:
@@ -142,7 +153,7 @@ def crawl_archives(
     relative to the base URL).
     """
     url = posixpath.join(base_url, "crawl-data", crawl, f"{kind}.paths.gz")
-    paths = sorted(set(_lines(url)))
+    paths = sorted({below(line, url) for line in _lines(url)})
     if not paths:
         raise InputError(f"list of archives {url} is empty")
     if first_file + files > len(paths) or first_file >= len(paths):

@@ -1,13 +1,15 @@
 """Writes releases outside the line, shard by shard, from samples that are there already."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import release
+from pipeline.core.claim import claimed
 from pipeline.core.errors import ContractError, InputError
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.storage import Store
@@ -23,16 +25,31 @@ _DONE = b"pairmill.shard"
 _BESIDE = (release.index_path, release.sidecar_path, release.coyo_path)
 
 
+@contextmanager
+def owned(out: str) -> Iterator[None]:
+    """While the block runs nobody else writes a release there. Raises as `start`, and
+    EnvironmentProblem when somebody does."""
+    store = Store(out)
+    _refuse_taken(store)
+    with claimed(store, f"{release.META}/.claim"):
+        yield
+
+
 def start(store: Store) -> None:
     """Make ready to write a release in the folder of a store, without what killed writers left.
 
-    Raises InputError where a finished release, or something else, is.
+    Raises InputError where a finished release, or something else, is. Writers that may race do so
+    under `owned`.
     """
+    _refuse_taken(store)
+    store.sweep("")
+
+
+def _refuse_taken(store: Store) -> None:
     if store.exists(release.MANIFEST):
         raise InputError(f"{store.root} is a release already; a release is never changed")
     if store.exists("") and store.fs.ls(store.root) and not store.exists(release.META):
         raise InputError(f"{store.root} holds something that is no release; name another folder")
-    store.sweep("")
 
 
 def shard_ranges(samples: int, per_shard: int) -> list[tuple[int, int]]:

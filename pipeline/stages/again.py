@@ -99,10 +99,10 @@ def _ask_again(
     if parts:
         mark_spread(ctx)
     images, asked = Account("images"), Account(ASKED_AGAIN)
-    for part in ctx.store.committed(IMAGES):
-        for account in ctx.store.part_accounts(IMAGES, part):
-            if account.unit == images.unit:
-                images.add(account)
-            elif part in parts:
-                asked.add(account)
+    for account in ctx.accounts(IMAGES, list(ctx.store.committed(IMAGES))):
+        if account.unit == images.unit:
+            images.add(account)
+    for account in ctx.accounts(IMAGES, parts):
+        if account.unit == asked.unit:
+            asked.add(account)
     return [images, asked]

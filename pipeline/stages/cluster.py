@@ -14,7 +14,6 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 import structlog
 from pydantic import Field
 from pyspark import StorageLevel
@@ -246,8 +245,8 @@ def _sample(store: Store, embedded: DataFrame, share: float, seed: int) -> centr
     halves, ids = [], []
     for file in store.fs.find(store.path(_SAMPLE)):
         if file.endswith(".parquet"):
-            with store.fs.open(file, "rb") as opened:
-                for batch in pq.ParquetFile(opened).iter_batches(65536):
+            with store.open_table(file) as opened:
+                for batch in opened.iter_batches(65536):
                     halves.append(values(batch.column("vector")).view(STORED))
                     ids.append(words(batch.column("content_id")))
     store.remove(_SAMPLE)

@@ -11,13 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core import spark_files
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.reasons import DropReason
 from pipeline.core.storage import PartSink, Store, Superseded
+from pipeline.core.table_files import table_writer
 from pipeline.core.tables import CANDIDATES, PAIRS
 from pipeline.dedupe.tables import CANDIDATE_FILE, COUNTED, COUNTS, KEYS, ROWS, TOLD
 from pipeline.stages import dedupe_heavy, exchange
@@ -98,8 +98,8 @@ def _batches(
     """The rows of files, some _PIECE_ROWS at a time."""
     held: list[pa.RecordBatch] = []
     for name in files:
-        with store.fs.open(name, "rb") as file:
-            for batch in pq.ParquetFile(file).iter_batches(1 << 16, columns=list(columns)):
+        with store.open_table(name) as rows:
+            for batch in rows.iter_batches(1 << 16, columns=list(columns)):
                 held.append(batch.select(list(columns)))
                 if sum(b.num_rows for b in held) >= _PIECE_ROWS:
                     yield pa.concat_batches(held)
@@ -120,7 +120,7 @@ def count_images(ctx: Context[Any], plan: Plan, heavy: dedupe_heavy.Keys) -> lis
     items += [("registry", f) for f in plan.registry]
     sent = exchange.source(ctx.spark, items, partial(_keys_by_image, plan))
     exchange.exchange(sent, plan.buckets, KEYS.schema, partial(_count_bucket, plan)).count()
-    accounts = [a for part in store.committed(COUNTS) for a in store.part_accounts(COUNTS, part)]
+    accounts = ctx.accounts(COUNTS, list(store.committed(COUNTS)))
     if plan.heavy_images:
         accounts += heavy.count_images(
             plan.heavy_images, plan.max_captions, plan.registry, HEAVY_COUNTS
@@ -148,8 +148,7 @@ def _keys_by_image(plan: Plan, item: tuple[str, str]) -> Iterator[Piece]:
 
 def _groups(store: Store, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of a file, one row group at a time."""
-    with store.fs.open(name, "rb") as file:
-        rows = pq.ParquetFile(file)
+    with store.open_table(name) as rows:
         for group in range(rows.num_row_groups):
             yield from rows.read_row_group(group).cast(schema).combine_chunks().to_batches()
 
@@ -269,8 +268,8 @@ def _write_part(plan: Plan, part: int, pieces: Iterator[Piece]) -> Iterator[Piec
     images = pairs = 0
     name = f"{CANDIDATES.name}/{CANDIDATES.partition}={part}/part-00000.parquet"
     with (
-        plan.store.publish(name) as file,
-        pq.ParquetWriter(file, CANDIDATE_FILE, compression="zstd") as writer,
+        plan.store.publish(name, is_table=True) as file,
+        table_writer(file, CANDIDATE_FILE) as writer,
     ):
         for _, section in groupby(pieces, key=lambda piece: piece.section):
             told = exchange.table(section, TOLD)

@@ -76,6 +76,7 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     prefix = f"{CANDIDATES.partition}="
     names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
     parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+    _forget_lost(ctx.store)
     found, folder = [], None
     if ctx.config.adopt:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
@@ -83,6 +84,16 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
     images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
     return images + found
+
+
+def _forget_lost(store: Store) -> None:
+    """Forget the rows of parts whose raw tar is gone, so that they are downloaded anew."""
+    if not store.exists(raw.FOLDER):
+        return
+    tars = {str(f).rsplit("/", 1)[-1] for f in store.fs.ls(store.path(raw.FOLDER), detail=False)}
+    for part, file in store.committed(IMAGES).items():
+        if raw.path(part).rsplit("/", 1)[-1] not in tars:
+            store.fs.rm(file)
 
 
 @contextmanager

@@ -136,11 +136,13 @@ def read_part(section: ExtractSection, part: int, archive: str, sink: PartSink) 
 
 def read_chosen(section: ExtractSection, store: Store, part: int, _: None, sink: PartSink) -> None:
     """The pairs of one part of the pages that the index names."""
+    from pipeline.extract.archives import below
     from pipeline.extract.index import CHOSEN, by_archive
 
     base = section.crawl_base_url
     chosen = by_archive(store.read_part(CHOSEN, part))
-    _read(section, ((posixpath.join(base, name), ranges) for name, ranges in chosen), sink)
+    wanted = ((posixpath.join(base, below(n, section.index)), ranges) for n, ranges in chosen)
+    _read(section, wanted, sink)
 
 
 def _read(

@@ -100,7 +100,7 @@ def build(ctx: Context[MatchSection]) -> list[Account]:
             require_turned_hashes(pictures)
         buckets = match_passes.buckets_for(pictures.count())
         seen, searched, counted = match_passes.write_nodes(
-            store, pictures, buckets, download.min_texture
+            ctx, pictures, buckets, download.min_texture
         )
         met = counted.kept * (1 + len(TURNS)) if config.turned else counted.kept
         refuse_unsafe(met, config.radius, config.max_random_neighbours, widest=MAX_RADIUS)

@@ -7,15 +7,16 @@ files of their two hashes in turn. So a row costs Spark nothing by itself, and n
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from pipeline.core.accounts import Account, merge
+from pipeline.core.context import Context
 from pipeline.core.storage import Store, Superseded
 from pipeline.match import nodes
 from pipeline.match.tables import NODES
@@ -35,17 +36,19 @@ def buckets_for(pictures: int) -> int:
     return max(1, -(-pictures // _BUCKET_ROWS))
 
 
-def write_nodes(store: Store, pictures: DataFrame, buckets: int, min_texture: int) -> list[Account]:
+def write_nodes(
+    ctx: Context[Any], pictures: DataFrame, buckets: int, min_texture: int
+) -> list[Account]:
     """Write NODES of rows of `images`; accounts of pictures, searched_pictures and hashes."""
+    store = ctx.store
     store.remove(NODES.name)
     aspect = F.col("original_width") / F.col("original_height")
     columns = pictures.select("fingerprint", "hash64", "hash256", aspect.alias("aspect"), "texture")
     sent = exchange.repiece(columns, partial(_by_hash, buckets))
     gather = partial(_write_bucket, store, min_texture)
     exchange.exchange(sent, buckets, nodes.PICTURE, gather).count()
-    written = store.committed(NODES)
     units = [Account("pictures"), Account("searched_pictures"), Account("hashes")]
-    return merge([*units, *(a for part in written for a in store.part_accounts(NODES, part))])
+    return merge([*units, *ctx.accounts(NODES, list(store.committed(NODES)))])
 
 
 def hashes(spark: SparkSession, store: Store) -> DataFrame:
@@ -143,5 +146,5 @@ def _of_buckets(
 
 
 def _read(store: Store, file: str) -> pa.Table:
-    with store.fs.open(file, "rb") as opened:
-        return pq.read_table(opened).cast(NODES.schema).combine_chunks()
+    with store.open_table(file) as opened:
+        return opened.read().cast(NODES.schema).combine_chunks()

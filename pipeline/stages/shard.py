@@ -122,7 +122,7 @@ def build(ctx: Context[ShardSection]) -> list[Account]:
     measures = measures_of(ctx.sections, ctx.filters)
     inputs = inputs_table(measures)
     columns = _coyo(ctx, measures)
-    folder = _open(ctx.store)
+    folder = _open(ctx)
     if not _is_planned(ctx.store):
         _assign(ctx, measures, inputs)
     plan = ctx.store.read_json(_PLAN)
@@ -187,7 +187,9 @@ def _is_planned(store: Store) -> bool:
     if not store.exists(_PLAN):
         return False
     missing = set(range(store.read_json(_PLAN)["shards"])) - store.committed(SHARDS).keys()
-    return all(store.exists(f"{_INPUTS}/shard={s}") for s in missing)
+    files = store.fs.find(store.path(_INPUTS)) if missing else ()
+    with_rows = {f.rsplit("/", 2)[-2] for f in files if f.endswith(".parquet")}
+    return all(f"shard={s}" in with_rows for s in missing)
 
 
 def _assign(ctx: Context[ShardSection], measures: Table, inputs: Table) -> None:
@@ -268,22 +270,22 @@ def _with_shard(
     )
 
 
-def _open(store: Store) -> str:
+def _open(ctx: Context[ShardSection]) -> str:
     """The folder to build in, without what killed tasks left, and with every committed tar in it.
 
     A local release is built beside its place. On object storage, where folders cannot be renamed,
     it is built in place, and is there once its manifest is.
     """
+    store = ctx.store
     folder = BUILDING if store.is_local else RELEASE
     if store.is_local and store.exists(RELEASE) and not store.exists(BUILDING):
         Path(store.path(RELEASE)).rename(store.path(BUILDING))
     store.sweep(folder)
     present = _tar_bytes(store, folder)
-    for part, file in store.committed(SHARDS).items():
-        for batch in store.read_part(SHARDS, part):
-            row = batch.to_pylist()[0]
-            if present.get(row["path"]) != row["bytes"]:
-                store.fs.rm(file)
+    done = store.committed(SHARDS)
+    for row in ctx.read(SHARDS).collect() if done else ():
+        if present.get(row["path"]) != row["bytes"]:
+            store.fs.rm(done[row["shard"]])
     return folder
 
 
@@ -303,9 +305,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
     store = ctx.store
     entries = [
         ShardEntry(row["path"], row["samples"], row["bytes"], row["sha256"])
-        for shard in range(shards)
-        for batch in store.read_part(SHARDS, shard)
-        for row in batch.to_pylist()
+        for row in ctx.read(SHARDS).where(F.col("shard") < shards).orderBy("shard").collect()
     ]
     manifest = Manifest(ctx.config.name, pipeline.__version__, _provenance(store), tuple(entries))
     present = _tar_bytes(store, folder)

@@ -56,12 +56,7 @@ def mark_spread(ctx: Context[DownloadSection]) -> list[Account] | None:
     ctx.store.remove(SPREAD.name)
     if not changed:
         return None
-    images = Account("images")
-    for part in parts:
-        for account in ctx.store.part_accounts(IMAGES, part):
-            if account.unit == images.unit:
-                images.add(account)
-    return [images]
+    return [a for a in ctx.accounts(IMAGES, parts) if a.unit == "images"]
 
 
 def _parts_with_some(store: Store) -> list[int]:

@@ -53,6 +53,7 @@ WORKLOADS = {
     "stream-s3-ceph": ("stream", "run_s3_ceph"),
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
+    "driver": ("driver", "run"),
     "line": ("line", "run"),
     "plan": ("plan", "run"),
 }

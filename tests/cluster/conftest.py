@@ -42,6 +42,15 @@ class Worker:
     def _is_below(self, entry: Path) -> bool:
         return Path(os.readlink(entry / "cwd")).is_relative_to(self.folder)
 
+    def decommission(self) -> None:
+        """Tell it that its machine will go, as sbin/decommission-worker.sh and spot hooks do."""
+        os.kill(self.process.pid, signal.SIGPWR)
+
+    def told(self) -> str:
+        """What its executors have logged."""
+        logs = self.folder.glob("app-*/*/stderr")
+        return "".join(log.read_text("utf-8", "replace") for log in sorted(logs))
+
     def kill(self) -> None:
         """End the worker and its executors at once, as a machine that is switched off."""
         executors = self.executors()
@@ -69,7 +78,11 @@ class Cluster:
             + ["--cores", "1", "--memory", "2g", "--host", "127.0.0.1", "--webui-port", "0"]
             + ["--work-dir", folder, self.url],
             cwd=folder,
-            env=bare_environment() | {"HOME": str(folder / "home")},
+            env=bare_environment()
+            | {
+                "HOME": str(folder / "home"),
+                "SPARK_WORKER_OPTS": "-Dspark.decommission.enabled=true",
+            },
             stdout=(folder / "worker.log").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

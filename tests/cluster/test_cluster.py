@@ -1,7 +1,7 @@
 """The whole line on a standalone cluster of two workers that have nothing but what is shipped.
 
-One worker is lost in the middle of the download, and another in the middle of scoring; the release
-has the bytes of a local run all the same.
+One worker is told to go while captions are shuffled, one is lost in the middle of the download, and
+another in the middle of scoring; the release has the bytes of a local run all the same.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def start(cluster: Cluster, root: Path, web: Path) -> Job:
     )
 
 
-def test_two_workers_that_are_lost_give_the_release_of_a_local_run(tmp_path: Path) -> None:
+def test_workers_that_go_and_are_lost_give_the_release_of_a_local_run(tmp_path: Path) -> None:
     web, alone, root = tmp_path / "web", tmp_path / "local", tmp_path / "cluster-run"
     finish(demo([f"run.root={alone}", f"demo.folder={web}", *SETS]))
     wanted = tar_hashes(alone)
@@ -59,8 +59,14 @@ def test_two_workers_that_are_lost_give_the_release_of_a_local_run(tmp_path: Pat
         cluster.start_worker("first")
         cluster.start_worker("second")
         job = start(cluster, root, web)
+        wait_for((root / "_stages" / "dedupe.json").exists, "dedupe", job)
+        going = next(w for w in cluster.workers.values() if w.executors())
+        going.decommission()
+        cluster.start_worker("replacement")
+        wait_for(lambda: not going.executors(), "the executor that was told to go", job)
+        assert "decommission" in going.told().lower()
         wait_for(lambda: any(root.glob("raw/.writing-*")), "the download", job)
-        victim = next(w for w in cluster.workers.values() if w.executors())
+        victim = next(w for w in cluster.workers.values() if w is not going and w.executors())
         victim.kill()
         cluster.start_worker("third")
         wait_for(lambda: any(root.glob("embeddings/.writing-*")), "scoring", job)

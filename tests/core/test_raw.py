@@ -5,12 +5,13 @@ import tarfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import google_crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import raw
-from pipeline.core.errors import InputError
+from pipeline.core.errors import DamagedFile, InputError
 from pipeline.core.storage import Store
 
 MEMBERS = st.lists(
@@ -38,7 +39,8 @@ def test_a_raw_tar_is_read_by_tarfile_and_by_offset(members: list[tuple[bytes, b
     file.seek(0)
     with tarfile.open(fileobj=file) as archive:
         read = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
-    assert read == [(f"{name.hex()}.jpg", data) for name, data in members]
+    named = [(f"{name.hex()}.{google_crc32c.value(data):08x}.jpg", data) for name, data in members]
+    assert read == named
 
 
 @pytest.mark.parametrize("protocol", ["", "file://", "memory://"])
@@ -61,7 +63,18 @@ def test_a_tar_of_another_attempt_is_refused(tmp_path: Path) -> None:
     places = write(store, 7, pictures)
     write(store, 7, pictures[::-1])
     for place in places:
-        with pytest.raises(InputError, match=r"part-00007\.tar does not hold picture .* --redo"):
+        with pytest.raises(DamagedFile, match=r"part-00007\.tar is damaged .*not hold picture"):
             raw.read(store, [place])
     with pytest.raises(InputError, match="a raw tar is missing"):
         raw.read(store, [places[0]._replace(part=8)])
+
+
+@given(st.integers(0, 2**32))
+def test_no_byte_of_a_picture_changes_unseen(at: int) -> None:
+    store = Store("memory://damage")
+    (place,) = write(store, 0, [(bytes(16), bytes(range(256)) * 5)])
+    tar = bytearray(store.fs.cat_file(store.path(raw.path(0))))
+    tar[place.offset + at % place.size] ^= 1 << at % 8
+    store.fs.pipe_file(store.path(raw.path(0)), bytes(tar))
+    with pytest.raises(DamagedFile, match="remove that file and run the same command again"):
+        raw.read(store, [place])

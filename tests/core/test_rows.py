@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import DamagedFile
 from pipeline.core.rows import RowReader
 
 
@@ -47,7 +48,7 @@ def test_only_the_row_groups_of_the_rows_are_read(tmp_path: Path) -> None:
     with RowReader() as reader:
         found = reader.take(str(path), np.array([705, 31], np.int64), ["b"])
         assert found.column("b").to_pylist() == [bytes([705 % 256]) * 3, bytes([31]) * 3]
-        with pytest.raises(OSError):
+        with pytest.raises(DamagedFile):
             reader.take(str(path), np.array([500], np.int64), ["b"])
 
 

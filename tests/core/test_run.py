@@ -16,7 +16,8 @@ from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
-from pipeline.core.run import amend, explain, guarded, run
+from pipeline.core.failures import explain
+from pipeline.core.run import amend, guarded, run
 from pipeline.core.spark import read_table
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import PartSink, Store
@@ -235,3 +236,78 @@ def test_stages_behind_an_amended_one_are_done_again(spark: object, tmp_path: Pa
         finish()
         assert records.load(store, "source")["id"] == begun["id"]
         assert run(["source", "even"], LINE, made)[1]["inputs"] == {"source": begun["id"]}
+
+
+def refuse_and_say(stages: list[str], made: Config) -> str:
+    with pytest.raises(Exception) as error:
+        run(stages, LINE, made)
+    return str(error.value) if isinstance(error.value, PairmillError) else explain(error.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "has_sums"),
+    # Where no checksums lie beside, on object storage, Parquet's own are of pages alone.
+    [("page", True), ("footer", True), ("cut", True), ("page", False), ("cut", False)],
+)
+def test_a_damaged_file_is_named_removed_as_told_and_made_again(
+    spark: object, tmp_path: Path, how: str, has_sums: bool
+) -> None:
+    made = config(tmp_path)
+    first = run(["source", "even"], LINE, made)
+    damaged = tmp_path / "source" / "part-00001.parquet"
+    if not has_sums:
+        (tmp_path / "source" / f".{damaged.name}.crc").unlink()
+    data = bytearray(damaged.read_bytes())
+    if how == "cut":
+        data = data[: len(data) // 2]
+    elif how == "page":
+        data[30] ^= 4
+    else:
+        data[-20] ^= 4
+    damaged.write_bytes(data)
+    # Asked for again, `even` reads it.
+    with pytest.raises(Exception) as error:
+        run(["even"], LINE, made, redo=True)
+    said = str(error.value) if isinstance(error.value, PairmillError) else explain(error.value)
+    if how == "cut":
+        assert "run source first" in said
+        said = refuse_and_say(["source", "even"], made)
+    assert said.startswith(f"{damaged} is damaged (") and "remove that file" in said
+    damaged.unlink()
+    before = (tmp_path / "log").read_text().split()
+    source, even = run(["source", "even"], LINE, made)
+    assert (tmp_path / "log").read_text().split()[len(before) :] == ["1"]
+    assert source["id"] != first[0]["id"] and even["inputs"] == {"source": source["id"]}
+    assert even["accounts"] == first[1]["accounts"]
+    assert [record["id"] for record in run(["source", "even"], LINE, made)] == [
+        source["id"],
+        even["id"],
+    ]
+
+
+def test_a_lost_file_of_a_query_table_is_made_again(spark: object, tmp_path: Path) -> None:
+    made = config(tmp_path)
+    run(["source", "even"], LINE, made)
+    files = list((tmp_path / "even" / "digit=4").glob("*.parquet"))
+    files[0].unlink()
+    _, even = run(["source", "even"], LINE, made)
+    assert len(list((tmp_path / "even" / "digit=4").glob("*.parquet"))) == len(files)
+    assert even["accounts"][0]["kept"] == 15
+
+
+def test_what_was_removed_as_a_whole_is_not_made_again(spark: object, tmp_path: Path) -> None:
+    """To save space: tables that nobody reads any more."""
+    made = config(tmp_path)
+    before = run(["source", "even"], LINE, made)
+    for file in (tmp_path / "source").iterdir():
+        file.unlink()
+    (tmp_path / "source").rmdir()
+    assert run(["source", "even"], LINE, made) == before
+
+
+def test_a_stage_by_itself_does_not_read_what_has_lost_files(spark: object, tmp_path: Path) -> None:
+    made = config(tmp_path)
+    run(["source"], LINE, made)
+    (tmp_path / "source" / "part-00000.parquet").unlink()
+    with pytest.raises(ContractError, match="source wrote other files; run source first"):
+        run(["even"], LINE, made)

@@ -254,7 +254,7 @@ def test_a_row_has_every_fact_and_the_tar_holds_the_bytes(tmp_path: Path) -> Non
     assert tar[start : start + row["raw_bytes"]] == PHOTO
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         (member,) = archive.getmembers()
-        assert member.name == f"{row['image_id'].hex()}.jpg" and member.mtime == 0
+        assert member.name.startswith(f"{row['image_id'].hex()}.") and member.mtime == 0
         assert archive.extractfile(member).read() == PHOTO  # type: ignore[union-attr]
     assert (result.account.rows_in, result.account.kept) == (1, 1)
 

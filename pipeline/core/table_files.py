@@ -1,0 +1,38 @@
+"""Files of tables: checksums in every page, and a name for the file that does not hold them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import checksums
+from pipeline.core.errors import DamagedFile
+
+
+def table_file(file: IO[bytes], local: str | None = None) -> pq.ParquetFile:
+    """A file of a table whose pages are checked as they are read. local: its path on a disk or NAS,
+    where its checksums may lie beside it. To be used inside `damage_told`."""
+    if local is not None and not checksums.footer_holds(local):
+        raise DamagedFile(local, "its size or footer is not what was written")
+    return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+@contextmanager
+def damage_told(name: str) -> Iterator[None]:
+    """Turns what Arrow says of bytes it cannot read into DamagedFile, which names the file."""
+    try:
+        yield
+    except (MemoryError, pa.ArrowCancelled):
+        raise
+    except (pa.ArrowException, OSError) as error:
+        # A call to the system that failed (no such file, connection lost) has a number or a kind.
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise DamagedFile(name, (str(error).splitlines() or ["?"])[0]) from error
+
+
+def table_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a file of a table: with a checksum in every page."""
+    return pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
