@@ -77,11 +77,14 @@ takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next v
 import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=
 	@$(PY) -m jobs.release import '$(FROM)' --out '$(OUT)'
 
-test: setup  ## All tests: those with Spark and the others side by side, told one after the other
-	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
+test: setup  ## All tests, by two processes side by side: one starts with those that need Spark
+	@export TESTS_SHARED=$$(mktemp -d); trap 'rm -r "$$TESTS_SHARED"' EXIT; \
+	  $(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
 
+# By themselves: those that need Spark, or the others.
 test-spark test-plain: setup
-	@$(PY) -m pytest --durations=10 -m '$(if $(findstring plain,$@),not )spark'
+	@$(if $(TESTS_SHARED),TESTS_FROM=$(@:test-%=%)) $(PY) -m pytest --durations=10 \
+	  $(if $(TESTS_SHARED),,-m '$(if $(findstring plain,$@),not )spark')
 
 test-fast: setup  ## Tests that need no Spark
 	@$(PY) -m pytest -m 'not spark and not slow'

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.line import run_stages
+from tests.conftest import Milled
 from tests.submitted import demo, finish, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,7 +116,7 @@ def test_no_java(tmp_path: Path) -> None:
 @pytest.mark.spark
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
+def test_disk_full_in_the_middle_then_continued(milled: Milled, tmp_path: Path) -> None:
     """A run that fills its disk says so in one line and goes on when there is room again."""
     disk = tmp_path / "small-disk"
     disk.mkdir()
@@ -122,28 +124,29 @@ def test_disk_full_in_the_middle_then_continued(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("needs to mount a small file system")
     try:
-        sets = [f"run.root={disk}/run", f"demo.folder={tmp_path}/web"]
-        sets += ["demo.pages=120", "dedupe.parts=2"]
-        stages = disk / "run" / "_stages"
-        download = stages / "download.json"
+        root = milled.before("download", disk / "run")
+        sets = (f"run.root={root}", *milled.sets)
 
-        def is_downloaded() -> bool:
-            return download.exists() and json.loads(download.read_text())["state"] == "done"
+        def state() -> str:
+            return str(json.loads((root / "_stages/download.json").read_text())["state"])
 
-        # 202 MB are free at the start, as a run asks for; then the rest is taken.
-        filler, rest = disk / "filler", disk / "rest"
-        filler.write_bytes(b"\0" * (24 << 20))
-        job = demo(sets)
-        wait_for((stages / "dedupe.json").exists, "dedupe", job)
-        rest.write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - (1 << 20)))
+        rest = disk / "rest"
+        job = demo(sets, job="download")
+        wait_for(lambda: any(root.glob("raw/.writing-*")), "the first pictures", job)
+        rest.write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - (1 << 18)))
         told, _ = job.communicate(timeout=600)
         assert job.returncode == 1
         assert told.strip().splitlines()[-1].startswith("pairmill: disk full"), told[-2000:]
         assert "Traceback" not in told
-        assert not is_downloaded()
+        assert state() == "started"
         rest.unlink()
-        filler.unlink()
-        finish(demo(sets))
-        assert (disk / "run" / "release" / "00000.tar").exists()
+        finish(demo(sets, job="download"))
+        assert state() == "done"
+        assert downloaded(root) == downloaded(milled.root)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def downloaded(root: Path) -> list[bytes]:
+    """Ids of what was asked for, in order."""
+    return sorted(pq.read_table(root / "images", columns=["image_id"])["image_id"].to_pylist())

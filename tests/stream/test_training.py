@@ -88,10 +88,11 @@ def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
 
     def member(name: str, capacity: int, dies: int, starts: str) -> subprocess.Popen[bytes]:
         waits = JOINS_BEFORE if starts == "-" else -1
+        # Started by torchrun or not, a member is the same: one of them is.
+        run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1")
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node=1", "-m", "tests.stream.member"),
+                *(sys.executable, *(run if name == "b" else ()), "-m", "tests.stream.member"),
                 *(str(dies), str(waits), "4", starts, *given),
                 *("--name", name, "--capacity", str(capacity)),
             ],
