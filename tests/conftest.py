@@ -1,10 +1,12 @@
 """Shared fixtures: one Spark session per run, and the real data when it is at hand."""
 
+import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,14 @@ def milled(tmp_path_factory: pytest.TempPathFactory) -> Milled:
     root, web = folder / "run", folder / "web"
     sets = (f"demo.folder={web}", "demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
     return Milled(root, web, sets, finish(demo([f"run.root={root}", *sets])))
+
+
+@pytest.fixture(scope="session")
+def forked() -> BaseContext:
+    """Starts processes by forking one that has loaded torch, the download and what members of a
+    training run need: at once, where each would load them for itself."""
+    multiprocessing.set_forkserver_preload(["tests.stream.member", "tests.stages.download_process"])
+    return multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture(scope="session")

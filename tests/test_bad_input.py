@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.line import run_stages
 from tests.conftest import Milled
-from tests.submitted import demo, finish, wait_for
+from tests.submitted import demo, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -116,11 +117,11 @@ def test_no_java(tmp_path: Path) -> None:
 @pytest.mark.spark
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_disk_full_in_the_middle_then_continued(milled: Milled, tmp_path: Path) -> None:
+def test_disk_full_in_the_middle_then_continued(spark: Any, milled: Milled, tmp_path: Path) -> None:
     """A run that fills its disk says so in one line and goes on when there is room again."""
     disk = tmp_path / "small-disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=280m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("needs to mount a small file system")
     try:
@@ -140,7 +141,8 @@ def test_disk_full_in_the_middle_then_continued(milled: Milled, tmp_path: Path) 
         assert "Traceback" not in told
         assert state() == "started"
         rest.unlink()
-        finish(demo(sets, job="download"))
+        argv = ["--config", str(ROOT / "conf/demo.toml"), *(w for s in sets for w in ("--set", s))]
+        assert run_stages("download", argv=argv) == 0
         assert state() == "done"
         assert downloaded(root) == downloaded(milled.root)
     finally:

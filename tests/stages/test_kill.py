@@ -1,6 +1,5 @@
 """Killed anywhere and started again, the download gives every candidate exactly one row."""
 
-import multiprocessing
 import random
 from collections import Counter
 from pathlib import Path
@@ -58,7 +57,7 @@ def pictures(store: Store, found: list[dict[str, Any]]) -> list[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_killed_again_and_again_every_candidate_has_one_row(tmp_path: Path) -> None:
+def test_killed_again_and_again_every_candidate_has_one_row(forked: Any, tmp_path: Path) -> None:
     web, root = tmp_path / "web", tmp_path / "run"
     write_web(str(web), DemoSection(pages=60, processes=1))
     wanted = {
@@ -70,15 +69,12 @@ def test_killed_again_and_again_every_candidate_has_one_row(tmp_path: Path) -> N
     write_candidates(root, {p: urls[p::PARTS] for p in range(PARTS)})
     store = Store(str(root))
     chance = random.Random(4)
-    # What each process imports is loaded once, so that it is killed at its work.
-    multiprocessing.set_forkserver_preload([download.__module__])
-    forked = multiprocessing.get_context("forkserver")
     with serving(str(web)) as served:
         cut = 0
         for _ in range(KILLS):
             process = forked.Process(target=download, args=(str(root), settings(served)))
             process.start()
-            # From its first moments to the end of the parts.
+            # Forked, it is at its work at once: from its first moments to the end of the parts.
             process.join(chance.uniform(0.1, 4.0))
             cut += process.is_alive()
             process.kill()

@@ -1,6 +1,5 @@
 """The loss over unequal ranks is that of one process over the concatenated batch."""
 
-import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -58,12 +57,11 @@ def one_rank(rank: int, port: int, out: str) -> None:
 
 @pytest.mark.timeout(240)
 def test_unequal_ranks_have_the_loss_and_gradients_of_the_concatenated_batch(
-    tmp_path: Path,
+    forked: object, tmp_path: Path
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.set_forkserver_preload([__name__])  # torch is loaded once, not by each rank
     args = (port, str(tmp_path))
     mp.start_processes(one_rank, args, nprocs=len(SIZES), start_method="forkserver")
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(len(SIZES))]
