@@ -55,6 +55,7 @@ def one_rank(rank: int, port: int, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_unequal_ranks_have_the_loss_and_gradients_of_the_concatenated_batch(
     forked: object, tmp_path: Path

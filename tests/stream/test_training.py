@@ -76,6 +76,7 @@ def served(logs: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
     folder: Path, forked: Any, tmp_path: Path
@@ -133,6 +134,7 @@ def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
     assert generations == sorted(generations) and set(generations) == {1, 2, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_stages_of_replica_groups_share_a_stream(folder: Path, tmp_path: Path) -> None:
     steps, stages, groups = 6, 2, (16, 48)
