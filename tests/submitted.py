@@ -29,7 +29,11 @@ def demo(sets: Iterable[str], cores: int = 2, job: str = "run") -> Job:
 
 def finish(job: Job) -> str:
     """Wait for a job that is to succeed; what it printed."""
-    output, _ = job.communicate(timeout=900)
+    try:
+        output, _ = job.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        kill(job)
+        raise
     assert job.returncode == 0, output[-4000:]
     return output
 
