@@ -67,7 +67,7 @@ def test_captions_of_one_image_are_gathered(spark, tmp_path: Path) -> None:
     compare(found, accounts, rows)
 
 
-@pytest.mark.parametrize("bucket_rows", [100_000, 64], ids=["all together", "heavy keys apart"])
+@pytest.mark.parametrize("bucket_rows", [100_000, 200], ids=["all together", "heavy keys apart"])
 def test_every_row_and_count_is_the_oracles(spark, tmp_path: Path, bucket_rows) -> None:
     rows = many(700, bucket_rows)
     known = {r["image_id"] for r in rows if r["image_id"][0] % 5 == 0}
@@ -95,7 +95,7 @@ def test_result_does_not_depend_on_order_partitions_or_the_way_taken(spark, tmp_
     watched = WatchedStore(str(tmp_path / "b"))
     try:
         second = dedupe(
-            spark, tmp_path / "b", shuffled, files=4, store=watched, bucket_rows=50, **settings
+            spark, tmp_path / "b", shuffled, files=4, store=watched, bucket_rows=150, **settings
         )
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
