@@ -18,7 +18,7 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain from-spark from-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -90,6 +90,7 @@ test-fast: setup  ## Tests that need neither Spark nor long, by two processes si
 test-spark test-plain: setup
 	@$(PY) -m pytest --durations=10 -m '$(if $(findstring plain,$@),not )spark'
 
+.PHONY: from-spark from-plain
 from-spark from-plain:
 	@TESTS_SHARED='$(TESTS_SHARED)' TESTS_FROM=$(@:from-%=%) \
 	  $(PY) -m pytest --durations=10 $(if $(MARKS),-m '$(MARKS)')
