@@ -18,7 +18,7 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -101,6 +101,12 @@ check: setup  ## Lint, format and types
 format: setup  ## Format the code
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
 
+index: setup  ## Index the kept pictures of RUN=runs/demo for make explore [MODEL=clip]
+	@$(PY) -m jobs.explore index --run '$(or $(RUN),runs/demo)' $(if $(MODEL),--model '$(MODEL)')
+
+explore: setup  ## A page of the nearest kept pictures to a text or picture: RUN=runs/demo [PORT=8765]
+	@$(PY) -m jobs.explore explore --run '$(or $(RUN),runs/demo)' $(if $(PORT),--port '$(PORT)') $(if $(PRETRAINED),--pretrained '$(PRETRAINED)')
+
 notebooks: setup  ## Notebooks as .ipynb, executed on RUN=runs/demo, in build/notebooks
 	@PAIRMILL_RUN=$(or $(RUN),runs/demo) $(PY) -m jobs.notebooks
 
@@ -117,8 +123,12 @@ cluster-test: dist  ## The line on a real cluster of two workers that lose execu
 match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes takes [R="2 4 6"]
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(N)) $(if $(R),--radius $(R))
 
-bench-peers: setup  ## The same against other tools, each in an environment of its own
-	@$(PY) -m tests.benchmarks.peers $(W)
+plan: setup  ## What PAIRS=10e9 cost by stage: CLUSTER=conf/clusters/cloud.toml [CONFIG=] [RUN=<finished run> | RATES=<file>]
+	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster '$(CLUSTER)' $(if $(filter command line environment,$(origin CONFIG)),--config $(CONFIG)) \
+	  $(foreach s,$(SET),--set '$(s)') $(if $(RUN),--run '$(RUN)') $(if $(RATES),--rates '$(RATES)')
+
+bench-peers: setup  ## The same against other tools, each in an environment of its own [SIZE=5000 of line]
+	@$(PY) -m tests.benchmarks.peers $(W) $(if $(SIZE),--size $(SIZE))
 
 lock: setup  ## Lock the packages of conf/environment/*.in again
 	@conf/environment/lock.sh

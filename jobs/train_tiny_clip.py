@@ -128,7 +128,7 @@ def _contrastive(model: Any, pictures: Any, tokens: Any) -> Any:
 
 def held_out(model: clip.Clip, count: int, seed: int) -> dict[str, dict[str, float]]:
     """Measures per language on scenes never trained on; see `separation`."""
-    examples = make_examples(count, HELD_OUT_STREAM, seed, model.image_side, disturb=True)
+    examples = make_examples(count, HELD_OUT_STREAM, seed, model.shape.side, disturb=True)
     pictures = model.embed_images(examples.pixels)
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
     measures: dict[str, dict[str, float]] = {}

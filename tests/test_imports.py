@@ -11,9 +11,10 @@ PARTS = ("dedupe", "extract", "fetch", "match", "score", "shards", "stream", "st
 ALLOWED = {
     "pipeline.core": set(),
     **{f"pipeline.{part}": {"pipeline.core"} for part in PARTS},
+    "pipeline.search": {"pipeline.core", "pipeline.score"},
     "pipeline.stages": {"pipeline.core", *(f"pipeline.{part}" for part in PARTS)},
     "filters": {"pipeline.core"},
-    "notebooks": {"pipeline.stats"},
+    "notebooks": {"pipeline.stats", "jobs"},
     "jobs": {"pipeline", "filters", "jobs"},
 }
 SPARK = ("pipeline.core", "pipeline.match", "pipeline.stages", "jobs")

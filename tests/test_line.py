@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs import plan
 from jobs.line import run_stages
 from pipeline.core.reasons import Status
 from pipeline.stages.line import LINE
+from pipeline.stages.plan_files import load_rates
 from tests.conftest import ROOT, Milled
 from tests.submitted import demo, finish, kill, wait_for
 
@@ -118,3 +120,23 @@ def test_every_status_is_from_the_vocabulary(milled: Milled) -> None:
     record = json.loads((milled.root / "_stages" / "download.json").read_text())
     for account in record["accounts"]:
         assert set(account["dropped"]) <= {str(status) for status in Status}
+
+
+def test_a_run_is_what_a_plan_is_made_from(
+    milled: Milled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, rates = str(milled.root), tmp_path / "rates.toml"
+    assert plan.main(["--run", root, "--write-rates", str(rates)]) == 0
+    made = load_rates(str(rates))
+    record = json.loads((milled.root / "_stages" / "dedupe.json").read_text())
+    pairs, images = record["accounts"]
+    assert made.ratios.images_per_pair == pytest.approx(images["kept"] / pairs["in"])
+    # The run itself, planned by its own rates: as much as it took, and as much as it kept.
+    cluster = str(ROOT / "conf" / "clusters" / "workstation.toml")
+    given = ["--pairs", str(pairs["in"]), "--cluster", cluster]
+    assert plan.main([*given, "--run", root]) == plan.main([*given, "--rates", str(rates)]) == 0
+    told = capsys.readouterr().out
+    assert f"the run in {milled.root}" in told
+    raw = sum(tar.stat().st_size for tar in (milled.root / "raw").iterdir())
+    assert raw < made.stages["download"].kept_bytes * images["kept"] < 1.5 * raw
+    assert made.score_models == ("pairmill-tiny",)

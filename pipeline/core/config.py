@@ -99,7 +99,7 @@ def load(
     _refuse_unknown(path, "filter", chosen, list(filters))
     config = Config(
         sections={
-            name: _parse(path, name, kind, data.get(name, {})) for name, kind in sections.items()
+            name: parse(path, name, kind, data.get(name, {})) for name, kind in sections.items()
         },
         filters={
             name: _parse_filter(path, name, filters[name], settings)
@@ -116,10 +116,10 @@ def _parse_filter(path: str, name: str, kind: type[Filter], settings: Any) -> Fi
     given = settings if isinstance(settings, dict) else {}
     tables = {k: v for k, v in given.items() if k in kind.bound_settings and isinstance(v, dict)}
     if not tables:
-        chosen: Filter = _parse(path, section, kind, settings)
+        chosen: Filter = parse(path, section, kind, settings)
         return chosen
-    found = {k: _parse(path, f"{section}.{k}", Relative, v) for k, v in tables.items()}
-    plain = _parse(path, section, kind, {k: v for k, v in given.items() if k not in tables})
+    found = {k: parse(path, f"{section}.{k}", Relative, v) for k, v in tables.items()}
+    plain = parse(path, section, kind, {k: v for k, v in given.items() if k not in tables})
     try:
         chosen = dataclasses.replace(plain, **found)
         sides = [value for bound in chosen.bounds() for value in bound.sides.values()]
@@ -185,7 +185,8 @@ def _refuse_unknown(path: str, what: str, given: Any, allowed: list[str]) -> Non
             )
 
 
-def _parse(path: str, name: str, kind: type[Any], values: Any) -> Any:
+def parse(path: str, name: str, kind: type[Any], values: Any) -> Any:
+    """Values of one section of a file as its type. Raises ConfigError that names file and key."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
@@ -199,7 +200,7 @@ def _explain(section: str, kind: type[Any], error: ValidationError) -> str:
     problems = []
     fields = getattr(kind, "model_fields", None) or [f.name for f in dataclasses.fields(kind)]
     for problem in error.errors():
-        key = ".".join([section, *map(str, problem["loc"])])
+        key = ".".join(filter(None, [section, *map(str, problem["loc"])]))
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             near = difflib.get_close_matches(str(problem["loc"][-1]), list(fields), 1)
             hint = f"did you mean {near[0]}? " if near else ""

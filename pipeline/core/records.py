@@ -8,7 +8,7 @@ rerun skip, continue or refuse.
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pipeline
@@ -152,9 +152,16 @@ def settle(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
     store.write_json(path(stage.name), record | {"config": identity})
 
 
-def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) -> dict[str, Any]:
-    """Record that a stage committed all it writes; the record."""
+def finish(
+    store: Store,
+    stage: Stage,
+    accounts: list[Account],
+    seconds: float,
+    used: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Record that a stage committed all it writes; the record. used: what that took, by name."""
     record: dict[str, Any] = store.read_json(path(stage.name))
+    record |= used or {}
     record |= {
         "state": "done",
         "accounts": [a.to_json() for a in accounts],

@@ -169,6 +169,7 @@ def _run_stage(
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
     from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
+    from pipeline.core.usage import usage
 
     stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
     log = log.bind(stage=stage.name, id=stage_id)
@@ -181,10 +182,12 @@ def _run_stage(
     )
     store.remove(CHECKPOINTS)  # of a stage that was killed
     keep_checkpoints(spark, store)
+    before = usage(spark)
     accounts = stage.build(context)
+    used = usage(spark).since(before).to_json()
     store.remove(CHECKPOINTS)
     _check_accounts(stage, accounts, section)
-    record = records.finish(store, stage, accounts, time.monotonic() - started)
+    record = records.finish(store, stage, accounts, time.monotonic() - started, used)
     log.info("done", accounts=record["accounts"], seconds=record["seconds"])
     print(summary(store, stage, record), file=sys.stderr)
     return record

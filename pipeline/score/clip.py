@@ -7,10 +7,11 @@ Source: Radford et al. 2021, arXiv:2103.00020; models and transforms are open_cl
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from pipeline.core.errors import InputError
 from pipeline.score import towers
 from pipeline.score.batches import Copier, Memory, Pending, start
 from pipeline.score.compat import import_open_clip
+from pipeline.score.shape import Shape
+from pipeline.score.tokens import Tokenize, tokenize_with
 from pipeline.score.towers import Layer, LayerMaker
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int16"]
@@ -30,8 +33,6 @@ SHIPPED_WEIGHTS = _MODELS / f"{SHIPPED_MODEL}.safetensors"
 _SHIPPED_PREPROCESS = {"resize_mode": "squash"}
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
 _LOCAL_FOLDER = "local-dir:"
-# Some 100 MB of words; those that are frequent are soon there again.
-_WORDS_KEPT = 500_000
 
 
 def is_local(model: str, pretrained: str) -> bool:
@@ -97,35 +98,44 @@ def register_shipped() -> None:
         open_clip.add_model_config(_MODELS)
 
 
+def _attention_of_any_length() -> AbstractContextManager[None]:
+    """Without cuDNN's, which is planned anew for each length: a tenth of a second every time."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    quick = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(quick)  # type: ignore[no-any-return]
+
+
+class Tokens(NamedTuple):
+    """Texts for a text tower. ids: int64 tensor [n, length]. order: the texts by how many of their
+    tokens matter; lengths: these numbers in that order."""
+
+    ids: Any
+    lengths: Any
+    order: Any
+
+
 @dataclass(frozen=True)
 class Clip:
     """A loaded model.
 
-    shape: the model's own transforms of a Pillow image up to, but without, normalisation.
-    images, texts: its towers, see `towers`. image_side: pixels a side of the square input. width:
-    length of an embedding. memory: how many rows fit, as far as is known.
+    tokenize: texts as ids, see `tokens`. images, texts: its towers, see `towers`. shape: what it
+    sees of a picture. width: length of an embedding. memory: how many rows fit, as far as is known.
     """
 
     model: Any
     tokenizer: Any
+    tokenize: Tokenize
     images: Layer
     texts: Layer
-    shape: list[Any]
+    shape: Shape
     mean: Any
     std: Any
     dtype: Any
     device: Any
-    image_side: int
     width: int
     copy: Copier
     memory: Memory = field(default_factory=Memory)
-
-    def pixels(self, image: Any) -> NDArray[np.uint8]:
-        """What the model sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
-        image = image.convert("RGB")
-        for step in self.shape:
-            image = step(image)
-        return np.asarray(image)
 
     def start_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> Pending:
         """As `embed_images`; a GPU may still compute when this returns, and the vectors are waited
@@ -138,47 +148,50 @@ class Clip:
         return self._start(compute, len(pixels), batch)
 
     def embed_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3].
+        """Unit vectors, float32 [n, width], of uint8 pixels [n, side, side, 3] of its `shape`.
 
         Of as many pictures at once as `batch` says, or as fit into memory where that is less.
         """
         return self.start_images(pixels, batch)()
 
-    def embed_texts(self, texts: list[str], batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width]. Texts longer than the model reads are cut by it.
+    def tokens(self, texts: list[str]) -> Tokens:
+        """The texts as the model reads them: what is longer than it reads is cut. Not for use by
+        two threads at once."""
+        import torch
+
+        ids = self.tokenize(texts)
+        lengths, order = torch.sort(towers.lengths(self.model, ids), stable=True)
+        return Tokens(ids, lengths, order)
+
+    def start_tokens(self, tokens: Tokens, batch: int = 64) -> Pending:
+        """As `embed_texts`, and as `start_images` as to when.
 
         Batches are made of texts of like length, so that little of them is padding.
         """
-        import torch
-
-        if not texts:
-            return np.empty((0, self.width), np.float32)
-        tokens = self.tokenizer(texts)
-        _forget_words(self.tokenizer)
-        lengths = towers.lengths(self.model, tokens)
-        lengths, order = torch.sort(lengths, stable=True)
 
         def compute(rows: slice) -> Any:
-            chosen = tokens[order[rows], : int(lengths[rows][-1])]
-            return self.texts(self.copy(chosen.numpy()))
+            chosen = tokens.ids[tokens.order[rows], : int(tokens.lengths[rows][-1])]
+            with _attention_of_any_length():
+                return self.texts(self.copy(chosen.numpy()))
 
-        out = np.empty((len(texts), self.width), np.float32)
-        out[order.numpy()] = self._start(compute, len(texts), batch)()
-        return out
+        count = len(tokens.ids)
+        pending = self._start(compute, count, batch)
+
+        def finish() -> NDArray[np.float32]:
+            out = np.empty((count, self.width), np.float32)
+            out[tokens.order.numpy()] = pending()
+            return out
+
+        return finish
+
+    def embed_texts(self, texts: list[str], batch: int = 64) -> NDArray[np.float32]:
+        """Unit vectors, float32 [n, width]. Texts longer than the model reads are cut by it."""
+        return self.start_tokens(self.tokens(texts), batch)()
 
     def _start(self, compute: Callable[[slice], Any], rows: int, batch: int) -> Pending:
         if not rows:
             return lambda: np.empty((0, self.width), np.float32)
         return start(rows, batch, self.memory, self.device, compute)
-
-
-def _forget_words(tokenizer: Any) -> None:
-    """Empty the cache of open_clip's own tokenizer, which else keeps every word it ever saw."""
-    known = getattr(tokenizer, "cache", None)
-    if isinstance(known, dict) and len(known) > _WORDS_KEPT:
-        special = {word: word for word in ("<start_of_text>", "<end_of_text>")}
-        known.clear()
-        known.update(special)
 
 
 def load(
@@ -243,23 +256,20 @@ def _layers(kind: str, where: Any, threads: int) -> LayerMaker:
 def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any, layer: LayerMaker) -> Clip:
     import torch
 
-    open_clip = import_open_clip()
-    cfg = open_clip.transform.PreprocessCfg(**loaded.visual.preprocess_cfg)
-    steps = open_clip.transform.image_transform_v2(cfg, is_train=False).transforms
+    cfg = import_open_clip().transform.PreprocessCfg(**loaded.visual.preprocess_cfg)
     side = cfg.size if isinstance(cfg.size, int) else cfg.size[0]
     mean, std = (torch.tensor(values, device=where).view(3, 1, 1) for values in (cfg.mean, cfg.std))
     return Clip(
         model=loaded,
         tokenizer=tokenizer,
+        tokenize=tokenize_with(tokenizer),
         images=towers.image_tower(loaded, layer),
         texts=towers.text_tower(loaded, layer),
-        # The last two steps are conversion to a tensor and normalisation: done by the batch.
-        shape=steps[:-2],
+        shape=Shape(side, cfg.resize_mode, cfg.interpolation == "bilinear", cfg.fill_color),
         mean=mean,
         std=std,
         dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(kind, torch.float32),
         device=where,
-        image_side=side,
         width=_width(loaded, tokenizer, where),
         copy=Copier(where),
     )
@@ -280,11 +290,18 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def is_gpu(device: str) -> bool:
+    """Whether a device, "auto" too, is one."""
+    import torch
+
+    return bool(torch.device(pick_device() if device == "auto" else device).type == "cuda")
+
+
 def precision_on(device: str) -> Precision:
     """What the precision "auto" is on a device, see `load`."""
     import torch
 
-    if torch.device(pick_device() if device == "auto" else device).type == "cuda":
+    if is_gpu(device):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return "bf16"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import InputError
 from pipeline.score.batches import Copier, Memory, Pending, start
 from pipeline.score.clip import pick_device
+from pipeline.score.shape import Shape
 
 # Source: SSCD's README, "skew_320": resized to a square without keeping the shape, then ImageNet's
 # mean and standard deviation.
@@ -26,23 +27,16 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A loaded model. image_side: pixels a side of its square input. width: of a descriptor."""
+    """A loaded model. shape: what it sees of a picture. width: of a descriptor."""
 
     model: Any
     mean: Any
     std: Any
     device: Any
-    image_side: int
+    shape: Shape
     width: int
     copy: Copier
     memory: Memory = field(default_factory=Memory)
-
-    def pixels(self, image: Any) -> NDArray[np.uint8]:
-        """What the model sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
-        from PIL import Image
-
-        size = (self.image_side, self.image_side)
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
 
     def start_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> Pending:
         """As `embed_images`; a GPU may still compute when this returns, and the vectors are waited
@@ -57,7 +51,7 @@ class Descriptor:
         return start(len(pixels), batch, self.memory, self.device, compute)
 
     def embed_images(self, pixels: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
-        """Unit vectors, float32 [n, width], of uint8 pixels [n, image_side, image_side, 3]."""
+        """Unit vectors, float32 [n, width], of uint8 pixels [n, side, side, 3]."""
         return self.start_images(pixels, batch)()
 
 
@@ -112,4 +106,5 @@ def load(
             f"score.copy_model = {path!r} gives {shape} for 2 pictures, not [2, width]"
         )
     to_mean, to_std = (torch.tensor(v, device=where).view(3, 1, 1) for v in (mean, std))
-    return Descriptor(model, to_mean, to_std, where, side, int(found.shape[1]), Copier(where))
+    sees = Shape(side, "squash", is_bilinear=True)
+    return Descriptor(model, to_mean, to_std, where, sees, int(found.shape[1]), Copier(where))

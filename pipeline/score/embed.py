@@ -1,4 +1,4 @@
-"""One part's pictures and captions as embeddings: what was embedded before is read, the rest made.
+"""One part's pictures as embeddings: what was embedded before is read, the rest made.
 
 Rows come in windows by content_id, so that memory holds one window and the batches under way. A
 vector depends in its last bits on the batch it is made in: batches follow content_id, never the
@@ -19,13 +19,11 @@ from pipeline.core.tables import COPY_MODEL, EMBEDDINGS, ID
 from pipeline.core.vectors import pack, unpack
 from pipeline.score.fresh import Batch, Job, Todo, made
 from pipeline.score.inputs import PIXELS, Held, Mask, Track
-from pipeline.score.models import load
-from pipeline.score.pictures import Numbers
+from pipeline.score.looks import Numbers
 from pipeline.score.scorers import Scorers
 
 # Rows of a window, about: a row group of some 1 MiB of each model's vectors.
 _WINDOW = 1024
-_CAPTIONS = 4096  # of a window; sorted by length together, so that batches hold little padding
 
 
 class Window(NamedTuple):
@@ -86,7 +84,7 @@ class _Pictures:
         for track, kept in self._kept.items():
             before = self._held.take(reader, track, readable & kept, ["vector"])
             fresh = [batch.vectors[track] for batch in found if track in batch.vectors]
-            tables[track] = _in_order(track, before, fresh)
+            tables[track] = in_order(track, before, fresh)
             held += len(before)
         scored = None
         if score is not None:
@@ -109,37 +107,11 @@ class _Pictures:
         return inside
 
 
-def embed_captions(job: Job, rows: pa.Table) -> Iterator[Window]:
-    """The captions among INPUTS rows, which must be sorted by content_id. Raises InputError when
-    weights are missing, or what was embedded before is not where it was."""
-    held = Held(rows)
-    with RowReader() as reader:
-        for start in range(0, rows.num_rows, _CAPTIONS):
-            stop = min(start + _CAPTIONS, rows.num_rows)
-            inside = np.zeros(rows.num_rows, np.bool_)
-            inside[start:stop] = True
-            tables, old = [], 0
-            for spec in job.specs:
-                if not spec.captions:
-                    continue
-                track = Track(spec.name, "text")
-                before = held.take(reader, track, inside & held.has(track), ["vector"])
-                lacking = rows.filter(pa.array(inside & ~held.has(track)))
-                fresh = []
-                if lacking.num_rows:
-                    model: Any = load(spec, job.device, job.threads)
-                    texts, ids = (lacking.column(n).to_pylist() for n in ("caption", "content_id"))
-                    fresh = [(ids, model.embed_texts(texts, job.batch))]
-                tables.append(_in_order(track, before, fresh))
-                old += before.num_rows
-            new = sum(table.num_rows for table in tables) - old
-            yield Window(tables, None, stop - start, 0, new, old)
-
-
-def _in_order(
+def in_order(
     track: Track, before: pa.Table, fresh: Sequence[tuple[list[bytes], NDArray[np.float32]]]
 ) -> pa.Table:
-    """Rows of EMBEDDINGS, sorted by content_id, of vectors that were there and of new ones."""
+    """Rows of EMBEDDINGS, sorted by content_id, of vectors that were there and of new ones, float32
+    [n, width] with their content_ids."""
     ids = [*before.column("content_id").chunks, *(pa.array(ids, ID) for ids, _ in fresh)]
     vectors = [*before.column("vector").cast(pa.binary()).chunks, *(pack(v) for _, v in fresh)]
     table = pa.table(

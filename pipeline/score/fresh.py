@@ -1,7 +1,8 @@
 """What the models and pixel scorers make of the pictures that lack something."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ from pipeline.core.raw import Place
 from pipeline.core.storage import Store
 from pipeline.score.batches import Pending
 from pipeline.score.inputs import Mask, Track
+from pipeline.score.looker_processes import shared
+from pipeline.score.looks import InThreads, Looker, Looking, Numbers
 from pipeline.score.models import Spec, load
-from pipeline.score.pictures import Embedder, Numbers, Stored, decoded_batches
-from pipeline.score.scorers import ScorePixels, Scorers
+from pipeline.score.pictures import DecodedBatch, Embedder, Stored, decoded_batches
+from pipeline.score.scorers import Scorers
 
 _PLACE = ("raw_round", "raw_offset", "raw_bytes")
 
@@ -25,7 +28,8 @@ class Job:
     """How parts are embedded. Picklable.
 
     store: the run, in whose raw tars the pictures lie. specs: the models; their precision is not
-    "auto". batch: pictures or captions at a time. threads: of the models. device: "cpu", "cuda:0".
+    "auto". batch: pictures or captions at a time. threads: of the models. decoders: threads that
+    decode, or processes with `is_apart`. device: "cpu", "cuda:0".
     """
 
     store: Store
@@ -33,8 +37,9 @@ class Job:
     scorers: Scorers
     batch: int
     threads: int
-    decode_threads: int
+    decoders: int
     device: str = "auto"
+    is_apart: bool = False
 
     @property
     def tracks(self) -> list[Track]:
@@ -100,10 +105,30 @@ def made(job: Job, todo: Todo, batches: Sequence[list[Stored]]) -> Iterator[Batc
     if not batches:
         return
     models: list[Embedder] = [load(spec, job.device, job.threads) for spec in todo.specs]
+    looker = Looker(tuple(model.shape for model in models), job.scorers)
+    sides = [model.shape.side for model in models]
+    with _looking(job, looker) as looking:
+        yield from _embedded(job, todo, models, decoded_batches(sides, job.store, batches, looking))
+
+
+@contextmanager
+def _looking(job: Job, looker: Looker) -> Iterator[Looking]:
+    if job.is_apart:
+        yield shared(looker, job.decoders)
+        return
+    threads = InThreads(looker, job.decoders)
+    try:
+        yield threads
+    finally:
+        threads.close()
+
+
+def _embedded(
+    job: Job, todo: Todo, models: Sequence[Embedder], batches: Iterable[DecodedBatch]
+) -> Iterator[Batch]:
     lacking = todo.lacking()
-    scorer = _scorer(job.scorers)
     started: deque[_Started] = deque()
-    for decoded in decoded_batches(models, job.store, batches, job.decode_threads, scorer):
+    for decoded in batches:
         vectors: dict[Track, tuple[list[bytes], Pending]] = {}
         for spec, model, seen in zip(todo.specs, models, decoded.seen, strict=True):
             for kind in spec.kinds:
@@ -131,22 +156,3 @@ class _Started(NamedTuple):
     def wait(self) -> Batch:
         found = {track: (ids, wait()) for track, (ids, wait) in self.vectors.items()}
         return Batch(found, self.numbers, self.unreadable)
-
-
-def _scorer(scorers: Scorers) -> ScorePixels | None:
-    """All pixel scorers as one; None without any."""
-    if not scorers.pixels:
-        return None
-    loaded = [(scorer, scorer.load()) for scorer in scorers.pixels]
-
-    def score(pixels: NDArray[np.uint8]) -> Numbers:
-        numbers: list[float | int | None] = []
-        for scorer, find in loaded:
-            found = find(pixels)
-            if len(found) != len(scorer.fields):
-                names = ", ".join(field.name for field in scorer.fields)
-                raise ValueError(f"a pixel scorer gave {len(found)} numbers for {names}")
-            numbers += found
-        return numbers
-
-    return score

@@ -1,21 +1,18 @@
-"""Stored pictures as model input: read in the background, decoded once in a few threads."""
+"""Stored pictures as model input: read in the background, decoded once for all models."""
 
-import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.raw import Place, read
 from pipeline.core.storage import Store
 from pipeline.score.batches import Pending
-from pipeline.score.scorers import ScorePixels
+from pipeline.score.looks import Asked, Looked, Looking, Numbers
+from pipeline.score.shape import Pixels, Shape
 
-Pixels = NDArray[np.uint8]
-Numbers = Sequence[float | int | None]
 _BATCHES_AHEAD = 2
 
 
@@ -23,15 +20,12 @@ class Embedder(Protocol):
     """A model of pictures: `clip.Clip`, `descriptor.Descriptor`."""
 
     @property
-    def image_side(self) -> int:
-        """Pixels a side of its square input."""
-
-    def pixels(self, image: Any) -> Pixels:
-        """What it sees of a Pillow image: uint8 [image_side, image_side, 3]. Thread-safe."""
+    def shape(self) -> Shape:
+        """What it sees of a picture."""
 
     def start_images(self, pixels: Pixels, batch: int = 64) -> Pending:
-        """Start on uint8 pixels [n, image_side, image_side, 3]; what it returns waits for their
-        unit vectors, float32 [n, width]."""
+        """Start on uint8 pixels [n, side, side, 3]; what it returns waits for their unit vectors,
+        float32 [n, width]."""
 
 
 class Stored(NamedTuple):
@@ -60,74 +54,39 @@ class DecodedBatch(NamedTuple):
     unreadable: list[bytes]
 
 
-class Looked(NamedTuple):
-    """A decoded picture: what each model sees of it, and the numbers of the pixel scorers."""
-
-    pixels: list[Pixels]
-    numbers: Numbers | None
-
-
-def decode(
-    models: Sequence[Embedder], data: bytes, scorer: ScorePixels | None = None
-) -> Looked | None:
-    """What models and pixel scorers find in an encoded picture; None when it does not decode."""
-    from PIL import Image  # here, so that a job that only plans starts without it
-
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = opened.convert("RGB")
-            pixels = [model.pixels(image) for model in models]
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-        return None
-    return Looked(pixels, scorer(np.asarray(image)) if scorer else None)
-
-
-class _Started(NamedTuple):
-    stored: list[Stored]
-    looks: list[Future[Looked | None]]
-
-
 def decoded_batches(
-    models: Sequence[Embedder],
-    store: Store,
-    batches: Iterable[list[Stored]],
-    threads: int,
-    scorer: ScorePixels | None = None,
+    sides: Sequence[int], store: Store, batches: Iterable[list[Stored]], looking: Looking
 ) -> Iterator[DecodedBatch]:
     """Batches of pictures as the models get them, each picture decoded once for all of them.
 
-    Order is kept. The next batches are read and decoded while the caller computes on one.
+    sides: of the models' inputs. Order is kept. The next batches are read and decoded while the
+    caller computes on one.
     """
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads) as decoders:
+    with ThreadPoolExecutor(1) as reader:
 
-        def start(batch: list[Stored]) -> _Started:
+        def start(batch: list[Stored]) -> Callable[[], DecodedBatch]:
             bodies = read(store, [stored.place for stored in batch])
-            looks = [
-                decoders.submit(
-                    decode,
-                    [models[i] for i in stored.models],
-                    body,
-                    scorer if stored.is_measured else None,
-                )
-                for stored, body in zip(batch, bodies, strict=True)
-            ]
-            return _Started(batch, looks)
+            finish = looking.start(
+                [Asked(b, s.models, s.is_measured) for s, b in zip(batch, bodies, strict=True)]
+            )
+            return lambda: _collect(sides, batch, finish())
 
-        ahead: deque[Future[_Started]] = deque()
+        ahead: deque[Future[Callable[[], DecodedBatch]]] = deque()
         for batch in batches:
             ahead.append(reader.submit(start, batch))
             if len(ahead) > _BATCHES_AHEAD:
-                yield _collect(models, ahead.popleft().result())
+                yield ahead.popleft().result()()
         while ahead:
-            yield _collect(models, ahead.popleft().result())
+            yield ahead.popleft().result()()
 
 
-def _collect(models: Sequence[Embedder], started: _Started) -> DecodedBatch:
-    wanted: list[list[tuple[bytes, Pixels]]] = [[] for _ in models]
+def _collect(
+    sides: Sequence[int], batch: list[Stored], looks: Sequence[Looked | None]
+) -> DecodedBatch:
+    wanted: list[list[tuple[bytes, Pixels]]] = [[] for _ in sides]
     numbers: dict[bytes, Numbers] = {}
     unreadable = []
-    for stored, future in zip(started.stored, started.looks, strict=True):
-        looked = future.result()
+    for stored, looked in zip(batch, looks, strict=True):
         if looked is None:
             unreadable.append(stored.content_id)
             continue
@@ -136,10 +95,9 @@ def _collect(models: Sequence[Embedder], started: _Started) -> DecodedBatch:
         if looked.numbers is not None:
             numbers[stored.content_id] = looked.numbers
     seen = []
-    for model, chosen in zip(models, wanted, strict=True):
-        side = model.image_side
-        batch = np.empty((len(chosen), side, side, 3), np.uint8)
+    for side, chosen in zip(sides, wanted, strict=True):
+        together = np.empty((len(chosen), side, side, 3), np.uint8)
         for row, (_, pixels) in enumerate(chosen):
-            batch[row] = pixels
-        seen.append(Decoded([content_id for content_id, _ in chosen], batch))
+            together[row] = pixels
+        seen.append(Decoded([content_id for content_id, _ in chosen], together))
     return DecodedBatch(seen, numbers, unreadable)

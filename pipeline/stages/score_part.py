@@ -16,7 +16,8 @@ from pipeline.core.reasons import DropReason
 from pipeline.core.storage import PartSink, Superseded
 from pipeline.core.tables import EMBEDDINGS, Table
 from pipeline.score import clip
-from pipeline.score.embed import embed_captions, embed_pictures
+from pipeline.score.captions import Captions
+from pipeline.score.embed import embed_pictures
 from pipeline.score.fresh import Job
 from pipeline.score.inputs import INPUTS
 from pipeline.stages.score_section import ScoreSection, picture_scores_of, scorers_of, specs_of
@@ -57,8 +58,8 @@ def plan(ctx: Context[ScoreSection]) -> PartWork:
     if scorers.pixels and not store.exists(SCORERS):
         store.write_json(SCORERS, pixel_identity(section))
     threads = known["threads"]
-    decode_threads = section.decode_threads or max(threads, 2)
-    job = Job(store, fixed, scorers, section.batch_size, threads, decode_threads)
+    decoders = section.decoders or max(threads, 2)
+    job = Job(store, fixed, scorers, section.batch_size, threads, decoders)
     return PartWork(job, section.device, picture_scores_of(ctx.sections))
 
 
@@ -93,7 +94,8 @@ def embed_part(work: PartWork, part: int, _: None, sink: PartSink) -> None:
 
     Raises InputError when the part's tar or the weights are missing.
     """
-    job = replace(work.job, device=device_of_task(work.device))
+    device = device_of_task(work.device)
+    job = replace(work.job, device=device, is_apart=clip.is_gpu(device))
     pictures, captions = Account("pictures"), Account("captions")
     vectors, new = Account("vectors"), Account("new_vectors")
     sink.accounts = [pictures, captions, vectors, new]
@@ -112,9 +114,10 @@ def embed_part(work: PartWork, part: int, _: None, sink: PartSink) -> None:
             for kind in ("image", "text")
         )
         schema = None if scored is None else scored.schema
+        texts_ahead = stack.enter_context(Captions(job, texts))
         for account, windows in (
             (pictures, embed_pictures(job, part, images, schema)),
-            (captions, embed_captions(job, texts)),
+            (captions, iter(texts_ahead)),
         ):
             for window in windows:
                 for table in window.embeddings:

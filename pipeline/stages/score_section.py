@@ -66,7 +66,8 @@ class ScoreSection(StageSection):
     # of embeddings depend on it.
     threads: int = Field(0, ge=0, le=256)
     device: str = tuning("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    decode_threads: int = tuning(0, ge=0, le=256)  # 0: as `threads`, and at least 2
+    # Threads that decode pictures, or processes beside a GPU; 0: as `threads`, and at least 2.
+    decoders: int = tuning(0, ge=0, le=256)
     # Run folders, or their `embeddings` folders, whose embeddings are taken over where the model is
     # the same. Those of this run's earlier scoring always are.
     reuse: tuple[str, ...] = tuning(())

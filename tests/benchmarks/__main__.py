@@ -53,13 +53,14 @@ WORKLOADS = {
     "stream-resume": ("stream", "run_resume"),
     "stream-simulate": ("stream", "run_simulate"),
     "line": ("line", "run"),
+    "plan": ("plan", "run"),
 }
 
-# Workloads that run only when they are named: they need what few machines have.
-ASKED_FOR = ("score-gpu",)
+# Workloads that run only when they are named: they need what few machines have, or long.
+ASKED_FOR = ("score-gpu", "plan")
 
 # Workloads that take sizes, and keep the figures of each.
-SIZED = ("match", "match-search")
+SIZED = ("match", "match-search", "plan")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

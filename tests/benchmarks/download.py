@@ -13,7 +13,7 @@ import resource
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -116,10 +116,18 @@ class Served:
 
 @contextmanager
 def serving(
-    scheme: str, items: int, hosts: int = _HOSTS, delay_s: float = 0.0, hanging: int = 0
+    scheme: str,
+    items: int,
+    hosts: int = _HOSTS,
+    delay_s: float = 0.0,
+    hanging: int = 0,
+    bodies: Sequence[bytes | Path] = (),
 ) -> Iterator[Served]:
-    """Serve pictures at `items` URLs; the first `hanging` of the hosts never answer."""
-    bodies = photos()
+    """Serve pictures at `items` URLs; the first `hanging` of the hosts never answer.
+
+    bodies: the pictures, or their files, in turn; without, `photos`.
+    """
+    bodies = bodies or photos()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         authority = trustme.CA()
@@ -161,7 +169,7 @@ def serving(
 
 def _serve(
     pipe: Connection,
-    bodies: list[bytes],
+    bodies: Sequence[bytes | Path],
     certificate: str | None,
     delay_s: float,
     hanging: frozenset[str],
@@ -175,7 +183,8 @@ def _serve(
 
     async def picture(request: web.Request) -> web.Response:
         body = bodies[int(request.match_info["n"]) % len(bodies)]
-        return web.Response(body=body, content_type="image/jpeg")
+        data = body.read_bytes() if isinstance(body, Path) else body
+        return web.Response(body=data, content_type="image/jpeg")
 
     async def main() -> None:
         app = web.Application(middlewares=[slow] if delay_s else [])

@@ -1,11 +1,18 @@
 """What a measurement was taken on, and what a process tree takes of it."""
 
+import ctypes
+import json
 import os
 import platform
 import re
 import resource
 import subprocess
+import sys
+import tempfile
 import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,27 +83,51 @@ def _session_kb(session: int) -> int:
 
 def spark_cpu_seconds(spark: Any) -> float:
     """CPU time so far of this process, the JVM and its Python workers, ended ones included."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    tick = os.sysconf("SC_CLK_TCK")
-    jvm = int(spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
-    total = own.ru_utime + own.ru_stime
-    for pid in [jvm, *_descendants(jvm)]:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended; its parent has its time
-        # Fields 14 to 17 of proc(5): user, system, and those of the children waited for.
-        total += sum(int(value) for value in stat[11:15]) / tick
-    return total
+    from pipeline.core.usage import cpu_seconds  # and Spark, which most of what is measured lacks
 
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            direct = [int(child) for child in children.read_text().split()]
-        except OSError:
-            continue
-        for child in direct:
-            found += [child, *_descendants(child)]
+    found = cpu_seconds(spark)
+    if found is None:
+        raise OSError("this system does not tell the CPU time of processes")
     return found
+
+
+def counted(command: Sequence[str | Path]) -> tuple[float, float]:
+    """Run a command; wall seconds, and CPU seconds of all processes that came of it.
+
+    Those too whose parents ended before them, as the workers of a JVM: the figures of rusage alone
+    lack them. Raises CalledProcessError when it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "used.json"
+        module = [sys.executable, "-m", "tests.benchmarks.machine", str(told)]
+        root = Path(__file__).resolve().parents[2]
+        # What it prints is no result of ours.
+        subprocess.run([*module, *map(str, command)], cwd=root, check=True, stdout=2)
+        used = json.loads(told.read_text())
+    return used["seconds"], used["cpu_seconds"]
+
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans become children of this process
+_LINGER_S = 60.0
+
+
+def _count(told: str, *command: str) -> int:
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError("this system does not hand orphans to whom asks for them")
+    started = time.perf_counter()
+    status = subprocess.run(command, check=False).returncode
+    seconds = time.perf_counter() - started
+    deadline = time.monotonic() + _LINGER_S
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+            if not ended:
+                time.sleep(0.05)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime}
+    Path(told).write_text(json.dumps(figures))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(_count(*sys.argv[1:]))

@@ -45,7 +45,7 @@ def _vocabulary(language: str) -> tuple[list[str], list[float]]:
     return words, list(itertools.accumulate(1 / (rank + 2) for rank in range(_WORDS)))
 
 
-class _Page:
+class Page:
     """What a page says, whatever it is written as: a function of its number."""
 
     def __init__(self, number: int) -> None:
@@ -105,12 +105,12 @@ class _Page:
 
 def html_members(number: int) -> list[bytes]:
     """The gzip member of one page's response."""
-    page = _Page(number)
+    page = Page(number)
     headers = "Server: nginx\r\nCache-Control: max-age=600\r\nVary: Accept-Encoding\r\n"
     return [_pack(response(_html(page).encode(), url=page.url, headers=headers))]
 
 
-def _html(page: _Page) -> str:
+def _html(page: Page) -> str:
     rng = page.rng
     parts = [f"<!DOCTYPE html>\n<html lang='{page.language}'>\n<head><meta charset='utf-8'>"]
     parts.append(f"<title>{page.title} &amp; {page.text(2)}</title>")
@@ -149,7 +149,7 @@ def _html(page: _Page) -> str:
     return "\n".join(parts)
 
 
-def _illustration(page: _Page) -> str:
+def _illustration(page: Page) -> str:
     url, caption = page.image()
     kind = page.rng.randrange(5)
     sizes = ", ".join(f"{url}-{w}x{w * 3 // 4}.jpg {w}w" for w in (300, 768, 1024))
@@ -170,7 +170,11 @@ def _illustration(page: _Page) -> str:
 
 def wat_members(number: int) -> list[bytes]:
     """The gzip members of one page's WAT records: of the request, the response and the metadata."""
-    page = _Page(number)
+    return wat_of(Page(number))
+
+
+def wat_of(page: Page) -> list[bytes]:
+    """The same of a page."""
     asked = {"Request-Message": {"Method": "GET", "Path": page.url, "Version": "HTTP/1.1"}}
     asked["Headers"] = {"User-Agent": "CCBot/2.0", "Accept-Encoding": "br,gzip", "Host": page.host}
     found = {
@@ -192,7 +196,7 @@ def wat_members(number: int) -> list[bytes]:
     return [_pack(_wat(page, kind, payload)) for kind, payload in payloads.items()]
 
 
-def _head(page: _Page) -> dict[str, Any]:
+def _head(page: Page) -> dict[str, Any]:
     styles = [f"/css/{page.slug(2)}.css" for _ in range(8)]
     return {
         "Title": page.title,
@@ -202,7 +206,7 @@ def _head(page: _Page) -> dict[str, Any]:
     }
 
 
-def _links(page: _Page) -> list[dict[str, str]]:
+def _links(page: Page) -> list[dict[str, str]]:
     links = []
     for _ in range(110):
         url, text = page.link()
@@ -214,7 +218,7 @@ def _links(page: _Page) -> list[dict[str, str]]:
     return links
 
 
-def _wat(page: _Page, kind: str, payload: dict[str, Any]) -> bytes:
+def _wat(page: Page, kind: str, payload: dict[str, Any]) -> bytes:
     about = {
         "Actual-Content-Type": f"application/http; msgtype={kind}",
         "Trailing-Slop-Length": "4",

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -29,9 +29,10 @@ from pipeline.core.storage import Store
 from pipeline.core.vectors import pack, similarity, unpack
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import sample_scene
-from pipeline.score import clip
+from pipeline.score import clip, towers
+from pipeline.score.captions import Captions, embed_captions
 from pipeline.score.compat import import_open_clip
-from pipeline.score.embed import embed_captions, embed_pictures
+from pipeline.score.embed import embed_pictures
 from pipeline.score.fresh import Job
 from pipeline.score.inputs import INPUTS
 from pipeline.score.models import Spec
@@ -120,6 +121,15 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
 Vectors = NDArray[np.float32]
 
 
+def read_inputs(store: Store) -> tuple[pa.Table, pa.Table]:
+    """Rows of INPUTS of pictures, and of captions."""
+    with store.fs.open(f"{store.root}/inputs.parquet", "rb") as file:
+        rows = pq.read_table(file)
+    kinds = np.array(rows.column("kind").to_pylist())
+    images, texts = (rows.filter(pa.array(kinds == kind)) for kind in ("image", "text"))
+    return images, texts
+
+
 def embed(
     folder: str, spec: Spec, job: Job | None = None
 ) -> tuple[dict[str, float], list[Vectors]]:
@@ -129,11 +139,8 @@ def embed(
     """
     begun = time.process_time()
     store = Store(folder)
-    job = job or Job(store, (spec,), Scorers(), BATCH, threads=1, decode_threads=1, device="cpu")
-    with store.fs.open(f"{store.root}/inputs.parquet", "rb") as file:
-        rows = pq.read_table(file)
-    kinds = np.array(rows.column("kind").to_pylist())
-    images, texts = (rows.filter(pa.array(kinds == kind)) for kind in ("image", "text"))
+    job = job or Job(store, (spec,), Scorers(), BATCH, threads=1, decoders=1, device="cpu")
+    images, texts = read_inputs(store)
 
     def all_of(images: pa.Table, texts: pa.Table) -> list[list[pa.Table]]:
         windows = [embed_pictures(job, 0, images), embed_captions(job, texts)]
@@ -174,12 +181,12 @@ def steps(model: clip.Clip, pairs: list[Pair]) -> dict[str, float]:
         opened.extend(Image.open(io.BytesIO(data)).convert("RGB") for data, _ in pairs)
 
     texts = [caption for _, caption in pairs]
-    side = model.image_side
+    side = model.shape.side
     pixels = np.empty((len(pairs), side, side, 3), np.uint8)
 
     def transform() -> None:
         for row, image in zip(pixels, opened, strict=True):
-            row[:] = model.pixels(image)
+            row[:] = model.shape.pixels(image)
 
     work: dict[str, Callable[[], Any]] = {
         "decode": decode,
@@ -250,8 +257,9 @@ def run(scale: float = 1.0) -> dict[str, Any]:
 def run_gpu(
     model: str = "ViT-L-14", count: int = 20_000, batch: int = 256, device: str = "cuda"
 ) -> dict[str, Any]:
-    """The whole path of pictures on a GPU, from stored JPEGs to vectors, and the same model's
-    forward pass on pixels that are there: `share` is the one's rate over the other's."""
+    """The whole path of pictures and captions on a GPU, from stored JPEGs and texts to vectors, and
+    the same model's forward pass on pixels and tokens that are there: `share` is the one's rate of
+    pairs over the other's, `picture_share` that of pictures alone."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -262,40 +270,92 @@ def run_gpu(
         write_inputs(pairs, folder)
         weights = str(random_weights(model, Path(folder)))
         spec = Spec("clip", model, weights, clip.precision_on(device))
-        threads = len(os.sched_getaffinity(0))
-        job = Job(Store(folder), (spec,), Scorers(), batch, 1, threads, device)
-        figures, _ = embed(folder, spec, job)
+        decoders = len(os.sched_getaffinity(0))
+        job = Job(Store(folder), (spec,), Scorers(), batch, 1, decoders, device, is_apart=True)
+        figures = _task(job)
         loaded = clip.load(model, weights, spec.precision, device)
-        resident = _resident_rate(loaded, max(count // 4, batch), batch)
+        few = max(count // 4 // batch, 1) * batch
+        pictures = _resident(loaded, loaded.images, [_pixels(loaded, batch)] * (few // batch))
+        texts = [text for _, text in pairs[:few]]
+        captions = _resident(loaded, loaded.texts, _tokens(loaded, texts, batch))
+    both = 1 / (1 / pictures + 1 / captions)
     return {
         "workload": "score-gpu",
+        "model": model,
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "precision": spec.precision,
+        "decoders": decoders,
         **figures,
-        "resident_pictures_per_second": resident,
-        "share": figures["pictures_per_second"] / resident,
+        "resident_pictures_per_second": pictures,
+        "resident_captions_per_second": captions,
+        "picture_share": figures["pictures_per_second"] / pictures,
+        "share": figures["pairs_per_second"] / both,
     }
 
 
-def _resident_rate(model: clip.Clip, count: int, batch: int) -> float:
-    """Pictures per second of the image tower alone."""
-    import torch
+def _task(job: Job) -> dict[str, float]:
+    """Figures of one part as a task of `score` embeds it, after a twentieth of it."""
+    images, texts = read_inputs(job.store)
 
-    side = model.image_side
-    pixels = torch.randn(batch, 3, side, side, device=model.device, dtype=model.dtype)
+    def part(images: pa.Table, texts: pa.Table) -> tuple[float, list[pa.Table]]:
+        with Captions(job, texts) as captions:
+            started, found = time.perf_counter(), []
+            for window in embed_pictures(job, 0, images):
+                found += window.embeddings
+            of_pictures = time.perf_counter() - started
+            for window in captions:
+                found += window.embeddings
+        return of_pictures, found
+
+    few = max(len(images) // 20, 2 * job.batch)
+    _, start_cpu, _ = timed(lambda: part(images.slice(0, few), texts.slice(0, few)))
+    seconds, cpu, (of_pictures, found) = timed(lambda: part(images, texts))
+    _write(job.store, found)
+    return {
+        "items": len(images),
+        "pairs_per_second": len(images) / seconds,
+        "pictures_per_second": len(images) / of_pictures,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "start_cpu_seconds": start_cpu,
+    }
+
+
+def _resident(model: clip.Clip, tower: Callable[[Any], Any], inputs: Sequence[Any]) -> float:
+    """Rows per second of a tower alone, over tensors that are on its device."""
+    import torch
 
     def finish() -> None:
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
 
     with torch.inference_mode():
-        model.images(pixels)
-        finish()
-        started = time.perf_counter()
-        for _ in range(count // batch):
-            model.images(pixels)
-        finish()
-    return count // batch * batch / (time.perf_counter() - started)
+        for _ in range(2):  # the first time sets up what each shape of input takes
+            finish()
+            started = time.perf_counter()
+            for rows in inputs:
+                tower(rows)
+            finish()
+            seconds = time.perf_counter() - started
+    return float(sum(len(rows) for rows in inputs) / seconds)
+
+
+def _pixels(model: clip.Clip, batch: int) -> Any:
+    import torch
+
+    side = model.shape.side
+    return torch.randn(batch, 3, side, side, device=model.device, dtype=model.dtype)
+
+
+def _tokens(model: clip.Clip, texts: list[str], batch: int) -> list[Any]:
+    """The tokens of texts in batches of like length, cut as they are for the tower."""
+    tokens = model.tokenize(texts)
+    lengths, order = towers.lengths(model.model, tokens).sort()
+    starts = range(0, len(texts), batch)
+    return [
+        tokens[order[i : i + batch], : int(lengths[i : i + batch][-1])].to(model.device)
+        for i in starts
+    ]
 
 
 if __name__ == "__main__":

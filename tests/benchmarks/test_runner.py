@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.extract.rows import PairRows, read_archive
 from tests.benchmarks import __main__ as runner
 from tests.benchmarks import machine, shards
 from tests.benchmarks.peers import __main__ as peers
+from tests.benchmarks.peers import line
 from tests.benchmarks.peers.compare import alternate
 from tests.shards import plain_release
 
@@ -59,3 +61,29 @@ def test_samples_travel_whole(tmp_path: Path) -> None:
     plain_release.write(tmp_path / "c", changed, 40)
     assert shards.digest(tmp_path / "a") == shards.digest(tmp_path / "b")
     assert shards.digest(tmp_path / "a") != shards.digest(tmp_path / "c")
+
+
+def test_processor_time_of_orphans_is_counted() -> None:
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
+    _, cpu_seconds = machine.counted([sys.executable, "-c", leave])
+    assert 0.5 <= cpu_seconds < 5
+
+
+def test_a_command_that_fails_fails_its_count() -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.counted([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_archives_of_the_line_show_every_picture_with_its_caption(tmp_path: Path) -> None:
+    urls = [f"https://h{i % 7}.bench.test:4443/{i}.jpg" for i in range(50)]
+    found = []
+    for path in line.write_archives(urls, tmp_path):
+        rows = PairRows(path, 1000)
+        with open(path, "rb") as file:
+            for batch in read_archive(file, rows, 1 << 22, 100):
+                found += zip(batch["url"].to_pylist(), batch["caption"].to_pylist(), strict=True)
+    shown = [(url, caption) for url, caption in found if ".bench.test:4443/" in url]
+    assert sorted({url for url, _ in shown}) == sorted(urls)
+    assert len(set(shown)) == 50 < len(shown)
+    assert len({caption for _, caption in shown}) == 50

@@ -101,6 +101,21 @@ def test_line_runs_counts_and_skips(spark: object, tmp_path: Path) -> None:
     assert {entry["event"] for entry in logs} == {"started", "done", "skipped"}
 
 
+def test_records_tell_what_a_stage_took(spark: object, tmp_path: Path) -> None:
+    def build(context: Context[SourceSection]) -> list[Account]:
+        busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+        rows = context.spark.sparkContext.parallelize(range(20_000), 2)
+        rows = rows.map(lambda n: (exec(busy) if n % 10_000 == 0 else n, n))
+        assert context.spark.createDataFrame(rows, "a long, n long").groupBy("n").count().count()
+        return build_source(context)
+
+    line = (Stage("source", (), (SOURCE,), SourceSection, build), LINE[1])
+    heavy, light = run(["source", "even"], line, config(tmp_path))
+    assert heavy["cpu_seconds"] >= 0.6
+    assert heavy["task_seconds"] >= 0.6
+    assert heavy["shuffle_bytes"] > 20_000 > light["shuffle_bytes"]
+
+
 def test_other_config_is_refused_until_redo(spark: object, tmp_path: Path) -> None:
     run(["source", "even"], LINE, config(tmp_path))
     before = sorted(tmp_path.rglob("*"))

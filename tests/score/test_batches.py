@@ -91,7 +91,7 @@ def test_pictures_and_captions_keep_their_order_and_vectors_when_memory_runs_out
     small = replace(
         loaded, images=short(loaded.images, 3), texts=short(loaded.texts, 2), memory=Memory()
     )
-    side = loaded.image_side
+    side = loaded.shape.side
     pixels = np.random.default_rng(0).integers(0, 256, (11, side, side, 3), dtype=np.uint8)
     assert np.allclose(small.embed_images(pixels, 8), loaded.embed_images(pixels), atol=1e-5)
     texts = ["a long caption of many words", "one", "", "two words", "a red star"]

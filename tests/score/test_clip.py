@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip
 from pipeline.score.clip import Clip
-from pipeline.score.pictures import Stored, decode, decoded_batches
+from pipeline.score.looker_processes import InProcesses
+from pipeline.score.looks import Asked, InThreads, Looker
+from pipeline.score.pictures import Stored, decoded_batches
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,8 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def test_right_captions_are_more_similar_than_shuffled_ones(model, lang):
     rng = np.random.default_rng([2026, 11])
     scenes = [sample_scene(rng) for _ in range(400)]
-    pixels = [decode([model], jpeg(render(scene, 200, 150))).pixels[0] for scene in scenes]
+    look = Looker((model.shape,))
+    pixels = [look(Asked(jpeg(render(scene, 200, 150)))).pixels[0] for scene in scenes]
     pictures = model.embed_images(np.stack(pixels))
     texts = model.embed_texts([describe(scene, lang, rng) for scene in scenes])
     right = (pictures * texts).sum(1)
@@ -69,12 +73,13 @@ def test_pixels_are_those_of_the_models_own_transform(model):
     cfg = open_clip.transform.PreprocessCfg(**model.model.visual.preprocess_cfg)
     assert cfg.resize_mode == "squash"
     expected = open_clip.transform.image_transform_v2(cfg, is_train=False)(picture)
-    pixels = np.moveaxis(model.pixels(picture), 2, 0) / np.float32(255)
+    pixels = np.moveaxis(model.shape.pixels(picture), 2, 0) / np.float32(255)
     normalised = (pixels - model.mean.numpy()) / model.std.numpy()
     assert np.allclose(normalised, expected.numpy(), atol=1e-6)
 
 
-def test_what_does_not_decode_costs_itself_only(model, tmp_path):
+@pytest.mark.parametrize("where", [InThreads, InProcesses])
+def test_what_does_not_decode_costs_itself_only(model, tmp_path, where):
     good = [jpeg(render(sample_scene(np.random.default_rng(i)), 80, 60)) for i in range(5)]
     bodies = [good[0], b"", good[1], good[2][:300], b"GIF89a nothing", good[3], good[4]]
     store, stored = Store(str(tmp_path)), []
@@ -84,13 +89,15 @@ def test_what_does_not_decode_costs_itself_only(model, tmp_path):
             place = raw.Place(bytes([i]) * 16, 0, 0, tar.append(bytes([i]) * 16, body), len(body))
             stored.append(Stored(bytes([i]), place))
     batches = [stored[i : i + 3] for i in range(0, len(stored), 3)]
-    found = list(decoded_batches([model], store, batches, threads=3))
+    look = Looker((model.shape,))
+    with closing(where(look, 2)) as looking:
+        found = list(decoded_batches([model.shape.side], store, batches, looking))
     assert [batch.seen[0].ids for batch in found] == [[b"\0", b"\2"], [b"\5"], [b"\6"]]
     assert [batch.unreadable for batch in found] == [[b"\1"], [b"\3", b"\4"], []]
     for ids, pixels in (batch.seen[0] for batch in found):
-        assert pixels.shape == (len(ids), model.image_side, model.image_side, 3)
+        assert pixels.shape == (len(ids), model.shape.side, model.shape.side, 3)
         for content_id, picture in zip(ids, pixels, strict=True):
-            assert np.array_equal(picture, decode([model], bodies[content_id[0]]).pixels[0])
+            assert np.array_equal(picture, look(Asked(bodies[content_id[0]])).pixels[0])
 
 
 def test_another_architecture_loads_from_a_local_folder(tmp_path):
@@ -108,11 +115,11 @@ def test_another_architecture_loads_from_a_local_folder(tmp_path):
     weights = open_clip.CLIP(**config).state_dict()
     torch.save(weights, tmp_path / "open_clip_pytorch_model.bin")
     model = clip.load(f"local-dir:{tmp_path}", precision="fp32", device="cpu")
-    assert (model.image_side, model.width) == (32, 24)
+    assert (model.shape.side, model.width) == (32, 24)
     # The shorter side is resized and the middle cut out, as this model's settings say.
     picture = np.zeros((64, 200, 3), np.uint8)
     picture[:, 70:130] = 255
-    pixels = model.pixels(Image.fromarray(picture))
+    pixels = model.shape.pixels(Image.fromarray(picture))
     assert pixels.shape == (32, 32, 3) and pixels[:, 2:-2].min() > 250
     assert np.isfinite(model.embed_images(pixels[None].copy())).all()
     assert torch.equal(model.model.token_embedding.weight, weights["token_embedding.weight"])

@@ -19,8 +19,9 @@ from pipeline.core.tables import EMBEDDINGS, column, picture_scores_table
 from pipeline.core.vectors import unpack
 from pipeline.fakeweb.captions import describe
 from pipeline.fakeweb.pictures import render, sample_scene
-from pipeline.score import fresh, models
-from pipeline.score.embed import Window, embed_captions, embed_pictures
+from pipeline.score import captions, fresh, models
+from pipeline.score.captions import embed_captions
+from pipeline.score.embed import Window, embed_pictures
 from pipeline.score.fresh import Job
 from pipeline.score.inputs import INPUTS, STORED
 from pipeline.score.models import Spec
@@ -147,7 +148,9 @@ def test_every_picture_gets_what_each_model_makes_of_it(tmp_path: Path) -> None:
     model = models.load(flipping, "cpu", 1)
     pictures = [Image.open(io.BytesIO(part.bodies[i])).convert("RGB") for i in readable]
     for kind, seen in (("image", pictures), ("flipped", [ImageOps.mirror(p) for p in pictures])):
-        expected = model.embed_images(np.stack([model.pixels(p) for p in seen]))
+        expected = model.embed_images(
+            np.stack([model.shape.pixels(p.convert("RGB")) for p in seen])
+        )
         vectors = unpack(found["clip", kind].column("vector").combine_chunks())
         assert (vectors * expected).sum(1).min() > 0.9995
 
@@ -166,7 +169,7 @@ def test_what_is_there_is_taken_over_and_no_model_is_loaded(
     def refuse(*_: object) -> None:
         raise AssertionError("a model is loaded, or a picture read")
 
-    for module in (fresh, models, __import__("pipeline.score.embed", fromlist=["load"])):
+    for module in (fresh, models, captions):
         monkeypatch.setattr(module, "load", refuse)
     (tmp_path / raw.path(0)).unlink()
     again = [

@@ -73,7 +73,7 @@ def test_an_architecture_embeds_as_open_clip_does(tmp_path: Path, name: str) -> 
     rng = np.random.default_rng(2)
     pictures = [Image.fromarray(render(sample_scene(rng), 60, 50)) for _ in range(3)]
     texts = ["a red star", "two blue squares above a much longer caption of many words", "별 하나"]
-    pixels = np.stack([loaded.pixels(picture) for picture in pictures])
+    pixels = np.stack([loaded.shape.pixels(picture) for picture in pictures])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
         expected = own.encode_image((x - 0.5) / 0.5), own.encode_text(loaded.tokenizer(texts))

@@ -14,7 +14,7 @@ from pipeline.fakeweb.pictures import render, sample_scene
 from pipeline.score import clip, fixed
 from pipeline.score.clip import Clip, Precision
 from pipeline.score.compat import import_open_clip
-from pipeline.score.pictures import decode
+from pipeline.score.looks import Asked, Looker
 from tests.benchmarks.score import accuracy
 
 COUNT = 40
@@ -48,7 +48,8 @@ def embedded(model: Clip) -> list[np.ndarray]:
         file = io.BytesIO()
         Image.fromarray(render(scene, 160, 120)).save(file, "JPEG")
         bodies.append(file.getvalue())
-    looked = [decode([model], body) for body in bodies]
+    look = Looker((model.shape,))
+    looked = [look(Asked(body)) for body in bodies]
     pixels = np.stack([found.pixels[0] for found in looked if found])
     texts = [describe(scene, "ko" if i % 3 == 0 else "en", rng) for i, scene in enumerate(scenes)]
     started = [model.start_images(part, 16) for part in (pixels[:23], pixels[23:])]

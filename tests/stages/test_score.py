@@ -350,7 +350,7 @@ def test_a_model_without_weights_is_refused():
 
 
 def test_device_and_decoding_threads_do_not_change_the_identity():
-    assert ScoreSection(device="cpu", decode_threads=5).identity() == ScoreSection().identity()
+    assert ScoreSection(device="cpu", decoders=5).identity() == ScoreSection().identity()
     assert ScoreSection(threads=2).identity() != ScoreSection().identity()
     assert STAGE.writes[0].name == SCORES.name
 

@@ -74,7 +74,7 @@ def test_models_that_cannot_be_are_refused(models: dict[str, Any], told: str) ->
 
 def test_scores_depend_on_the_models_and_not_on_where_embeddings_come_from() -> None:
     base = section().identity()
-    for changed in ({"reuse": ("/runs/last",)}, {"decode_threads": 3}, {"device": "cpu"}):
+    for changed in ({"reuse": ("/runs/last",)}, {"decoders": 3}, {"device": "cpu"}):
         assert section(**changed).identity() == base
     for changed in ({"models": MODELS}, {"flipped": True}, {"null_pairs": 1}, {"threads": 3}):
         assert section(**changed).identity() != base

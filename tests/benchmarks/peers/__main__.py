@@ -31,6 +31,7 @@ COMPARISONS = {
     "stream-read": ("stream", "run_read_webdataset"),
     "stream-read-mosaic": ("stream", "run_read_mosaic"),
     "stream-resume-mosaic": ("stream", "run_resume_mosaic"),
+    "line": ("line", "run"),
 }
 
 
@@ -43,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=float,
         help="of the input, where it can be less, for a quicker look",
     )
+    parser.add_argument(
+        "--size", type=int, help="of line: how many pictures; 5000 is a measurement"
+    )
     args = parser.parse_args(argv)
     unknown = sorted(set(args.workload) - COMPARISONS.keys())
     if unknown:
@@ -54,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         compare = getattr(importlib.import_module(f"tests.benchmarks.peers.{module}"), function)
         try:
             is_scaled = args.scale and workload.startswith(("download", "match", "score"))
-            scale = {"scale": args.scale} if is_scaled else {}
+            scale: dict[str, float] = {"scale": args.scale} if is_scaled else {}
+            if args.size and workload == "line":
+                scale = {"items": args.size}
             figures = compare(**scale) | {"machine": machine.describe()}
         except (AssertionError, subprocess.CalledProcessError) as error:
             print(f"{workload}: {error}", file=sys.stderr)

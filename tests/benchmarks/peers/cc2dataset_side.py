@@ -1,7 +1,8 @@
-"""cc2dataset's side of `extract-wat`; runs in the peer's environment.
+"""cc2dataset's side of `extract-wat` and `line`; runs in the peer's environment.
 
 `read ARCHIVE ...` times its own function for one WAT file over each; `rows FILE ARCHIVE` writes
-what it finds as JSON lines. Imports nothing of ours.
+what it finds as JSON lines; `line SITE FOLDER ARCHIVE ...` is its whole job with Spark, out of the
+packages in SITE, into a folder of Parquet. Imports nothing of ours.
 """
 
 import json
@@ -9,14 +10,18 @@ import sys
 import time
 import types
 
-# Its module imports Spark for the driver, 300 MB that reading a file does not touch.
-for name in ("pyspark", "pyspark.sql", "pyspark.sql.functions"):
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["pyspark"].SparkContext = None
-sys.modules["pyspark.sql"].SparkSession = None
-sys.modules["pyspark.sql.functions"].rand = None
+if sys.argv[1] == "line":
+    sys.path.append(sys.argv[2])
+else:
+    # Its module imports Spark for the driver, 300 MB that reading a file does not touch.
+    for name in ("pyspark", "pyspark.sql", "pyspark.sql.functions"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["pyspark"].SparkContext = None
+    sys.modules["pyspark.sql"].SparkSession = None
+    sys.modules["pyspark.sql.functions"].rand = None
 
-from cc2dataset.main import process_wat  # noqa: E402
+from cc2dataset.main import deduplicate_repartition_count, process_wat  # noqa: E402
+from cc2dataset.spark_session_builder import build_spark_session  # noqa: E402
 from loguru import logger  # noqa: E402
 
 
@@ -42,7 +47,21 @@ def write_rows(target, path):
     return {"rows": len(found)}
 
 
+def job(folder, paths):
+    """Its `process_one_part`, but for the address of Common Crawl before every path."""
+    spark = build_spark_session("local", 2, 2)
+    spark.sparkContext.setLogLevel("ERROR")
+    archives = spark.sparkContext.parallelize(paths, len(paths))
+    found = archives.mapPartitions(lambda some: process_wat(next(iter(some)), "image"))
+    rows = found.toDF(["uid", "url", "alt", "cc_filename", "page_url"])
+    deduplicate_repartition_count(rows, folder, len(paths), spark, True)
+    spark.stop()
+
+
 if __name__ == "__main__":
     logger.remove()
     verb, *arguments = sys.argv[1:]
-    print(json.dumps(read(arguments) if verb == "read" else write_rows(*arguments)))
+    if verb == "line":
+        job(arguments[1], arguments[2:])
+    else:
+        print(json.dumps(read(arguments) if verb == "read" else write_rows(*arguments)))

@@ -1,20 +1,24 @@
-"""clip-retrieval's side of `score`; runs in the peer's environment.
+"""clip-retrieval's side of `score` and `line`; runs in the peer's environment.
 
-`TAR WEIGHTS FOLDER`: its own reader, mapper, writer and runner embed the pairs of a tar of .jpg and
-.txt with ViT-B-32 and write them to the folder. Imports nothing of ours.
+`score TAR WEIGHTS FOLDER`: its own reader, mapper, writer and runner embed the pairs of a tar of
+.jpg and .txt with ViT-B-32 and write them to the folder. `line TARS WEIGHTS FOLDER` does that with
+all tars of a folder, loading the model once. Imports nothing of ours.
 """
 
+import glob
 import json
 import os
 import resource
 import sys
 import time
 import types
+from importlib.machinery import ModuleSpec
 
 # For its command line, its log to a service, its servers and models of other kinds; its packages'
 # own __init__ would import all of them.
 for name in ("fire", "wandb", "sentence_transformers", "clip"):
     sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__spec__ = ModuleSpec(name, None)  # others look whether it is installed
 sys.modules["sentence_transformers"].SentenceTransformer = None
 for name in ("clip_retrieval", "clip_retrieval.clip_inference"):
     module = types.ModuleType(name)
@@ -64,13 +68,17 @@ def cpu_s():
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def embed(tar, model, folder):
+# As its mapper asks for a model; its worker asks for the same, so that it is loaded once.
+LOADING = {"use_jit": USE_JIT, "warmup_batch_size": 1, "clip_cache_path": None}
+
+
+def embed(tars, model, folder):
     """As its worker does one partition."""
 
     def reader(sampler):
-        _, transform, tokenizer = load_clip(clip_model=model, use_jit=USE_JIT)
+        _, transform, tokenizer = load_clip(clip_model=model, **LOADING)
         sides = {"enable_text": True, "enable_image": True}
-        return WebdatasetReader(sampler, transform, tokenizer, [tar], BATCH, WORKERS, **sides)
+        return WebdatasetReader(sampler, transform, tokenizer, tars, BATCH, WORKERS, **sides)
 
     def mapper():
         return ClipMapper(
@@ -92,12 +100,9 @@ def embed(tar, model, folder):
 def run(tar, weights, folder):
     """The figures of all pairs, once the model is loaded."""
     model = f"open_clip:ViT-B-32/{weights}"
-    load_clip(clip_model=model, use_jit=USE_JIT)
-    load_clip(
-        clip_model=model, use_jit=USE_JIT, warmup_batch_size=1, clip_cache_path=None
-    )  # as its mapper asks for it
+    load_clip(clip_model=model, **LOADING)
     started, cpu = time.perf_counter(), cpu_s()
-    embed(tar, model, folder)
+    embed([tar], model, folder)
     return {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": cpu_s() - cpu,
@@ -108,4 +113,9 @@ def run(tar, weights, folder):
 if __name__ == "__main__":
     # As ours: threads that wait for each other by spinning would count as work.
     torch.set_num_threads(1)
-    print(json.dumps(run(*sys.argv[1:])))
+    verb, given, *arguments = sys.argv[1:]
+    if verb == "score":
+        print(json.dumps(run(given, *arguments)))
+    else:
+        weights, target = arguments
+        embed(sorted(glob.glob(f"{given}/*.tar")), f"open_clip:ViT-B-32/{weights}", target)

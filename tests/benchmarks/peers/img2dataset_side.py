@@ -1,7 +1,8 @@
-"""img2dataset's side of the download workloads; runs in the peer's environment.
+"""img2dataset's side of the download workloads and of `line`; runs in the peer's environment.
 
 `URLS AUTHORITIES SIZE QUALITY FOLDER`: its own Downloader fetches the URLs of a file as one shard
-into a tar in the folder. Every host name is on this machine, as it is for ours. Imports nothing of
+into a tar in the folder. Where URLS is a folder of Parquet with url and alt, it fetches all of it
+with its captions, a shard of 10,000 after the other. Every host name is on this machine, as it is for ours. Imports nothing of
 ours.
 """
 
@@ -32,6 +33,8 @@ del sys.modules["pandas"]
 
 # Threads are its way to wait for servers; as many as ours has requests under way.
 THREADS = 128
+# Its default.
+SHARD_ROWS = 10_000
 _lookup = socket.getaddrinfo
 
 
@@ -46,14 +49,12 @@ def cpu_s():
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def fetch(urls, folder, size, quality):
-    """One shard, with its defaults but for the recipe."""
-    os.makedirs(folder)
-    shard = os.path.join(folder, "shard.feather")
-    with pa.OSFile(shard, "wb") as file:
-        table = pa.table({"url": urls})
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+def fetch(table, folder, size, quality, shard_id=0):
+    """One shard, with its defaults but for the recipe. table: of url, and caption where wanted."""
+    os.makedirs(folder, exist_ok=True)
+    shard = os.path.join(folder, f"shard-{shard_id}.feather")
+    with pa.OSFile(shard, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
     downloader = Downloader(
         sample_writer_class=WebDatasetSampleWriter,
         resizer=Resizer(
@@ -63,12 +64,12 @@ def fetch(urls, folder, size, quality):
             encode_quality=quality,
         ),
         thread_count=THREADS,
-        save_caption=False,
+        save_caption="caption" in table.column_names,
         extract_exif=False,
         output_folder=folder,
-        column_list=["url"],
+        column_list=table.column_names,
         timeout=20,
-        number_sample_per_shard=max(10, len(urls)),
+        number_sample_per_shard=max(10, table.num_rows),
         oom_shard_count=5,
         compute_hash="sha256",
         verify_hash_type=None,
@@ -77,16 +78,23 @@ def fetch(urls, folder, size, quality):
         user_agent_token=None,
         disallowed_header_directives=["noai", "noimageai", "noindex", "noimageindex"],
     )
-    ended, _ = downloader((0, shard))
+    ended, _ = downloader((shard_id, shard))
     if not ended:
         raise SystemExit("the shard failed")
 
 
+def fetch_all(table, folder, size, quality):
+    """As its reader cuts them."""
+    table = table.select(["url", "alt"]).rename_columns(["url", "caption"])
+    for shard_id, start in enumerate(range(0, table.num_rows, SHARD_ROWS)):
+        fetch(table.slice(start, SHARD_ROWS), folder, size, quality, shard_id)
+
+
 def run(urls, folder, size, quality):
     """The figures of all URLs, after a few to load what is loaded late."""
-    fetch(urls[:4], os.path.join(folder, "warm"), size, quality)
+    fetch(pa.table({"url": urls[:4]}), os.path.join(folder, "warm"), size, quality)
     started, cpu = time.perf_counter(), cpu_s()
-    fetch(urls, os.path.join(folder, "all"), size, quality)
+    fetch(pa.table({"url": urls}), os.path.join(folder, "all"), size, quality)
     figures = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": cpu_s() - cpu,
@@ -105,8 +113,11 @@ if __name__ == "__main__":
     os.environ["SSL_CERT_FILE"] = authorities
     os.environ["SSL_CERT_DIR"] = os.path.join(target, "none")
     socket.getaddrinfo = local
-    with open(urls_file) as lines:
-        wanted = lines.read().split()
-    work = tempfile.mkdtemp(dir=target)
-    print(json.dumps(run(wanted, work, int(size), int(quality))))
-    shutil.rmtree(work)
+    if os.path.isdir(urls_file):
+        fetch_all(pq.read_table(urls_file), target, int(size), int(quality))
+    else:
+        with open(urls_file) as lines:
+            wanted = lines.read().split()
+        work = tempfile.mkdtemp(dir=target)
+        print(json.dumps(run(wanted, work, int(size), int(quality))))
+        shutil.rmtree(work)

@@ -74,7 +74,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         def peer() -> dict[str, Any]:
             out = f"{folder}/{next(number)}"
             python = CLIP_RETRIEVAL.python()
-            figures = call([python, _SIDE, f"{folder}/pairs.tar", weights, out])
+            figures = call([python, _SIDE, "score", f"{folder}/pairs.tar", weights, out])
             found["peer"] = _vectors(out)
             return figures | {"items": items}
 
