@@ -26,6 +26,10 @@ STAGES := extract dedupe download match score cluster measure decide shard repor
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
+# Two processes take the tests of some marks file by file, from both ends; each is told when it is done.
+SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
+  $(MAKE) --no-print-directory --output-sync=target -k -j2 from-spark from-plain \
+    TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
 .PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos $(STAGES)
@@ -91,14 +95,19 @@ takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next v
 import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=
 	@$(PY) -m jobs.release import '$(FROM)' --out '$(OUT)'
 
-test: setup  ## All tests: those with Spark and the others side by side, told one after the other
-	@$(MAKE) --no-print-directory --output-sync=target -k -j2 test-spark test-plain
+test: setup  ## All tests, by two processes side by side
+	@$(call SIDE_BY_SIDE,)
+
+test-fast: setup  ## Tests that need neither Spark nor long, by two processes side by side
+	@$(call SIDE_BY_SIDE,not spark and not slow)
 
 test-spark test-plain: setup
 	@$(PY) -m pytest --durations=10 -m '$(if $(findstring plain,$@),not )spark'
 
-test-fast: setup  ## Tests that need no Spark
-	@$(PY) -m pytest -m 'not spark and not slow'
+.PHONY: from-spark from-plain
+from-spark from-plain:
+	@TESTS_SHARED='$(TESTS_SHARED)' TESTS_FROM=$(@:from-%=%) \
+	  $(PY) -m pytest --durations=10 $(if $(MARKS),-m '$(MARKS)')
 
 check: setup  ## Lint, format and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

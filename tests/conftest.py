@@ -1,8 +1,12 @@
 """Shared fixtures: one Spark session per run, and the real data when it is at hand."""
 
+import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ SPARK_CONF = ROOT / "tests" / "spark.conf"
 # Real archives, pages and photos for tests that want them; absent on most machines.
 REAL_DATA = Path(os.environ.get("PAIRMILL_REAL_DATA", ROOT.parent / "shared" / "data"))
 
+
+# No test asks the network; a hub client that does not know it asks, waits and asks again.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A first example may wait for a kernel to be compiled.
 hypothesis.settings.register_profile("pairmill", deadline=None)
@@ -32,6 +39,50 @@ def spark() -> Iterator[object]:
     started = session("tests")
     yield started
     started.stop()
+
+
+@dataclass(frozen=True)
+class Milled:
+    """A finished run of the whole line on a small embedded web, as a user makes it.
+
+    root: the run's folder. web: the embedded web's. sets: what another run of the same web and
+    config is given beside its own `run.root`. output: what it printed. Tests only read all this.
+    """
+
+    root: Path
+    web: Path
+    sets: tuple[str, ...]
+    output: str
+
+    def before(self, stage: str, root: Path) -> Path:
+        """A copy of the run as it was before a stage, in a new folder."""
+        from pipeline.stages.line import LINE
+
+        names = [known.name for known in LINE]
+        behind = {"_progress", "_logs", "evaluation.json"}
+        for later in LINE[names.index(stage) :]:
+            behind |= {f"{later.name}.json", *later.folders, *(t.name for t in later.writes)}
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns(*behind))
+        return root
+
+
+@pytest.fixture(scope="session")
+def milled(tmp_path_factory: pytest.TempPathFactory) -> Milled:
+    """One run for all tests that ask something of a run: it costs as much as a hundred of them."""
+    from tests.submitted import demo, finish
+
+    folder = tmp_path_factory.mktemp("milled")
+    root, web = folder / "run", folder / "web"
+    sets = (f"demo.folder={web}", "demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
+    return Milled(root, web, sets, finish(demo([f"run.root={root}", *sets])))
+
+
+@pytest.fixture(scope="session")
+def forked() -> BaseContext:
+    """Starts processes by forking one that has loaded torch, the download and what members of a
+    training run need: at once, where each would load them for itself."""
+    multiprocessing.set_forkserver_preload(["tests.stream.member", "tests.stages.download_process"])
+    return multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +112,52 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests of a cluster run by name alone (`-m cluster`): they need what `make dist` packs."""
     if "cluster" not in config.option.markexpr:
         items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+
+
+def _together(items: list[pytest.Item]) -> dict[str, list[pytest.Item]]:
+    """Tests by what one process should run of them: a file, or all that ask for the one `milled`."""
+    found: dict[str, list[pytest.Item]] = {}
+    milled = {item.path for item in items if "milled" in getattr(item, "fixturenames", ())}
+    for item in items:
+        name = "milled" if item.path in milled else item.path.relative_to(ROOT).as_posix()
+        found.setdefault(name.replace("/", "."), []).append(item)
+    return found
+
+
+def _order(named: tuple[str, list[pytest.Item]]) -> tuple[bool, bool, bool]:
+    """Those that need Spark first, and of them the longest; the quickest of the others last."""
+    name, items = named
+    has = {mark: any(i.get_closest_marker(mark) for i in items) for mark in ("spark", "slow")}
+    return not has["spark"], name != "milled", has["slow"] != has["spark"]
+
+
+def _claimed(session: pytest.Session, folder: Path) -> Iterator[pytest.Item]:
+    """The tests that this process is the first to take."""
+    groups = sorted(_together(session.items).items(), key=_order)
+    for name, items in groups if os.environ["TESTS_FROM"] == "spark" else reversed(groups):
+        try:
+            (folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        yield from items
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With TESTS_SHARED, a folder: share the tests with another process, file by file.
+
+    TESTS_FROM says at which end to start: "spark" or "plain". They meet where both are done.
+    """
+    folder = os.environ.get("TESTS_SHARED")
+    if not folder or session.testsfailed or session.config.option.collectonly:
+        return None
+    todo = _claimed(session, Path(folder))
+    item = next(todo, None)
+    while item is not None:
+        following = next(todo, None)
+        session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True

@@ -11,10 +11,11 @@ from tests.conftest import ROOT, SPARK_CONF
 Job = subprocess.Popen[str]
 
 
-def demo(sets: Iterable[str], cores: int = 2) -> Job:
-    """Start the whole line on the embedded web; both its streams are read from stdout."""
+def demo(sets: Iterable[str], cores: int = 2, job: str = "run") -> Job:
+    """Start a job, the whole line or one stage, on the embedded web; both its streams are read from
+    stdout."""
     return subprocess.Popen(
-        [ROOT / "conf/environment/submit.sh", ROOT / "jobs/run.py"]
+        [ROOT / "conf/environment/submit.sh", ROOT / f"jobs/{job}.py"]
         + ["--config", ROOT / "conf/demo.toml"]
         + [word for s in sets for word in ("--set", s)],
         cwd=ROOT,
@@ -28,7 +29,11 @@ def demo(sets: Iterable[str], cores: int = 2) -> Job:
 
 def finish(job: Job) -> str:
     """Wait for a job that is to succeed; what it printed."""
-    output, _ = job.communicate(timeout=900)
+    try:
+        output, _ = job.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        kill(job)
+        raise
     assert job.returncode == 0, output[-4000:]
     return output
 

@@ -6,25 +6,19 @@ of three stages must give the same bytes.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs import plan
+from jobs.line import run_stages
 from pipeline.core.reasons import Status
+from pipeline.stages.line import LINE
 from pipeline.stages.plan_files import load_rates
-from tests.conftest import ROOT
-from tests.submitted import Job, demo, finish, kill, wait_for
+from tests.conftest import ROOT, Milled
+from tests.submitted import demo, finish, kill, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
-SMALL = ("demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
-
-
-def start(root: Path, cores: int, *overrides: str) -> Job:
-    # The web is written once, beside the first run, and served anew for each.
-    web = root.parent.parent / "line-web"
-    return demo([f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides], cores)
 
 
 def tar_hashes(root: Path) -> dict[str, str]:
@@ -34,22 +28,15 @@ def tar_hashes(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def milled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A finished run on two cores, and what it printed."""
-    root = tmp_path_factory.mktemp("line") / "two-cores"
-    yield root, finish(start(root, 2))
-
-
-@pytest.fixture(scope="module")
-def truth(milled: tuple[Path, str]) -> dict[str, float]:
+def truth(milled: Milled) -> dict[str, float]:
     """The evaluation the run stored."""
-    return dict(json.loads((milled[0] / "evaluation.json").read_text()))
+    return dict(json.loads((milled.root / "evaluation.json").read_text()))
 
 
-def test_end_tells_funnel_quality_and_how_to_read(milled: tuple[Path, str]) -> None:
-    root, output = milled
-    for part in ("Funnel", "ground truth", "report.html", "webdataset", str(root / "release")):
-        assert part in output
+def test_end_tells_funnel_quality_and_how_to_read(milled: Milled) -> None:
+    for part in ("Funnel", "ground truth", "report.html", "webdataset"):
+        assert part in milled.output
+    assert str(milled.root / "release") in milled.output
 
 
 def test_every_pair_the_pages_hold_is_found(truth: dict[str, float]) -> None:
@@ -87,53 +74,61 @@ def test_similarity_separates_right_from_wrong_captions(truth: dict[str, float])
 
 
 def test_killed_in_download_score_and_shard_on_one_core_gives_the_same_bytes(
-    milled: tuple[Path, str], tmp_path: Path
+    milled: Milled, tmp_path: Path
 ) -> None:
     root = tmp_path / "killed"
+    sets = (f"run.root={root}", *milled.sets)
     for stage, sign in (
         ("download", ["raw/.writing-*", "raw/part-*"]),
         ("score", ["embeddings/.writing-*", "embeddings/part-*.parquet"]),
         ("shard", ["release.building/*.tar", "release.building/.writing-*"]),
     ):
-        process = start(root, 1)
+        process = demo(sets, cores=1)
         wait_for(lambda: any(next(root.glob(p), None) for p in sign), f"{sign}", process)
         kill(process)
         record = json.loads((root / "_stages" / f"{stage}.json").read_text())
         assert record["state"] == "started", f"{stage} was not cut"
         assert not (root / "release").exists()
-    finish(start(root, 1))
-    assert tar_hashes(root) == tar_hashes(milled[0])
+    finish(demo(sets, cores=1, job="shard"))  # a report changes no tar
+    assert tar_hashes(root) == tar_hashes(milled.root)
     assert not list(root.rglob(".writing-*"))
 
 
-def test_second_run_skips_everything(milled: tuple[Path, str]) -> None:
-    root, _ = milled
-    before = tar_hashes(root)
-    output = finish(start(root, 2))
-    assert output.count("done before, skipped") == 10
-    assert tar_hashes(root) == before
+def again(milled: Milled, *overrides: str) -> int:
+    """Run the line in the folder of the finished run, in this process; its exit status."""
+    sets = (f"run.root={milled.root}", *milled.sets, *overrides)
+    argv = ["--config", str(ROOT / "conf/demo.toml"), *(w for s in sets for w in ("--set", s))]
+    return run_stages(*(stage.name for stage in LINE), argv=argv)
 
 
-def test_other_config_in_the_same_folder_is_refused(milled: tuple[Path, str]) -> None:
-    process = start(milled[0], 2, "match.radius=2")
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert "match.radius: 4 -> 2" in output and "Traceback" not in output
+def test_second_run_skips_everything(milled: Milled, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tar_hashes(milled.root)
+    assert again(milled) == 0
+    assert capsys.readouterr().err.count("done before, skipped") == 10
+    assert tar_hashes(milled.root) == before
 
 
-def test_every_status_is_from_the_vocabulary(milled: tuple[Path, str]) -> None:
-    record = json.loads((milled[0] / "_stages" / "download.json").read_text())
+def test_other_config_in_the_same_folder_is_refused(
+    milled: Milled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again(milled, "match.radius=2") != 0
+    told = capsys.readouterr().err
+    assert "match.radius: 4 -> 2" in told and "Traceback" not in told
+
+
+def test_every_status_is_from_the_vocabulary(milled: Milled) -> None:
+    record = json.loads((milled.root / "_stages" / "download.json").read_text())
     for account in record["accounts"]:
         assert set(account["dropped"]) <= {str(status) for status in Status}
 
 
 def test_a_run_is_what_a_plan_is_made_from(
-    milled: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    milled: Milled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, rates = str(milled[0]), tmp_path / "rates.toml"
+    root, rates = str(milled.root), tmp_path / "rates.toml"
     assert plan.main(["--run", root, "--write-rates", str(rates)]) == 0
     made = load_rates(str(rates))
-    record = json.loads((milled[0] / "_stages" / "dedupe.json").read_text())
+    record = json.loads((milled.root / "_stages" / "dedupe.json").read_text())
     pairs, images = record["accounts"]
     assert made.ratios.images_per_pair == pytest.approx(images["kept"] / pairs["in"])
     # The run itself, planned by its own rates: as much as it took, and as much as it kept.
@@ -141,7 +136,7 @@ def test_a_run_is_what_a_plan_is_made_from(
     given = ["--pairs", str(pairs["in"]), "--cluster", cluster]
     assert plan.main([*given, "--run", root]) == plan.main([*given, "--rates", str(rates)]) == 0
     told = capsys.readouterr().out
-    assert f"the run in {milled[0]}" in told
-    raw = sum(tar.stat().st_size for tar in (milled[0] / "raw").iterdir())
+    assert f"the run in {milled.root}" in told
+    raw = sum(tar.stat().st_size for tar in (milled.root / "raw").iterdir())
     assert raw < made.stages["download"].kept_bytes * images["kept"] < 1.5 * raw
     assert made.score_models == ("pairmill-tiny",)

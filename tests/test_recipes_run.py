@@ -1,13 +1,14 @@
 """What recipes keep and drop: on the embedded web, and on real pages with their pictures.
 
-Pages are read, pictures downloaded and scored once; then each recipe measures and decides. Every
-verdict is held against the published rules, restated here as plain Python.
+Pages are read, pictures downloaded and scored once; then each recipe measures and decides, once for
+all that is asked of it. Every verdict is held against the published rules, restated here as plain Python.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,17 @@ from pipeline.core.run import load_config, run
 from pipeline.core.storage import Store
 from pipeline.stages import decide, measure
 from pipeline.stages.line import LINE
+from tests.conftest import Milled
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SCORED = ("extract", "dedupe", "download", "match", "score", "cluster")
+# What is written by the stages behind, and what they note of their progress.
+BEHIND = {"_progress"}.union(
+    *({table.name for table in stage.writes} | set(stage.folders) for stage in LINE
+      if stage.name not in SCORED)
+)  # fmt: skip
 # The included model in place of those that would have to be downloaded: the bounds are of others,
 # and hold for its values all the same.
 MODEL = ("score.model=pairmill-tiny", 'score.pretrained=""', "score.models={}", "score.heads={}")
@@ -51,28 +58,22 @@ class Decided:
         return set(row["reasons"]) - LATE
 
 
-def mill(recipe: str, root: Path, *sets: str) -> Path:
-    """Run the line up to the scores, in this process; the run's folder."""
-    given = [f"run.root={root}", "dedupe.parts=4", *MODEL, *sets]
-    config = line._load(str(CONF / f"{recipe}.toml"), given)
-    with line._web(config, SCORED) as served:
-        run(SCORED, LINE, line._load(str(CONF / f"{recipe}.toml"), [*given, *served]))
-    return root
-
-
 @pytest.fixture(scope="module")
-def embedded(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def embedded(milled: Milled) -> Path:
     """The embedded web, scored."""
-    folder = tmp_path_factory.mktemp("recipes")
-    return mill("demo", folder / "run", f"demo.folder={folder / 'web'}", "demo.pages=300")
+    return milled.root
 
 
 @pytest.fixture(scope="module")
 def books(spark: Any, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real pages and their pictures, scored by a model that does not know them."""
+    """Real pages and their pictures, scored by a model that does not know them, in this process."""
     root = tmp_path_factory.mktemp("recipes") / "run"
-    archives = f'extract.archives=["{real_data}/warc/{BOOKS}"]'
-    return mill("replay", root, archives)
+    given = [f"run.root={root}", "dedupe.parts=2", *MODEL]
+    given.append(f'extract.archives=["{real_data}/warc/{BOOKS}"]')
+    recipe = str(CONF / "replay.toml")
+    with line._web(line._load(recipe, given), SCORED) as served:
+        run(SCORED, LINE, line._load(recipe, [*given, *served]))
+    return root
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def beside(run_root: Path, folder: Path) -> Iterator[Store]:
     """A run folder that has the tables of another one, to decide otherwise in."""
     folder.mkdir()
     for table in run_root.iterdir():
-        if table.name not in ("measures", "decisions", "cutoffs"):
+        if table.name not in BEHIND:
             (folder / table.name).symlink_to(table)
     yield Store(str(folder))
 
@@ -101,6 +102,20 @@ def decided(spark: Any, run_root: Path, folder: Path, recipe: str, *sets: str) -
         measured = pq.read_table(store.path("measures"))
         verdicts = pq.read_table(store.path("decisions")).drop_columns(["image_id"])
     return Decided(config, _joined(measured, verdicts))
+
+
+@pytest.fixture(scope="module")
+def decided_by(
+    spark: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Decided]:
+    """What a recipe makes of a fixture's run: (name of the fixture, name of the recipe)."""
+
+    @cache
+    def of(source: str, recipe: str) -> Decided:
+        folder = tmp_path_factory.mktemp("decided") / "run"
+        return decided(spark, request.getfixturevalue(source), folder, recipe)
+
+    return of
 
 
 def _joined(measured: pa.Table, verdicts: pa.Table) -> list[Row]:
@@ -249,18 +264,18 @@ LATER: Mapping[str, Callable[[Decided], None]] = {
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("source", ["embedded", "books"])
 def test_verdicts_are_those_of_the_published_rules(
-    request: pytest.FixtureRequest, spark: Any, tmp_path: Path, name: str, source: str
+    decided_by: Callable[[str, str], Decided], name: str, source: str
 ) -> None:
-    found = decided(spark, request.getfixturevalue(source), tmp_path / "run", name)
+    found = decided_by(source, name)
     check_rules(name, found)
     LATER.get(name, lambda _: None)(found)
 
 
 @pytest.mark.parametrize("source", ["embedded", "books"])
 def test_datacomp_clip_keeps_three_tenths_of_the_pool(
-    request: pytest.FixtureRequest, spark: Any, tmp_path: Path, source: str
+    decided_by: Callable[[str, str], Decided], source: str
 ) -> None:
-    found = decided(spark, request.getfixturevalue(source), tmp_path / "run", "datacomp-clip")
+    found = decided_by(source, "datacomp-clip")
     most_alike = sorted(found.rows, key=lambda r: (-r["clip_similarity"], r["pair_id"]))
     count = math.ceil(0.3 * len(found.rows))
     for place, row in enumerate(most_alike):
@@ -268,13 +283,13 @@ def test_datacomp_clip_keeps_three_tenths_of_the_pool(
         assert found.dropped(row) <= {"clip_similarity_low", "is_consented_low"}
 
 
-def test_known_rows_of_the_embedded_web(embedded: Path, spark: Any, tmp_path: Path) -> None:
+def test_known_rows_of_the_embedded_web(
+    milled: Milled, decided_by: Callable[[str, str], Decided]
+) -> None:
     """Pairs whose worth is known because they were made that way."""
-    truth = pq.read_table(embedded.parent / "web" / "truth" / "links.parquet").to_pylist()
+    truth = pq.read_table(milled.web / "truth" / "links.parquet").to_pylist()
     label = {row["pair_id"]: (row["label"], row["lang"]) for row in truth}
-    by_recipe = {
-        name: decided(spark, embedded, tmp_path / name, name) for name in ("coyo", "korean")
-    }
+    by_recipe = {name: decided_by("embedded", name) for name in ("coyo", "korean")}
     seen: set[tuple[str, str]] = set()
     for name, found in by_recipe.items():
         wanted = {"coyo": "en", "korean": "ko"}[name]
@@ -297,9 +312,9 @@ def test_known_rows_of_the_embedded_web(embedded: Path, spark: Any, tmp_path: Pa
     assert {("coyo", "right"), ("korean", "right"), ("korean", "filename")} <= seen
 
 
-def test_known_rows_of_real_pages(books: Path, spark: Any, tmp_path: Path) -> None:
+def test_known_rows_of_real_pages(decided_by: Callable[[str, str], Decided]) -> None:
     """Pictures of books, with sizes and captions as their pages have them."""
-    found = decided(spark, books, tmp_path / "run", "coyo")
+    found = decided_by("books", "coyo")
     reasons = {row["caption"]: found.dropped(row) for row in found.rows}
     known = {
         "Mrs. Rabbit gives Peter camomile tea": set(),  # 539 x 482 pixels, 42 kB

@@ -66,7 +66,7 @@ def passes(rows: list[dict], parts: list[list[dict]], known: set[bytes], cap: in
     return built, by_unit
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(ROW, max_size=40),
     st.integers(1, 4),

@@ -18,9 +18,9 @@ from pipeline.extract.task import Limits
 from tests.extract.archive import response
 
 CRASHER = "tests.extract.crasher"
-KINDS = ("segfault", "kill", "abort", "hang", "sleep", "memory", "raise")
+KINDS = ("segfault", "abort", "hang", "sleep", "memory")  # and below: kill, raise
 # A batch after every few pages, so that crashes fall before, between and behind batches.
-LIMITS = Limits(batch_rows=5, timeout_s=2.0, memory_bytes=400 << 20)
+LIMITS = Limits(batch_rows=5, timeout_s=1.0, memory_bytes=400 << 20)
 
 
 def page(i: int) -> bytes:
@@ -79,10 +79,9 @@ def test_crash_costs_the_record(reader: IsolatedReader, tmp_path: Path, kind: st
 @pytest.mark.parametrize(
     ("bad", "together"),
     [
+        # Each crash costs a second: the ends, across a batch, apart, in one member.
         ({0, 22}, 1),
         ({9, 10, 11}, 1),
-        ({5, 6, 17}, 1),
-        ({9, 10, 11}, 4),
         ({5, 6, 17}, 4),
         ({0, 5, 22}, 100),
     ],

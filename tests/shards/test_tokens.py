@@ -1,5 +1,7 @@
 """Token counts by vocabularies of BERT's and GPT-2's form."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,13 +95,18 @@ def test_a_page_without_a_space_is_counted_in_no_time() -> None:
     assert found.count("ab" * 100_000) == 25_000
 
 
-@given(st.lists(st.text("abeinorst", min_size=1, max_size=15), max_size=5))
-def test_merging_is_that_of_clips_own_tokenizer(words: list[str]) -> None:
-    """CLIP's differs in what ends a word, not in how pairs are merged."""
+@pytest.fixture(scope="module")
+def clip() -> Any:
+    """CLIP's own tokenizer."""
     import_open_clip()
     from open_clip.tokenizer import SimpleTokenizer
 
-    clip = SimpleTokenizer()
+    return SimpleTokenizer()
+
+
+@given(st.lists(st.text("abeinorst", min_size=1, max_size=15), max_size=5))
+def test_merging_is_that_of_clips_own_tokenizer(clip: Any, words: list[str]) -> None:
+    """CLIP's differs in what ends a word, not in how pairs are merged."""
     ranks = clip.bpe_ranks
     merged = [m for w in words for m in tokens.merge([*w[:-1], w[-1] + "</w>"], ranks)]
     assert [clip.encoder[m] for m in merged] == clip.encode(" ".join(words))

@@ -1,9 +1,5 @@
-"""The download of a run without Spark, to be killed: `python -m tests.stages.download_process`.
+"""The download of a run without Spark, in a process that is to be killed."""
 
-Two tasks in one process, as on two cores. Arguments: the run's folder, the settings as JSON.
-"""
-
-import sys
 import threading
 from functools import partial
 
@@ -16,8 +12,9 @@ from pipeline.fetch.settings import DownloadSection
 from pipeline.stages.download import open_part
 
 
-def main() -> None:
-    store, config = Store(sys.argv[1]), DownloadSection.model_validate_json(sys.argv[2])
+def download(root: str, config: DownloadSection) -> None:
+    """Download what is missing: two tasks in one process, as on two cores."""
+    store = Store(root)
     store.sweep(raw.FOLDER)
     store.sweep(IMAGES.name)
     folders = store.fs.ls(store.path(CANDIDATES.name), detail=False)
@@ -30,7 +27,3 @@ def main() -> None:
             task.start()
         for task in tasks:
             task.join()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,6 @@
 """Killed anywhere and started again, the download gives every candidate exactly one row."""
 
-import os
 import random
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,15 +15,15 @@ from pipeline.fakeweb.build import write_web
 from pipeline.fakeweb.config import DemoSection
 from pipeline.fakeweb.serving import Served, serving
 from pipeline.fetch.settings import DownloadSection
+from tests.stages.download_process import download
 from tests.stages.test_download import write_candidates
 
-ROOT = Path(__file__).resolve().parents[2]
 PARTS = 6
 KILLS = 8
 
 
-def start(root: Path, served: Served) -> "subprocess.Popen[bytes]":
-    config = DownloadSection(
+def settings(served: Served) -> DownloadSection:
+    return DownloadSection(
         dns_servers=(served.dns_server,),
         dns_min_ttl_s=0.0,
         check_dns=False,
@@ -46,18 +42,6 @@ def start(root: Path, served: Served) -> "subprocess.Popen[bytes]":
         address_interval_s=0.0,
         open_parts=2,
     )
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.stages.download_process",
-            str(root),
-            config.model_dump_json(exclude_defaults=True),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-    )
 
 
 def rows(store: Store) -> list[dict[str, Any]]:
@@ -73,7 +57,7 @@ def pictures(store: Store, found: list[dict[str, Any]]) -> list[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_killed_again_and_again_every_candidate_has_one_row(tmp_path: Path) -> None:
+def test_killed_again_and_again_every_candidate_has_one_row(forked: Any, tmp_path: Path) -> None:
     web, root = tmp_path / "web", tmp_path / "run"
     write_web(str(web), DemoSection(pages=60, processes=1))
     wanted = {
@@ -88,21 +72,21 @@ def test_killed_again_and_again_every_candidate_has_one_row(tmp_path: Path) -> N
     with serving(str(web)) as served:
         cut = 0
         for _ in range(KILLS):
-            process = start(root, served)
-            # From its first moments to the end of the parts.
-            deadline = time.monotonic() + chance.uniform(0.5, 9.0)
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            cut += process.poll() is None
+            process = forked.Process(target=download, args=(str(root), settings(served)))
+            process.start()
+            # Forked, it is at its work at once: from its first moments to the end of the parts.
+            process.join(chance.uniform(0.1, 4.0))
+            cut += process.is_alive()
             process.kill()
-            process.communicate()
+            process.join()
             found = rows(store)
             assert max(Counter(r["image_id"] for r in found).values(), default=1) == 1
             pictures(store, found)
         assert cut >= KILLS // 2
-        process = start(root, served)
-        _, said = process.communicate(timeout=200)
-        assert process.returncode == 0, said.decode()[-3000:]
+        process = forked.Process(target=download, args=(str(root), settings(served)))
+        process.start()
+        process.join(200)
+        assert process.exitcode == 0
     found = rows(store)
     assert sorted(r["image_id"] for r in found) == sorted(wanted)
     assert len(store.committed(IMAGES)) == PARTS

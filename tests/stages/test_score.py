@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
@@ -135,16 +136,25 @@ def score(spark, store: Store, **settings: object) -> dict[str, Account]:
     return {account.unit: account for account in accounts}
 
 
+@pytest.fixture(scope="module")
+def scored(spark, tmp_path_factory) -> tuple[Store, dict[str, Account]]:
+    """The run of `web`, scored, and its accounts. It is not changed: see `copied`."""
+    store = write_web(tmp_path_factory.mktemp("scored") / "run", web())
+    return store, score(spark, store)
+
+
+def copied(scored: tuple[Store, dict[str, Account]], root: Path) -> Store:
+    return Store(str(shutil.copytree(scored[0].root, root)))
+
+
 def rows(spark, store: Store, table) -> list[dict[str, object]]:
     found = [r.asDict() for r in read_table(spark, store, table).collect()]
     return sorted(found, key=lambda r: tuple(bytes(str(r[k]), "utf8") for k in table.key))
 
 
-def test_each_content_is_embedded_once_and_every_pair_compared_or_counted(spark, tmp_path):
+def test_each_content_is_embedded_once_and_every_pair_compared_or_counted(spark, scored):
     pictures = web()
-    store = write_web(tmp_path / "run", pictures)
-    accounts = score(spark, store)
-
+    store, accounts = scored
     assert accounts["pictures"].to_json() == {
         "unit": "pictures",
         "in": 5,
@@ -169,13 +179,11 @@ def test_each_content_is_embedded_once_and_every_pair_compared_or_counted(spark,
     assert not store.exists("score_inputs")
 
 
-def test_similarity_is_that_of_open_clip_itself(spark, tmp_path):
+def test_similarity_is_that_of_open_clip_itself(spark, scored):
     import torch
 
     pictures = web()
-    store = write_web(tmp_path / "run", pictures)
-    score(spark, store)
-
+    store, _ = scored
     model = clip.load("pairmill-tiny", precision="fp32", device="cpu")
     open_clip = clip.import_open_clip()
     transform = open_clip.transform.image_transform_v2(
@@ -202,9 +210,8 @@ def test_similarity_is_that_of_open_clip_itself(spark, tmp_path):
         assert abs(row["clip_similarity"] - cosine) < 1e-3
 
 
-def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, tmp_path):
-    store = write_web(tmp_path / "run", web())
-    first = score(spark, store)
+def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, scored, tmp_path):
+    store, first = copied(scored, tmp_path / "run"), scored[1]
     scores, embeddings = rows(spark, store, SCORES), rows(spark, store, EMBEDDINGS)
     kept = tmp_path / "run/embeddings/part-00000.parquet"
     lost = tmp_path / "run/embeddings/part-00001.parquet"
@@ -230,11 +237,11 @@ def redo(spark, store: Store, **settings: object) -> dict[str, Account]:
     return accounts
 
 
-def test_what_was_embedded_before_is_taken_over(spark, tmp_path):
+def test_what_was_embedded_before_is_taken_over(spark, scored, tmp_path):
     """With another model and mirrored pictures, in this run and in another one."""
     pictures = web()
-    store = write_web(tmp_path / "run", pictures)
-    assert score(spark, store)["new_vectors"].kept == 3 + 7
+    store = copied(scored, tmp_path / "run")
+    assert scored[1]["new_vectors"].kept == 3 + 7
     before = rows(spark, store, EMBEDDINGS)
 
     more = {"models": {"other": {"model": "pairmill-tiny", "precision": "bf16"}}, "flipped": True}
@@ -295,14 +302,13 @@ def test_a_run_in_which_nothing_arrived_scores_nothing(spark, tmp_path):
     assert rows(spark, store, SCORES) == [] and rows(spark, store, EMBEDDINGS) == []
 
 
-def test_vectors_do_not_depend_on_the_order_pictures_arrived_in(spark, tmp_path):
+def test_vectors_do_not_depend_on_the_order_pictures_arrived_in(spark, scored, tmp_path):
     """Rows are written batch by batch: the same rows in the same order are the same batches."""
-    stores = [write_web(tmp_path / "a", web()), write_web(tmp_path / "b", web()[::-1])]
-    for store in stores:
-        score(spark, store)
+    reversed_web = write_web(tmp_path / "reversed", web()[::-1])
+    score(spark, reversed_web)
     one, other = (
         [list(store.read_part(EMBEDDINGS, part)) for part in store.committed(EMBEDDINGS)]
-        for store in stores
+        for store in (scored[0], reversed_web)
     )
     assert one == other
 

@@ -55,14 +55,16 @@ def one_rank(rank: int, port: int, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_unequal_ranks_have_the_loss_and_gradients_of_the_concatenated_batch(
-    tmp_path: Path,
+    forked: object, tmp_path: Path
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(one_rank, args=(port, str(tmp_path)), nprocs=len(SIZES))
+    args = (port, str(tmp_path))
+    mp.start_processes(one_rank, args, nprocs=len(SIZES), start_method="forkserver")
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(len(SIZES))]
     alone = Both()
     images, texts, weight = batch()

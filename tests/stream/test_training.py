@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pipeline.core import ids
 from pipeline.stream import membership
 from pipeline.stream.loader import Stream
 from tests.shards import plain_release, small_run
+from tests.stream.member import take_part
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 64
@@ -74,9 +76,10 @@ def served(logs: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
-    folder: Path, tmp_path: Path
+    folder: Path, forked: Any, tmp_path: Path
 ) -> None:
     store = membership.keep(0)
     starter = tmp_path / "start"
@@ -86,35 +89,31 @@ def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
         *("--ledger", str(tmp_path), "--grace-s", "3", "--timeout-s", "100"),
     ]
 
-    def member(name: str, capacity: int, dies: int, starts: str) -> subprocess.Popen[bytes]:
-        waits = JOINS_BEFORE if starts == "-" else -1
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node=1", "-m", "tests.stream.member"),
-                *(str(dies), str(waits), "4", starts, *given),
-                *("--name", name, "--capacity", str(capacity)),
-            ],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stderr=(tmp_path / f"{name}.err").open("wb"),
-        )
+    def member(name: str, capacity: int, dies: int, starts: str) -> Any:
+        own = [*given, "--name", name, "--capacity", str(capacity)]
+        waits = -1 if starts else JOINS_BEFORE
+        told = str(tmp_path / f"{name}.err")
+        process: Any = forked.Process(target=take_part, args=(dies, waits, starts, own, told))
+        process.start()
+        return process
 
     run = {
-        name: member(name, capacity, DIES_IN if name == "b" else -1, "-")
+        name: member(name, capacity, DIES_IN if name == "b" else -1, "")
         for name, capacity in zip("abc", CAPACITIES, strict=True)
     }
     run["late"] = member("late", 16, -1, str(starter))
     try:
-        assert run["b"].wait(200) != 0  # torchrun tells that its process was killed
+        run["b"].join(200)
+        assert run["b"].exitcode == -signal.SIGKILL
         deadline = time.monotonic() + 100
         while not any(s["generation"] == 2 for s in served(tmp_path).values()):
             assert time.monotonic() < deadline, "the others did not go on"
             time.sleep(0.05)
         starter.touch()
-        ends = {name: run[name].wait(200) for name in ("a", "c", "late")}
+        for name in ("a", "c", "late"):
+            run[name].join(200)
         told = "\n".join((tmp_path / f"{n}.err").read_text()[-2000:] for n in run)
-        assert set(ends.values()) == {0}, told
+        assert {run[name].exitcode for name in ("a", "c", "late")} == {0}, told
     finally:
         for process in run.values():
             process.kill()
@@ -135,6 +134,7 @@ def test_a_killed_and_a_joining_member_change_nothing_of_what_is_learnt(
     assert generations == sorted(generations) and set(generations) == {1, 2, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_stages_of_replica_groups_share_a_stream(folder: Path, tmp_path: Path) -> None:
     steps, stages, groups = 6, 2, (16, 48)
