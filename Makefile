@@ -7,19 +7,19 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONFIG ?= conf/demo.toml
-STAGES := extract dedupe download match score cluster measure decide shard report
+STAGES := extract dedupe download match score cluster measure decide shard
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
 SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)')
 OPTIONS = --config $(CONFIG) $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks report $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
 	  | sed 's/\$$(STAGES)/<stage>   /'
-	@echo "  stages: $(STAGES)"
+	@echo "  stages: $(STAGES) report"
 
 setup:  ## Virtual environment, locked packages and a JVM, in .venv
 	@conf/environment/setup.sh
@@ -32,6 +32,13 @@ run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob> | FROM=
 
 $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.b=1"] [REDO=1]
 	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(SOURCE)
+
+report: setup  ## HTML of a run: CONFIG= [AGAINST=<run or release>]; or of a RELEASE= [VIEW=] OUT=
+	@$(if $(RELEASE)$(VIEW),\
+	  $(PY) -m jobs.release report '$(or $(RELEASE),$(error VIEW= needs the RELEASE= it is of))' \
+	    $(if $(VIEW),--view '$(VIEW)') $(if $(AGAINST),--against '$(AGAINST)') --out '$(or $(OUT),build/report.html)',\
+	  $(SUBMIT) jobs/report.py $(OPTIONS) $(SOURCE) \
+	    $(if $(AGAINST),--set 'report.against=$(AGAINST)' $(if $(REDO),,--redo)))
 
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(foreach s,$(SET),--set '$(s)')
@@ -58,7 +65,7 @@ view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=s
 	@.venv/bin/python -m pipeline.stream select '$(RELEASE)' '$(subst ','\'',$(WHERE))' '$(OUT)'
 
 describe: setup  ## What a release, or a view of it, holds: RELEASE= [VIEW=]
-	@$(PY) -m jobs.release report '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
+	@$(PY) -m jobs.release describe '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
 
 materialise: setup  ## A release of the samples of a view, or of all but tombstones: RELEASE= [VIEW=] OUT=
 	@$(PY) -m jobs.release materialise '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)') --out '$(OUT)'
