@@ -1,14 +1,17 @@
 """Statistics of a run, and one page that shows them: reads every table, writes `stats`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
 from pyspark.sql import DataFrame
 
+import pipeline
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
 from pipeline.core.progress import watch
+from pipeline.core.provenance import gather
 from pipeline.core.spark import cut
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import Store
@@ -49,11 +52,13 @@ from pipeline.stats import (
     verdicts,
     wording,
 )
+from pipeline.stats.datasheet import Stated, datasheet
 from pipeline.stats.drift import Drift, compare
 from pipeline.stats.pictures import Album
 
 REPORT = "report/report.html"
 DRIFT = "report/drift.json"
+DATASHEET = "report/datasheet.md"
 Row = tuple[str, str, str, float]
 _PICTURE_BUDGET_BYTES = 8 * 10**6
 _TABLES = (
@@ -87,6 +92,7 @@ class ReportSection(StageSection):
     failed_urls: example URLs shown for each status of failed downloads, at most.
     top: length of lists such as domains.
     against: an earlier run or release, a folder or URL: what moved since is told.
+    purpose, creators, funding, uses, maintenance: what the datasheet says that no table knows.
     """
 
     title: str = "Dataset report"
@@ -101,6 +107,11 @@ class ReportSection(StageSection):
     top: int = Field(30, ge=1, le=200)
     seed: int = 0
     against: str = ""
+    purpose: str = ""
+    creators: str = ""
+    funding: str = ""
+    uses: str = ""
+    maintenance: str = ""
 
 
 def check(section: ReportSection) -> str:
@@ -136,8 +147,10 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     found = page.Figures(rows)
     with watch(ctx.spark, f"{ctx.stage}: examples"):
         html = _html(ctx, tables, columns, list(categories), records, limits, cuts, found)
-    with ctx.store.publish(REPORT) as file:
-        file.write(html.encode("utf-8", "replace"))
+    sheet = _datasheet(ctx, records, cuts, limits, found)
+    for path, text in ((DATASHEET, sheet), (REPORT, html)):
+        with ctx.store.publish(path) as file:
+            file.write(text.encode("utf-8", "replace"))
     judged = int(found.value("rows", "rows", "decisions"))
     return [Account("pairs", judged, judged)]
 
@@ -229,6 +242,23 @@ def _html(
         ),
         found,
     )
+
+
+def _datasheet(
+    ctx: Context[ReportSection],
+    records: list[dict[str, Any]],
+    cuts: Sequence[scores.Cut],
+    limits: Mapping[str, wording.Limit],
+    found: page.Figures,
+) -> str:
+    by_stage = {record["stage"]: record for record in records}
+    facts = gather(by_stage, [asdict(cut) for cut in cuts], pipeline.__version__)
+    stated = Stated(
+        **{name: getattr(ctx.config, name) for name in ("purpose", "creators", "funding", "uses")},
+        maintenance=ctx.config.maintenance,
+        licence=by_stage.get("shard", {}).get("config", {}).get("shard", {}).get("licence", ""),
+    )
+    return datasheet(ctx.config.title, found, facts, stated, limits)
 
 
 def _stored_bytes(store: Store) -> dict[str, int]:

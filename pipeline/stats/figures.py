@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.raw import PLACE
+from pipeline.core.reasons import Status
 from pipeline.core.tables import pair_view
 from pipeline.stats import wording
 from pipeline.stats.wording import Limit
@@ -184,6 +185,9 @@ def _sizes() -> Iterable[str]:
     """Rows of every table, and what the release weighs."""
     for table in _COUNTED:
         yield _total("rows", table, "count(*)", table)
+    for bucket, which in (("first", "min"), ("last", "max")):
+        fetched = f"{which}(IF(status = '{Status.OK}', fetched_at, NULL))"
+        yield _total("fetched", bucket, fetched, "images")
     yield _total("release", "shards", "count(*)", "shards")
     yield _total("release", "samples", "sum(samples)", "shards")
     yield _total("release", "bytes", "sum(bytes)", "shards")

@@ -20,6 +20,7 @@ _IN_SIGHT = frozenset(
         "caption_chars",
         "caption_images",
         "caption_words",
+        "clip_similarity",
         "original_height",
         "original_width",
         "width_over_height",
