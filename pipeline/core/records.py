@@ -152,13 +152,16 @@ def settle(store: Store, stage: Stage, identity: dict[str, Any]) -> None:
     store.write_json(path(stage.name), record | {"config": identity})
 
 
-def finish(store: Store, stage: Stage, accounts: list[Account], seconds: float) -> dict[str, Any]:
-    """Record that a stage committed all it writes; the record."""
+def finish(
+    store: Store, stage: Stage, accounts: list[Account], seconds: float, cores: int | None = None
+) -> dict[str, Any]:
+    """Record that a stage committed all it writes; the record. cores: that Spark had for it."""
     record: dict[str, Any] = store.read_json(path(stage.name))
     record |= {
         "state": "done",
         "accounts": [a.to_json() for a in accounts],
         "seconds": round(seconds, 2),
+        **({"cores": cores} if cores else {}),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     store.write_json(path(stage.name), record)

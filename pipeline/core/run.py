@@ -184,7 +184,8 @@ def _run_stage(
     accounts = stage.build(context)
     store.remove(CHECKPOINTS)
     _check_accounts(stage, accounts, section)
-    record = records.finish(store, stage, accounts, time.monotonic() - started)
+    cores = spark.sparkContext.defaultParallelism
+    record = records.finish(store, stage, accounts, time.monotonic() - started, cores)
     log.info("done", accounts=record["accounts"], seconds=record["seconds"])
     print(summary(store, stage, record), file=sys.stderr)
     return record
