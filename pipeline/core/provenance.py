@@ -39,7 +39,10 @@ class Provenance:
 
 
 def gather(
-    records: Mapping[str, Mapping[str, Any]], cutoffs: Iterable[Mapping[str, Any]], version: str
+    records: Mapping[str, Mapping[str, Any]],
+    cutoffs: Iterable[Mapping[str, Any]],
+    version: str,
+    optout_address: str,
 ) -> Provenance:
     """The facts of a run. records: of its stages, by name; those that are missing say nothing.
     cutoffs: rows of CUTOFFS."""
@@ -50,7 +53,7 @@ def gather(
         tuple(_sources(records)),
         f"{name} ({weights.rsplit('/', 1)[-1]})" if weights else name,
         tuple(_rules(records, cutoffs)),
-        str(_section(records, "shard").get("optout_address", "")),
+        optout_address,
     )
 
 

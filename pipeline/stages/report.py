@@ -252,11 +252,13 @@ def _datasheet(
     found: page.Figures,
 ) -> str:
     by_stage = {record["stage"]: record for record in records}
-    facts = gather(by_stage, [asdict(cut) for cut in cuts], pipeline.__version__)
+    shard = by_stage.get("shard", {}).get("config", {}).get("shard", {})
+    address = shard.get("optout_address", "")
+    facts = gather(by_stage, [asdict(cut) for cut in cuts], pipeline.__version__, address)
     stated = Stated(
         **{name: getattr(ctx.config, name) for name in ("purpose", "creators", "funding", "uses")},
         maintenance=ctx.config.maintenance,
-        licence=by_stage.get("shard", {}).get("config", {}).get("shard", {}).get("licence", ""),
+        licence=shard.get("licence", ""),
     )
     return datasheet(ctx.config.title, found, facts, stated, limits)
 

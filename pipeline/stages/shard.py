@@ -322,6 +322,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
             f"tars that are not of this release: {foreign[:5]}; run shard with --redo"
         )
     config = ctx.config
+    cutoffs = [row for batch in store.read_part(CUTOFFS, 0) for row in batch.to_pylist()]
     text = card(
         manifest,
         config.licence,
@@ -330,9 +331,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
         sorted(sample.Record.__struct_fields__),
         columns.schema,
         columns.absent,
-        provenance(
-            gather(_records(store), ctx.read(CUTOFFS).toArrow().to_pylist(), pipeline.__version__)
-        ),
+        provenance(gather(_records(store), cutoffs, pipeline.__version__, config.optout_address)),
     )
     store.write_json(f"{folder}/{release.SIZES}", {e.path: e.samples for e in entries})
     with store.publish(f"{folder}/{release.CARD}") as file:
