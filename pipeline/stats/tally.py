@@ -90,7 +90,7 @@ class Counting:
         for name in self.categories:
             counts.add_texts(name, batch[name], is_kept)
         if self.grid:
-            counts.add_texts("score_grid", batch[self.grid], is_kept)
+            counts.add_integers("score_grid", batch[self.grid], is_kept)
 
 
 class Counts:
@@ -105,6 +105,7 @@ class Counts:
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         self._counts = np.zeros((3, int(self._starts[-1])), np.int64)
         self._texts: Counter[tuple[str, str, str]] = Counter()
+        self._integers: dict[tuple[str, str], tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
     def add_numbers(
         self,
@@ -114,13 +115,16 @@ class Counts:
     ) -> None:
         """Count rows. numbers: [rows, measures]; alone: the measure that alone drops a row, or -1:
         [rows]."""
-        found = numbers + self._starts[:-1]
-        places = [found[~is_kept], found[is_kept]]
+        size = self._counts.shape[1]
+        # One array, as bincount takes it; masks of rows would copy it once more.
+        found = np.add(numbers, self._starts[:-1], dtype=np.int64)
+        found += np.where(is_kept, size, 0)[:, None]
+        counted = np.bincount(found.ravel(), minlength=2 * size)
+        self._counts[:2] += counted.reshape(2, size)
         if alone is not None:
             rows = np.flatnonzero(alone >= 0)
-            places.append(found[rows, alone[rows]])
-        for series, mine in enumerate(places):
-            self._counts[series] += np.bincount(mine.ravel(), minlength=self._counts.shape[1])
+            mine = self._starts[alone[rows]] + numbers[rows, alone[rows]]
+            self._counts[2] += np.bincount(mine, minlength=size)
 
     def add_texts(self, figure: str, column: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
         """Count rows by a column's values as text; '' for null."""
@@ -128,6 +132,19 @@ class Counts:
             for one in pc.value_counts(column.filter(pa.array(chosen))).to_pylist():
                 text = "" if one["values"] is None else str(one["values"])
                 self._texts[figure, series, text] += one["counts"]
+
+    def add_integers(self, figure: str, column: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
+        """As `add_texts`, for many different integers."""
+        has = column.is_valid().to_numpy(zero_copy_only=False)
+        values = column.fill_null(0).to_numpy().astype(np.int64)
+        for series, chosen in zip(SERIES, (~is_kept, is_kept), strict=True):
+            self._texts[figure, series, ""] += int((chosen & ~has).sum())
+            found, counts = np.unique(values[chosen & has], return_counts=True)
+            known, before = self._integers.get((figure, series), (found[:0], counts[:0]))
+            merged, places = np.unique(np.concatenate([known, found]), return_inverse=True)
+            summed = np.zeros(len(merged), np.int64)
+            np.add.at(summed, places, np.concatenate([before, counts]))
+            self._integers[figure, series] = (merged, summed)
 
     def add_languages(
         self,
@@ -150,8 +167,12 @@ class Counts:
     def rows(self, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, str, str, float]]:
         """Figure, series, bucket, rows; a bucket of a measure is the number of a bin, '' for no
         value. without: measures that were counted by language."""
+        for (figure, series), (values, counts) in self._integers.items():
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+                yield figure, series, str(value), float(count)
         for (figure, series, bucket), count in self._texts.items():
-            yield figure, series, bucket, float(count)
+            if count:
+                yield figure, series, bucket, float(count)
         for lane, (name, bins) in enumerate(zip(self._names, self._bins, strict=True)):
             first = int(self._starts[lane])
             for number, series in enumerate((*SERIES, "alone")):
