@@ -25,7 +25,7 @@ from pipeline.stats.verdicts import combinations
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 _CAPTION_CHARS = 300
-_COMBINATIONS = 20
+_COMBINATIONS = 12
 
 
 class Figures:
