@@ -10,7 +10,7 @@ CONFIG ?= conf/demo.toml
 # What users give may hold names from anywhere: make expands nothing in it, and what stands between
 # single quotes below stays there.
 GIVEN := CONFIG SET FROM ARCHIVES RELEASE VIEW OUT LIST WHERE LAYOUT EXPECTED REGISTRY IMAGES \
-  DATASET CRAWL RUN W SIZES N R SEED STRIKES
+  DATASET CRAWL RUN W SIZES N R SEED STRIKES AGAINST MODEL PORT PRETRAINED PAIRS RATES SIZE
 TO_SUBMIT := CLUSTER MASTER SPARK_ARGS DIST
 define NEWLINE
 
@@ -21,7 +21,7 @@ $(foreach v,$(call given,$(GIVEN) $(TO_SUBMIT)),\
   $(if $(findstring $(NEWLINE),$(value $v)),$(error $v must be one line)))
 $(foreach v,$(call given,$(GIVEN)),$(eval override $v := $$(subst ','\'',$$(value $v))))
 $(foreach v,$(call given,$(TO_SUBMIT)),$(eval override $v := $$(value $v)))
-STAGES := extract dedupe download match score cluster measure decide shard report
+STAGES := extract dedupe download match score cluster measure decide shard
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
 SUBMIT := conf/environment/submit.sh
@@ -32,12 +32,12 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
 	  | sed 's/\$$(STAGES)/<stage>   /'
-	@echo "  stages: $(STAGES)"
+	@echo "  stages: $(STAGES) report"
 
 setup:  ## Virtual environment, locked packages and a JVM, in .venv
 	@conf/environment/setup.sh
@@ -50,6 +50,13 @@ run: setup  ## The whole line: CONFIG=conf/default.toml [ARCHIVES=<glob> | FROM=
 
 $(STAGES): setup  ## One stage: CONFIG=conf/demo.toml [ARCHIVES=<glob>] [SET="a.b=1"] [REDO=1]
 	@$(SUBMIT) jobs/$@.py $(OPTIONS) $(SOURCE)
+
+report: setup  ## HTML of a run: CONFIG= [AGAINST=<run or release>]; or of a RELEASE= [VIEW=] OUT=
+	@$(if $(RELEASE)$(VIEW),\
+	  $(PY) -m jobs.release report '$(or $(RELEASE),$(error VIEW= needs the RELEASE= it is of))' \
+	    $(if $(VIEW),--view '$(VIEW)') $(if $(AGAINST),--against '$(AGAINST)') --out '$(or $(OUT),build/report.html)',\
+	  $(SUBMIT) jobs/report.py $(OPTIONS) $(SOURCE) \
+	    $(if $(AGAINST),--set 'report.against=$(AGAINST)' $(if $(REDO),,--redo)))
 
 retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
 	@$(SUBMIT) jobs/$@.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
@@ -76,7 +83,7 @@ view: setup  ## Select samples of a release: RELEASE= WHERE="width >= 512" OUT=s
 	@$(PY) -m pipeline.stream select '$(RELEASE)' '$(WHERE)' '$(OUT)'
 
 describe: setup  ## What a release, or a view of it, holds: RELEASE= [VIEW=]
-	@$(PY) -m jobs.release report '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
+	@$(PY) -m jobs.release describe '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)')
 
 materialise: setup  ## A release of the samples of a view, or of all but tombstones: RELEASE= [VIEW=] OUT=
 	@$(PY) -m jobs.release materialise '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)') --out '$(OUT)'
@@ -145,7 +152,7 @@ match-plan: setup  ## What a search for near-duplicates of N="1e9 1e10" hashes t
 	@$(PY) -m tests.benchmarks.match_plan $(if $(N),--hashes $(foreach n,$(N),'$(n)')) $(if $(R),--radius $(foreach r,$(R),'$(r)'))
 
 plan: setup  ## What PAIRS=10e9 cost by stage: CLUSTER=conf/clusters/cloud.toml [CONFIG=] [RUN=<finished run> | RATES=<file>]
-	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster '$(CLUSTER)' $(if $(filter command line environment,$(origin CONFIG)),--config '$(CONFIG)') \
+	@$(PY) -m jobs.plan --pairs '$(PAIRS)' --cluster "$$CLUSTER" $(if $(filter command line environment,$(origin CONFIG)),--config '$(CONFIG)') \
 	  $(foreach s,$(SET),--set '$(s)') $(if $(RUN),--run '$(RUN)') $(if $(RATES),--rates '$(RATES)')
 
 bench-peers: setup  ## The same against other tools, each in an environment of its own [SIZE=5000 of line]

@@ -4,7 +4,8 @@ python -m jobs.release verify RELEASE [--view FILE]
 python -m jobs.release export RELEASE --layout img2dataset|hf|energon-index --out OUT
 python -m jobs.release materialise RELEASE [--view FILE] --out OUT
 python -m jobs.release import FOLDER --out OUT --name NAME
-python -m jobs.release report RELEASE [--view FILE]
+python -m jobs.release describe RELEASE [--view FILE]
+python -m jobs.release report RELEASE [--view FILE] [--against RUN_OR_RELEASE] --out FILE
 """
 
 import argparse
@@ -48,8 +49,12 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("verify", "re-read a release, or the samples of a view, and check every hash")
     check.add_argument("--view", default="", help="file of a view: its samples alone")
-    report = command("report", "count what a release, or a view of it, holds")
-    report.add_argument("--view", default="", help="file of a view")
+    told = command("describe", "count what a release, or a view of it, holds")
+    report = command("report", "write what a release, or a view of it, holds as an HTML page")
+    for made in (told, report):
+        made.add_argument("--view", default="", help="file of a view")
+    report.add_argument("--against", default="", help="an earlier run or release: what moved since")
+    report.add_argument("--out", required=True, help="the HTML file, a path or URL")
     layouts = command("export", "write it in the layout of another tool")
     layouts.add_argument("--layout", required=True, choices=sorted(LAYOUTS))
     chosen = command(
@@ -135,6 +140,14 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from pipeline.stages.report_release import write_report
+
+    samples = write_report(_view(args), args.out, args.against)
+    print(f"{args.out}: {samples:,} samples")
+    return 0
+
+
+def _describe(args: argparse.Namespace) -> int:
     view = _view(args)
     fs, root = fsspec.core.url_to_fs(args.release)
     starts = views.byte_starts(view.manifest)

@@ -246,6 +246,7 @@ def _run_stage(
     used = usage(spark).since(before).to_json()
     store.remove(CHECKPOINTS)
     _check_accounts(stage, accounts, section)
+    used |= {"cores": spark.sparkContext.defaultParallelism}
     record = records.finish(store, stage, accounts, time.monotonic() - started, used)
     log.info("done", accounts=record["accounts"], seconds=record["seconds"])
     print(summary(store, stage, record), file=sys.stderr)

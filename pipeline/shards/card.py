@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pipeline.core import release
+from pipeline.core.provenance import LIMITS, Provenance, recipe_lines, removal_line, source_lines
 from pipeline.core.release import Manifest
 
 # Upper ends, exclusive, of the Hub's size categories.
@@ -28,6 +29,7 @@ _CATEGORIES = (
 
 
 _CONSENT = "## Consent and licence"
+_PROVENANCE = "## Provenance"
 # Keys of the .json member, see `sample.Record`.
 _MEANINGS = {
     "caption": "the caption, as in `.txt`",
@@ -75,11 +77,13 @@ def card(
     record_fields: Sequence[str],
     coyo: pa.Schema | None = None,
     coyo_absent: Sequence[str] = (),
+    told: str = "",
 ) -> str:
     """README.md of a release.
 
     licence: an identifier the Hub knows, or "other". record_fields: keys of the .json member.
     coyo: COYO-700M's columns in `.meta/coyo/`, if there are any; coyo_absent: those that are not.
+    told: of `provenance`, or of `stated_provenance` of the release that this one is made of.
     """
     is_grown = release.GROWN_FROM in manifest.stages
     lines = [
@@ -122,17 +126,54 @@ def card(
         f"`{manifest.id}`;",
         "`.meta/manifest.json` has the ids of the stages behind it and the SHA-256 of every tar.",
         "",
+        *([told, ""] if told else []),
         _CONSENT,
         "",
         licence_note,
         "",
-        "Captions may be wrong, biased or offensive, and pictures may show people: the web was "
-        "filtered by rules and models,",
-        "not read by people. To have a picture removed, name its `url` or `image_id` to whoever "
-        "publishes this copy.",
-        "",
+        *(
+            []
+            if told
+            else [
+                "Captions may be wrong, biased or offensive, and pictures may show people: the web "
+                "was filtered by rules and models,",
+                "not read by people. To have a picture removed, name its `url` or `image_id` to "
+                "whoever publishes this copy.",
+                "",
+            ]
+        ),
     ]
     return "\n".join(lines)
+
+
+def provenance(facts: Provenance) -> str:
+    """What a card says of sources, recipe, limits and removal."""
+    return "\n".join(
+        [
+            _PROVENANCE,
+            "",
+            *source_lines(facts),
+            "## Recipe",
+            "",
+            "What was kept is what passes all of these:",
+            "",
+            *recipe_lines(facts),
+            "## Known limits",
+            "",
+            *(f"- {limit}" for limit in LIMITS),
+            "",
+            "## Removal",
+            "",
+            removal_line(facts),
+        ]
+    )
+
+
+def stated_provenance(text: str) -> str:
+    """What `provenance` said in a card; empty where it has none."""
+    _, heading, rest = text.partition(f"\n{_PROVENANCE}\n")
+    told = rest.partition(f"\n{_CONSENT}\n")[0].rstrip("\n")
+    return f"{_PROVENANCE}\n{told}" if heading else ""
 
 
 def stated_facts(text: str) -> tuple[str, str, list[str]]:

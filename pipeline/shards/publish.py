@@ -107,8 +107,12 @@ def finish(
     licence_note: str,
     languages: Sequence[str],
     record_fields: Sequence[str],
+    told: str = "",
 ) -> None:
-    """Write sizes, card and, last, the manifest, with which the release is there."""
+    """Write sizes, card and, last, the manifest, with which the release is there.
+
+    told: see `card`.
+    """
     wanted = {entry.path for entry in manifest.shards}
     for path in store.fs.ls(store.root, detail=False):
         name = str(path).rsplit("/", 1)[-1]
@@ -118,7 +122,7 @@ def finish(
     store.write_json(release.SIZES, {entry.path: entry.samples for entry in manifest.shards})
     columns = _coyo_columns(store, manifest)
     absent = [n for n in coyo.COLUMNS.names if columns is not None and n not in columns.names]
-    text = card(manifest, licence, licence_note, languages, record_fields, columns, absent)
+    text = card(manifest, licence, licence_note, languages, record_fields, columns, absent, told)
     with store.publish(release.CARD) as file:
         file.write(text.encode())
     store.write_json(release.MANIFEST, manifest.to_json())

@@ -20,7 +20,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.storage import Store
 from pipeline.shards import publish
-from pipeline.shards.card import stated_facts
+from pipeline.shards.card import stated_facts, stated_provenance
 from pipeline.stream.reader import Release
 from pipeline.stream.samples import Members
 from pipeline.stream.tombstones import Tombstones
@@ -91,7 +91,8 @@ def finish(store: Store, manifest: Manifest, like: str, first: Iterator[Members]
     card = ""
     if old.exists(release.CARD):
         card = old.fs.cat_file(old.path(release.CARD)).decode("utf-8", "replace")
-    publish.finish(store, manifest, *stated_facts(card), sorted(json.loads(next(first).json)))
+    fields = sorted(json.loads(next(first).json))
+    publish.finish(store, manifest, *stated_facts(card), fields, stated_provenance(card))
 
 
 def described(source: Release, shard: int, rows: npt.NDArray[np.int32]) -> pa.Table:

@@ -29,7 +29,7 @@ def materialise(view: View, out: str, per_shard: int, name: str = "") -> Manifes
     when `out` has a release, and CorruptSample for a damaged one.
     """
     old = Release(view.root)
-    view = _without_tombstones(view)
+    view = without_tombstones(view)
     starts = views.byte_starts(view.manifest)
     counts = [len(view.rows(i, 0, s.samples, starts)) for i, s in enumerate(old.manifest.shards)]
     ends = np.cumsum(counts, dtype=np.int64)
@@ -71,7 +71,7 @@ def _pieces(
         first = upto
 
 
-def _without_tombstones(view: View) -> View:
+def without_tombstones(view: View) -> View:
     """The view without the samples that are not to be used any more."""
     gone = masked(view.root)
     if not any(rows.any() for rows in gone):

@@ -1,19 +1,20 @@
 """Statistics of a run, and one page that shows them: reads every table, writes `stats`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-import pyarrow as pa
 from pydantic import Field
 from pyspark.sql import DataFrame
 
+import pipeline
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.languages import UNDETERMINED
 from pipeline.core.progress import watch
-from pipeline.core.raw import PLACE, Place
+from pipeline.core.provenance import gather
 from pipeline.core.spark import cut
 from pipeline.core.stage import Stage, StageSection
+from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CANDIDATES,
     COPIES,
@@ -29,18 +30,35 @@ from pipeline.core.tables import (
     STATS,
     measures_table,
 )
-from pipeline.stages.report_duplicates import chain_rows, group_sheets, pictures_of, sql
-from pipeline.stages.report_scores import cut_rows, language_rows, read_cuts
+from pipeline.stages.report_counts import distribution_rows, reason_patterns, stats_table
+from pipeline.stages.report_duplicates import chain_rows, group_sheets, sql
+from pipeline.stages.report_examples import examples, failures
+from pipeline.stages.report_scores import cut_rows, read_cuts
+from pipeline.stages.report_sources import source_rows
 from pipeline.stages.score_section import (
     measures_of,
     score_fields,
     scores_of,
     similarity_columns,
 )
-from pipeline.stats import bins, duplicates, figures, funnel, page, scores, wording
+from pipeline.stats import (
+    duplicates,
+    earlier,
+    figures,
+    funnel,
+    page,
+    scores,
+    sources,
+    verdicts,
+    wording,
+)
+from pipeline.stats.datasheet import Stated, datasheet
+from pipeline.stats.drift import Drift, compare
 from pipeline.stats.pictures import Album
 
 REPORT = "report/report.html"
+DRIFT = "report/drift.json"
+DATASHEET = "report/datasheet.md"
 Row = tuple[str, str, str, float]
 _PICTURE_BUDGET_BYTES = 8 * 10**6
 _TABLES = (
@@ -56,7 +74,12 @@ _TABLES = (
     CUTOFFS,
     SHARDS,
 )
-_DERIVED = {"dropped": duplicates.dropped, "linked": duplicates.linked_edges}
+_DERIVED = {
+    "dropped": duplicates.dropped,
+    "linked": duplicates.linked_edges,
+    "domains": sources.domains,
+    "hosts": sources.hosts,
+}
 
 
 class ReportSection(StageSection):
@@ -68,6 +91,8 @@ class ReportSection(StageSection):
         rule; pictures_per_group: dropped pictures of each, at most.
     failed_urls: example URLs shown for each status of failed downloads, at most.
     top: length of lists such as domains.
+    against: an earlier run or release, a folder or URL: what moved since is told.
+    purpose, creators, funding, uses, maintenance: what the datasheet says that no table knows.
     """
 
     title: str = "Dataset report"
@@ -81,6 +106,18 @@ class ReportSection(StageSection):
     thumbnail_px: int = Field(160, ge=32, le=320)
     top: int = Field(30, ge=1, le=200)
     seed: int = 0
+    against: str = ""
+    purpose: str = ""
+    creators: str = ""
+    funding: str = ""
+    uses: str = ""
+    maintenance: str = ""
+
+
+def check(section: ReportSection) -> str:
+    """Identity of what the run is held against. Raises InputError when it is neither run nor
+    release."""
+    return earlier.identity(section.against) if section.against else ""
 
 
 def build(ctx: Context[ReportSection]) -> list[Account]:
@@ -94,22 +131,26 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     with watch(ctx.spark, f"{ctx.stage}: figures"):
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
         rows = [*_funnel_rows(records), *_bound_rows(limits), *cut_rows(cuts)]
-        rows += _distribution_rows(ctx, tables, columns, categories)
-        for query in (figures.counts(ctx.config.top), figures.domains(ctx.config.top)):
-            rows += _rows(ctx, query, tables)
+        reasons, moved = reason_patterns(ctx, tables)
+        rows += verdicts.reason_rows(reasons)
+        rows += [("rows", "rows", "moved", float(moved))] if moved else []
+        rows.append(("rows", "rows", "kept", float(verdicts.kept_of(reasons))))
+        similar = similarity_columns(ctx.sections)
+        rows += distribution_rows(ctx, tables, columns, categories, similar)
+        rows += _rows(ctx, figures.counts(ctx.config.top), tables)
+        rows += source_rows(ctx, tables)
         rows += _rows(ctx, duplicates.counts(), tables)
         rows += chain_rows(ctx, tables)
-        rows += language_rows(ctx, tables, similarity_columns(ctx.sections))
     rows.sort()
-    table = pa.Table.from_arrays(
-        [pa.array(values) for values in zip(*rows, strict=True)], schema=STATS.schema
-    )
-    ctx.write(STATS, ctx.from_arrow(table).coalesce(1).sortWithinPartitions(*STATS.key))
+    table = ctx.from_arrow(stats_table(rows))
+    ctx.write(STATS, table.coalesce(1).sortWithinPartitions(*STATS.key))
     found = page.Figures(rows)
     with watch(ctx.spark, f"{ctx.stage}: examples"):
         html = _html(ctx, tables, columns, list(categories), records, limits, cuts, found)
-    with ctx.store.publish(REPORT) as file:
-        file.write(html.encode("utf-8", "replace"))
+    sheet = _datasheet(ctx, records, cuts, limits, found)
+    for path, text in ((DATASHEET, sheet), (REPORT, html)):
+        with ctx.store.publish(path) as file:
+            file.write(text.encode("utf-8", "replace"))
     judged = int(found.value("rows", "rows", "decisions"))
     return [Account("pairs", judged, judged)]
 
@@ -155,49 +196,6 @@ def _bound_rows(limits: Mapping[str, wording.Limit]) -> Iterator[Row]:
             yield "bound", measure, "high", float(limit.high)
 
 
-def _distribution_rows(
-    ctx: Context[ReportSection],
-    tables: Mapping[str, DataFrame],
-    columns: list[figures.Column],
-    categories: Mapping[str, str],
-) -> Iterator[Row]:
-    """Bin edges and counts of every measure, counts of every category."""
-    query = figures.extremes(columns)
-    ends = ctx.spark.sql(query, measures=tables["measures"]).collect()[0]
-    chosen = {
-        c.name: (
-            c,
-            # A column without any value still counts as missing, in one idle bin.
-            bins.choose(ends[f"low_{i}"], ends[f"high_{i}"], integer=c.is_integer, log=c.log)
-            if ends[f"low_{i}"] is not None
-            else bins.Bins((0.0,) * 2),
-        )
-        for i, c in enumerate(columns)
-    }
-    counted = {
-        (figure, series, bucket): value
-        for figure, series, bucket, value in _rows(
-            ctx, figures.distributions(chosen, categories), tables
-        )
-    }
-    for name, (_, bin_) in chosen.items():
-        if bin_.edges[0] < bin_.edges[-1]:
-            for i, edge in enumerate(bin_.edges):
-                yield "edges", name, f"{i:03d}", edge
-        for series in ("kept", "dropped"):
-            yield name, series, "missing", counted.pop((name, series, ""), 0.0)
-            for i, edge in enumerate(bin_.edges[:-1]):
-                rows = counted.pop((name, series, str(i)), 0.0)
-                if bin_.edges[0] < bin_.edges[-1]:
-                    yield name, series, page.edge_label(edge), rows
-    for (figure, series, bucket), value in counted.items():
-        yield figure, series, bucket, value
-    for series in ("kept", "dropped"):
-        grid = {b: v for (f, s, b), v in counted.items() if (f, s) == ("score_grid", series)}
-        for q, score in page.quantiles(grid).items():
-            yield "score_quantile", series, f"{q:.2f}", score
-
-
 def _html(
     ctx: Context[ReportSection],
     tables: Mapping[str, DataFrame],
@@ -210,8 +208,9 @@ def _html(
 ) -> str:
     section = ctx.config
     album = Album(ctx.store, section.thumbnail_px, _PICTURE_BUDGET_BYTES)
-    groups = _examples(ctx, tables, album)
     at_all = found.series("reason", "at_all")
+    kept = int(found.value("rows", "rows", "kept"))
+    groups = examples(ctx, tables, album, kept, {r: int(n) for r, n in at_all.items()})
     by_count = sorted(at_all, key=lambda reason: (-at_all[reason], reason))
     return page.render(
         page.Page(
@@ -221,7 +220,7 @@ def _html(
             columns,
             categories,
             limits,
-            _failures(ctx, tables),
+            failures(ctx, tables),
             [
                 page.Gallery(name, tuple(groups.get(key, ())))
                 for key, name in (
@@ -238,73 +237,64 @@ def _html(
             album.left_out,
             cuts,
             similarity_columns(ctx.sections),
+            _stored_bytes(ctx.store),
+            _drift(ctx, columns, categories, found),
         ),
         found,
     )
 
 
-def _failures(
-    ctx: Context[ReportSection], tables: Mapping[str, DataFrame]
-) -> dict[str, list[page.Failure]]:
-    """Example URLs of every status of a failed download."""
-    if not ctx.config.failed_urls:
-        return {}
-    query = figures.failures(ctx.config.seed, ctx.config.failed_urls)
-    used: dict[str, Any] = {name: tables[name] for name in ("images", "candidates")}
-    found: dict[str, list[page.Failure]] = {}
-    for row in ctx.spark.sql(query, None, **used).collect():
-        failure = page.Failure(
-            page.shorten(row.url), page.shorten(row.status_detail or "", 120) or None
-        )
-        found.setdefault(row.status, []).append(failure)
+def _datasheet(
+    ctx: Context[ReportSection],
+    records: list[dict[str, Any]],
+    cuts: Sequence[scores.Cut],
+    limits: Mapping[str, wording.Limit],
+    found: page.Figures,
+) -> str:
+    by_stage = {record["stage"]: record for record in records}
+    shard = by_stage.get("shard", {}).get("config", {}).get("shard", {})
+    address = shard.get("optout_address", "")
+    facts = gather(by_stage, [asdict(cut) for cut in cuts], pipeline.__version__, address)
+    stated = Stated(
+        **{name: getattr(ctx.config, name) for name in ("purpose", "creators", "funding", "uses")},
+        maintenance=ctx.config.maintenance,
+        licence=shard.get("licence", ""),
+    )
+    return datasheet(ctx.config.title, found, facts, stated, limits)
+
+
+def _stored_bytes(store: Store) -> dict[str, int]:
+    """Stage -> size of its tables and of what it writes beside them."""
+    from pipeline.stages.line import LINE  # which has this stage too
+
+    found = {}
+    for stage in LINE:
+        places = {*(table.name for table in stage.writes), *stage.folders}
+        here = [place for place in sorted(places) if store.exists(place)]
+        if stage.name != STAGE.name and here:
+            found[stage.name] = sum(int(store.fs.du(store.path(place))) for place in here)
     return found
 
 
-def _known(language: str) -> str | None:
-    return None if language == UNDETERMINED else language
-
-
-def _examples(
-    ctx: Context[ReportSection], tables: Mapping[str, DataFrame], album: Album
-) -> dict[str, list[page.Example]]:
-    """Pairs to show, by group, in order of rank."""
-    section = ctx.config
-    query = figures.samples(
-        section.seed, section.kept_examples, section.examples_per_reason, section.extreme_examples
-    )
-    rows = ctx.spark.sql(query, judged=tables["judged"]).toArrow().to_pylist()
-    rows.sort(key=lambda row: (row["grp"], row["rank"]))
-    originals = pictures_of(ctx, tables["measures"], {r["duplicate_of"] for r in rows} - {None})
-    groups: dict[str, list[page.Example]] = {}
-    for row in rows:
-        _, _, other = originals.get(row["duplicate_of"], ("", "", None))
-        example = page.Example(
-            page.shorten(row["caption"]),
-            page.language_tag(_known(row["caption_lang"]), row["page_lang"]),
-            row["domain"],
-            row["clip_similarity"],
-            f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
-            tuple(row["reasons"]),
-            album.picture(Place(*(row[name] for name in PLACE))),
-            album.picture(other) if other else None,
-            _told(row),
-        )
-        groups.setdefault(row["grp"], []).append(example)
-    return groups
+def _drift(
+    ctx: Context[ReportSection],
+    columns: Sequence[figures.Column],
+    categories: Sequence[str],
+    found: page.Figures,
+) -> Drift | None:
+    """What moved against `against`, which is written beside the page too."""
+    if not ctx.config.against:
+        return None
+    before, name = earlier.load(ctx.config.against)
+    drift = compare(before, found, name, columns, categories)
+    ctx.store.write_json(DRIFT, drift.to_json())
+    return drift
 
 
 def _sheet_query(section: ReportSection) -> str:
     return duplicates.samples(
         section.seed, section.largest_groups, section.groups_per_rule, section.pictures_per_group
     )
-
-
-def _told(row: Mapping[str, Any]) -> str | None:
-    """How an example is the same as the picture it gave way to."""
-    rule = row["duplicate_rule"]
-    if rule is None:
-        return None
-    return wording.duplicate(rule, row["duplicate_distance"], row["duplicate_similarity"])
 
 
 STAGE = Stage(
@@ -316,4 +306,5 @@ STAGE = Stage(
     uses=("filters",),
     folders=("report",),
     output=REPORT,
+    check=check,
 )

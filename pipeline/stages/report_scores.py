@@ -1,14 +1,10 @@
-"""The report's part on bounds that were found, and on similarities by language."""
+"""The report's part on bounds that were found."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pyspark.sql import DataFrame
 
-from pipeline.core.context import Context
-from pipeline.stages.report_duplicates import sql
-from pipeline.stats import bins, scores
-from pipeline.stats.page import edge_label
+from pipeline.stats import scores
 
 Row = tuple[str, str, str, float]
 
@@ -25,17 +21,3 @@ def cut_rows(cuts: Sequence[scores.Cut]) -> Iterator[Row]:
     for cut in cuts:
         series = f"{cut.filter}:{cut.measure}:{cut.side}:{cut.how}"
         yield "cutoff", series, cut.language or "all", cut.value
-
-
-def language_rows(
-    ctx: Context[Any], tables: Mapping[str, DataFrame], measures: Sequence[str]
-) -> Iterator[Row]:
-    """Histograms of similarities by language: of kept, dropped and mismatched pairs."""
-    for measure, low, high in sql(ctx, scores.extremes(measures), tables).collect():
-        if low is None:
-            continue
-        name, chosen = scores.figure(measure), bins.choose(low, high, integer=False, log=False)
-        for i, edge in enumerate(chosen.edges):
-            yield "edges", name, f"{i:03d}", edge
-        for row in sql(ctx, scores.by_language(measure, chosen), tables).collect():
-            yield row.figure, row.series, edge_label(chosen.edges[int(row.bucket)]), row.value

@@ -29,12 +29,14 @@ from pipeline.core import records, release
 from pipeline.core.accounts import Account, merge
 from pipeline.core.context import Context
 from pipeline.core.errors import ContractError, InputError, PairmillError
+from pipeline.core.provenance import gather
 from pipeline.core.reasons import DropReason
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.core.stage import Section, Stage, StageSection, tuning
 from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CLIP_MODEL,
+    CUTOFFS,
     DECISIONS,
     PICTURE,
     SHARDS,
@@ -46,7 +48,7 @@ from pipeline.core.tables import (
 from pipeline.shards import coyo, sample
 from pipeline.shards.build import Job
 from pipeline.shards.build import build as build_shard
-from pipeline.shards.card import card
+from pipeline.shards.card import card, provenance
 from pipeline.stages.score_section import (
     ScoreSection,
     measures_of,
@@ -100,6 +102,9 @@ class ShardSection(StageSection):
     # An identifier the Hugging Face Hub knows.
     licence: str = "other"
     licence_note: str = _LICENCE_NOTE
+    # Where people turn to have something removed: an e-mail address or a page. The card says so,
+    # and says that there is none while this is empty.
+    optout_address: str = ""
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
     coyo: CoyoSection = CoyoSection()
     # Pictures a task holds while it writes a shard.
@@ -307,7 +312,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
         ShardEntry(row["path"], row["samples"], row["bytes"], row["sha256"])
         for row in ctx.read(SHARDS).where(F.col("shard") < shards).orderBy("shard").collect()
     ]
-    manifest = Manifest(ctx.config.name, pipeline.__version__, _provenance(store), tuple(entries))
+    manifest = Manifest(ctx.config.name, pipeline.__version__, _ids(store), tuple(entries))
     present = _tar_bytes(store, folder)
     wrong = [e.path for e in entries if present.get(e.path) != e.bytes]
     foreign = sorted(present.keys() - {e.path for e in entries})
@@ -317,6 +322,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
             f"tars that are not of this release: {foreign[:5]}; run shard with --redo"
         )
     config = ctx.config
+    cutoffs = [row for batch in store.read_part(CUTOFFS, 0) for row in batch.to_pylist()]
     text = card(
         manifest,
         config.licence,
@@ -325,6 +331,7 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
         sorted(sample.Record.__struct_fields__),
         columns.schema,
         columns.absent,
+        provenance(gather(_records(store), cutoffs, pipeline.__version__, config.optout_address)),
     )
     store.write_json(f"{folder}/{release.SIZES}", {e.path: e.samples for e in entries})
     with store.publish(f"{folder}/{release.CARD}") as file:
@@ -334,22 +341,27 @@ def _publish(ctx: Context[ShardSection], folder: str, shards: int, columns: coyo
         Path(store.path(folder)).rename(store.path(RELEASE))
 
 
-def _provenance(store: Store) -> dict[str, str]:
-    """Stage -> id of its config and inputs, of every stage the release rests on."""
-    found: dict[str, str] = {}
+def _records(store: Store) -> dict[str, dict[str, Any]]:
+    """The records of every stage that the release rests on, by name."""
+    found: dict[str, dict[str, Any]] = {}
     todo = ["shard"]
     while todo:
         name = todo.pop()
         record: dict[str, Any] | None = records.load(store, name)
         if record is not None and name not in found:
-            found[name] = record["id"]
+            found[name] = record
             todo += record["inputs"]
     return dict(sorted(found.items()))
 
 
+def _ids(store: Store) -> dict[str, str]:
+    """Stage -> id of its config and inputs, of every stage the release rests on."""
+    return {name: record["id"] for name, record in _records(store).items()}
+
+
 STAGE = Stage(
     name="shard",
-    reads=(measures_table([]), DECISIONS),
+    reads=(measures_table([]), DECISIONS, CUTOFFS),
     writes=(SHARDS,),
     config=ShardSection,
     build=build,

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 _TARGET_BINS = 30
 _LOG_FROM_RATIO = 20  # a measure that spans more than this is drawn on a log scale
 _MOST_DECADES_AT = {10: 4, 5: 8, 2: 20}  # bins per decade -> decades it is used up to
@@ -44,6 +47,18 @@ class Bins:
             f"CASE WHEN {value} IS NOT NULL THEN "
             f"CAST(least(greatest({raw}, 0L), {self.count - 1}L) AS INT) END"
         )
+
+    def index(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Bin numbers of doubles, as `index_sql` gives them; `count` for NaN."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if not self.per_decade:
+                raw = np.floor((values - self.first) / self.step)
+            else:
+                shift = int(self.has_zero) - int(self.first)
+                raw = np.floor(np.log10(values) * self.per_decade) + shift
+                raw = np.where(values <= 0, 0, raw)
+        raw = np.clip(raw, 0, self.count - 1)
+        return np.where(np.isnan(values), self.count, raw).astype(np.int64)
 
 
 def choose(low: float, high: float, *, integer: bool, log: bool | None = None) -> Bins:

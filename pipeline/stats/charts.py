@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pipeline.stats.moved import Curve
+
 _WIDTH, _HEIGHT = 360, 200
+_CURVES_HEIGHT = 84  # below the histogram, of which its name takes the upper 24
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 32, 42
 _PLOT_W, _PLOT_H = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _TICKS = 5
@@ -19,6 +22,13 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def change(value: float) -> str:
+    """A difference, with its sign."""
+    return (
+        f"+{number(value)}" if value > 0 else f"\N{MINUS SIGN}{number(-value)}" if value else "±0"
+    )
 
 
 def short(value: float) -> str:
@@ -62,6 +72,7 @@ class Histogram:
     low, high: the bounds of the enabled filters; None where there is none.
     low_filter, high_filter: the filters that set them. unit: of the values, may be empty.
     beside: counts to compare with, drawn as a line; empty, or one for each bin.
+    curves: what other places of the bounds would keep, drawn below.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Histogram:
     low_filter: str = ""
     high_filter: str = ""
     beside: tuple[float, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     @property
     def is_log(self) -> bool:
@@ -109,11 +121,14 @@ class Histogram:
             f"pairs between {number(self.edges[0])} and {number(self.edges[-1])}"
         )
         drawn = [*self._grid(), *self._bars(), self._line(), self._axis(), *self._bounds()]
+        drawn += self._moved()
         body = Markup("").join(drawn)
         return Markup(
             '<svg class="histogram" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
             "<title>{label}</title>{body}</svg>"
-        ).format(w=_WIDTH, h=_HEIGHT, label=label, body=body)
+        ).format(
+            w=_WIDTH, h=_HEIGHT + (_CURVES_HEIGHT if self.curves else 0), label=label, body=body
+        )
 
     @property
     def _tallest(self) -> float:
@@ -179,18 +194,14 @@ class Histogram:
 
     def _axis(self) -> Markup:
         base = _TOP + _PLOT_H
-        bins = len(self.kept)
-        every = max(1, math.ceil(bins / _TICKS))
         marks = [Markup('<line class="axis" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
             _LEFT, _WIDTH - _RIGHT, y=base)]  # fmt: skip
-        shown = list(range(0, bins + 1, every))
-        if bins - shown[-1] < every / 2:
-            shown.pop()
-        for i in dict.fromkeys([*shown, bins]):
-            anchor = "start" if i == 0 else "end" if i == bins else "middle"
+        for value in self._ticks():
+            at = self.position(value) or 0.0
+            anchor = "start" if at < 0.02 else "end" if at > 0.98 else "middle"
             marks.append(
                 Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
-                    _LEFT + _PLOT_W * i / bins, base + 15, anchor, short(self.edges[i])
+                    _LEFT + _PLOT_W * at, base + 15, anchor, short(value)
                 )
             )
         scale = "log scale" if self.is_log else ""
@@ -201,6 +212,23 @@ class Histogram:
             )
         )
         return Markup("").join(marks)
+
+    def _ticks(self) -> list[float]:
+        """Values to name on the axis: of a log scale round ones, else edges of bins."""
+        if self.is_log:
+            first, last = next(e for e in self.edges if e > 0), self.edges[-1]
+            powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+            for steps in ((1, 2, 5), (1, 3), (1,)):
+                round_ = [n * 10.0**k for k in powers for n in steps]
+                shown = [v for v in round_ if first <= v <= last]
+                if 2 <= len(shown) <= _TICKS + 2:
+                    return shown
+        bins = len(self.kept)
+        every = max(1, math.ceil(bins / _TICKS))
+        at = list(range(0, bins + 1, every))
+        if bins - at[-1] < every / 2:
+            at.pop()
+        return [self.edges[i] for i in dict.fromkeys([*at, bins])]
 
     def _bounds(self) -> list[Markup]:
         drawn = []
@@ -230,3 +258,52 @@ class Histogram:
                 )
             )  # fmt: skip
         return drawn
+
+    def _moved(self) -> list[Markup]:
+        """Pairs kept by the place of each bound: a line each, a point where it is now, and a title
+        for each place."""
+        if not self.curves:
+            return []
+        top, tall = _HEIGHT + 24, _CURVES_HEIGHT - 32
+        most = max(place.kept for curve in self.curves for place in (*curve.places, curve.now)) or 1
+        drawn = [
+            Markup(
+                '<text x="{}" y="{}">kept, were the bound elsewhere</text>'
+                '<line class="axis" x1="{left}" x2="{right}" y1="{base}" y2="{base}"/>'
+                '<line class="axis" x1="{left}" x2="{right}" y1="{top}" y2="{top}"/>'
+                '<text x="{}" y="{}" text-anchor="end">{}</text>'
+                '<text x="{}" y="{}" text-anchor="end">0</text>'
+            ).format(
+                _LEFT, top - 8, _LEFT - 5, top + 5, short(most), _LEFT - 5, top + tall + 4,
+                left=_LEFT, right=_WIDTH - _RIGHT, base=top + tall, top=top,
+            )
+        ]  # fmt: skip
+        for curve in self.curves:
+            line, zones = [], []
+            for place in sorted({*curve.places, curve.now}, key=lambda p: p.value):
+                at = self.position(place.value)
+                if at is None:
+                    continue
+                x, y = _LEFT + _PLOT_W * at, top + tall * (1 - place.kept / most)
+                line.append(f"{x:.1f},{y:.1f}")
+                dot = " now" if place == curve.now else ""
+                zones.append(
+                    Markup(
+                        '<circle class="place{}" cx="{:.1f}" cy="{:.1f}" r="{}">'
+                        "<title>{}</title></circle>"
+                    ).format(
+                        dot, x, y, 3.5 if dot else 4, self._told(curve, place.value, place.kept)
+                    )
+                )
+            if len(line) > 1:
+                drawn.append(
+                    Markup('<polyline class="curve {}" points="{}"/>').format(
+                        curve.side, " ".join(line)
+                    )
+                )
+            drawn += zones
+        return drawn
+
+    def _told(self, curve: Curve, value: float, kept: float) -> str:
+        sign = "≥" if curve.side == "low" else "≤"
+        return f"{sign} {number(value)} keeps {number(kept)} ({change(kept - curve.now.kept)})"

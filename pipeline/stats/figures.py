@@ -1,7 +1,7 @@
 """The figures of a run as Spark SQL text, and what they say about the measured columns.
 
-Every query gives the columns of `tables.STATS`: figure, series, bucket, value. Names in braces
-are the run's tables; `{judged}` is measures joined with decisions.
+A query of counts gives the columns of `tables.STATS`: figure, series, bucket, value. Names in
+braces are the run's tables.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.raw import PLACE
+from pipeline.core.reasons import Status
 from pipeline.core.tables import pair_view
 from pipeline.stats import wording
-from pipeline.stats.bins import Bins
 from pipeline.stats.wording import Limit
 
 # Numbers of the pair view that say where bytes lie, or are sets of bits, and no sizes.
@@ -34,7 +34,8 @@ _COUNTED = (
     "decisions",
 )
 _LARGEST = "1e300D"
-_MOST_CATEGORIES = 200  # per figure and series: a text measure may have any number of values
+# Texts that are counted of all pairs found, beside those that were judged.
+_OF_PAIRS = ("page_lang", "caption_kind", "caption_lang")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ def numeric_columns(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = 
     found = [_column(numbers[n], tuple(bounds.get(n, ()))) for n in order]
     shape = "original_width / original_height"
     doc = "width over height of the received picture"
-    return [*found, Column("width_over_height", f"({shape})", doc, "", False, log=True)]
+    found.append(Column("width_over_height", f"({shape})", doc, "", False, log=True))
+    if "caption_chars" not in numbers:  # no filter measures it
+        length = "CAST(char_length(caption) AS DOUBLE)"
+        found.append(Column("caption_chars", length, "length of the caption", "characters", True))
+    return found
 
 
 def limits(
@@ -132,40 +137,24 @@ def extremes(columns: Sequence[Column]) -> str:
     return f"SELECT {', '.join(wanted)} FROM {{measures}}"
 
 
-def distributions(bins: Mapping[str, tuple[Column, Bins]], categories: Mapping[str, str]) -> str:
-    """Every histogram and category count of the judged pairs in one pass.
+def grid_sql(score: str) -> str:
+    """Spark SQL of the cell of `SCORE_GRID` that a score lies in, an int; null for none."""
+    cell = f"round({score} / {SCORE_GRID!r}D)"
+    return f"CASE WHEN abs({cell}) < 1e9D THEN CAST({cell} AS INT) END"
 
-    A histogram's bucket is its bin number, '' for a missing value. Scores come also as counts on
-    `SCORE_GRID`, in the figure 'score_grid'.
-    """
-    items = [
-        f"struct('{name}' AS figure, coalesce(CAST({b.index_sql(c.sql)} AS STRING), '') AS bucket)"
-        for name, (c, b) in bins.items()
-    ]
-    items += [
-        f"struct('{name}' AS figure, coalesce({sql}, '') AS bucket)"
-        for name, sql in categories.items()
-    ]
-    score = f"round(clip_similarity / {SCORE_GRID!r}D)"
-    grid = f"CASE WHEN abs({score}) < 1e9D THEN CAST(CAST({score} AS INT) AS STRING) END"
-    items.append(f"struct('score_grid' AS figure, coalesce({grid}, '') AS bucket)")
-    counted = (
-        "SELECT figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM ("
-        "SELECT IF(is_kept, 'kept', 'dropped') AS series, "
-        f"inline(array({', '.join(items)})) FROM {{judged}}) GROUP BY figure, series, bucket"
+
+def alone_sql(names: Sequence[str]) -> str:
+    """Spark SQL of the number of the measure that alone drops a pair, by the `reasons` of a
+    decision; -1 where several do, or none of these."""
+    cases = " ".join(
+        f"WHEN '{name}_{side}' THEN {i}"
+        for i, name in enumerate(names)
+        for side in ("low", "high", "missing")
     )
-    listed = ", ".join(f"'{name}'" for name in categories)
     return (
-        "SELECT figure, series, bucket, value FROM (SELECT *, row_number() OVER ("
-        f"PARTITION BY figure, series ORDER BY value DESC, bucket) AS place FROM ({counted})) "
-        f"WHERE place <= {_MOST_CATEGORIES} OR figure NOT IN ({listed})"
-    )
-
-
-def _count(figure: str, series: str, bucket: str, source: str) -> str:
-    return (
-        f"SELECT '{figure}' AS figure, {series} AS series, {bucket} AS bucket, "
-        f"CAST(count(*) AS DOUBLE) AS value FROM {source} GROUP BY 2, 3"
+        f"coalesce(CASE WHEN size(reasons) = 1 THEN CASE reasons[0] {cases} END END, -1)"
+        if cases
+        else "-1"
     )
 
 
@@ -196,25 +185,20 @@ def _sizes() -> Iterable[str]:
     """Rows of every table, and what the release weighs."""
     for table in _COUNTED:
         yield _total("rows", table, "count(*)", table)
+    for bucket, which in (("first", "min"), ("last", "max")):
+        fetched = f"{which}(IF(status = '{Status.OK}', fetched_at, NULL))"
+        yield _total("fetched", bucket, fetched, "images")
     yield _total("release", "shards", "count(*)", "shards")
     yield _total("release", "samples", "sum(samples)", "shards")
     yield _total("release", "bytes", "sum(bytes)", "shards")
 
 
-def _verdicts() -> Iterable[str]:
-    """Reasons: the first one, alone, at all, and each with each other."""
-    yield _tally(
-        "decisions",
-        [
-            ("rows", "'rows'", "IF(is_kept, 'kept', NULL)"),
-            ("reason", "'first'", "reason"),
-            ("reason", "'alone'", "IF(size(reasons) = 1, reasons[0], NULL)"),
-            ("rows", "'rows'", "IF(is_kept AND picture_id <> image_id, 'moved', NULL)"),
-        ],
+def _pages() -> str:
+    """Distinct pages with pairs, by the language of their text."""
+    return (
+        "SELECT 'page_lang_detected' AS figure, 'pages' AS series, page_lang_detected AS bucket, "
+        "CAST(count(DISTINCT xxhash64(page_url)) AS DOUBLE) AS value FROM {pairs} GROUP BY 3"
     )
-    each = "(SELECT explode(reasons) AS a, reasons FROM {decisions})"
-    yield _count("reason", "'at_all'", "a", each)
-    yield _count("joint_reason", "a", "b", f"(SELECT a, explode(reasons) AS b FROM {each})")
 
 
 def _captions(top: int) -> str:
@@ -237,7 +221,6 @@ def counts(top: int) -> str:
     of_pair = category_columns({})
     queries = [
         *_sizes(),
-        *_verdicts(),
         _tally(
             "images",
             [
@@ -247,70 +230,8 @@ def counts(top: int) -> str:
                 ("http_status", "'images'", "CAST(http_status AS STRING)"),
             ],
         ),
-        _tally("pairs", [(n, "'pairs'", of_pair[n]) for n in ("page_lang", "caption_kind")]),
+        _tally("pairs", [(name, "'pairs'", of_pair[name]) for name in _OF_PAIRS]),
+        _pages(),
         _captions(top),
     ]
     return " UNION ALL ".join(f"SELECT * FROM ({query})" for query in queries)
-
-
-def domains(top: int) -> str:
-    """The `top` domains by pairs found and by pairs kept, with both counts; how many there are."""
-    kept = "SELECT domain, count(*) AS kept FROM {judged} WHERE is_kept GROUP BY domain"
-    found = "SELECT domain, count(*) AS pairs FROM {pairs} GROUP BY domain"
-    both = (
-        f"SELECT domain, coalesce(pairs, 0) AS pairs, coalesce(kept, 0) AS kept "
-        f"FROM ({found}) FULL JOIN ({kept}) USING (domain)"
-    )
-
-    def best(by: str) -> str:
-        return f"(SELECT * FROM ({both}) ORDER BY {by} DESC, domain LIMIT {top})"
-
-    shown = f"(SELECT * FROM {best('pairs')} UNION SELECT * FROM {best('kept')})"
-    return (
-        "SELECT 'domain' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value FROM ("
-        f"SELECT domain, stack(2, 'pairs', pairs, 'kept', kept) AS (series, n) FROM {shown}) "
-        "UNION ALL SELECT 'domains', series, 'distinct', CAST(n AS DOUBLE) FROM ("
-        "SELECT stack(2, 'pairs', count_if(pairs > 0), 'kept', count_if(kept > 0)) AS (series, n) "
-        f"FROM ({both}))"
-    )
-
-
-def failures(seed: int, per_status: int) -> str:
-    """URLs of failed downloads, random ones of every status: status, status_detail, url."""
-    chosen = ", ".join(
-        f"min_by(struct(image_id, status_detail), xxhash64({seed + i}, image_id))"
-        for i in range(per_status)
-    )
-    return (
-        "SELECT /*+ BROADCAST(p) */ p.status, p.one.status_detail AS status_detail, c.url FROM ("
-        f"SELECT status, explode(array_distinct(array({chosen}))) AS one FROM {{images}} "
-        "WHERE status <> 'ok' GROUP BY status) p "
-        "JOIN {candidates} c ON c.image_id = p.one.image_id ORDER BY 1, 3"
-    )
-
-
-def samples(seed: int, kept: int, per_reason: int, extremes_shown: int) -> str:
-    """Pairs to show, by group ('kept', 'reason:<reason>', 'highest', 'lowest') and rank from 1.
-
-    Random ones are those with the smallest hash of seed and pair_id.
-    """
-    chance = f"CAST(xxhash64({seed}, pair_id) AS DOUBLE)"
-    score = "CAST(clip_similarity AS DOUBLE)"
-    scored = "clip_similarity IS NOT NULL AND NOT isnan(clip_similarity)"
-    groups = (
-        f"concat(IF(is_kept, array(struct('kept' AS grp, {chance} AS position)), array()), "
-        f"transform(reasons, r -> struct(concat('reason:', r) AS grp, {chance} AS position)), "
-        f"IF({scored}, array(struct('highest' AS grp, -{score} AS position), "
-        f"struct('lowest' AS grp, {score} AS position)), array()))"
-    )
-    ranked = (
-        "SELECT *, row_number() OVER (PARTITION BY grp ORDER BY position, pair_id) AS rank FROM ("
-        "SELECT * EXCEPT (groups), inline(groups) FROM ("
-        f"SELECT *, {groups} AS groups FROM {{judged}}))"
-    )
-    most = (
-        f"CASE WHEN grp = 'kept' THEN {kept} WHEN grp LIKE 'reason:%' THEN {per_reason} "
-        f"ELSE {extremes_shown} END"
-    )
-    largest = max(kept, per_reason, extremes_shown, 1)
-    return f"SELECT * FROM ({ranked}) WHERE rank <= {largest} AND rank <= {most}"

@@ -14,15 +14,18 @@ from typing import Any
 import jinja2
 
 from pipeline.core.reasons import Status
-from pipeline.stats import charts, funnel, scores, wording
+from pipeline.stats import charts, funnel, scores, sections, wording
 from pipeline.stats.bars import Bar, bars
+from pipeline.stats.drift import Drift
 from pipeline.stats.figures import QUANTILES, SCORE_GRID, Column
+from pipeline.stats.measured import by_language, subjects
 from pipeline.stats.sheets import Sheet
 from pipeline.stats.sheets import overview as duplicates_overview
+from pipeline.stats.verdicts import combinations
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 _CAPTION_CHARS = 300
-_JOINT_REASONS = 12
+_COMBINATIONS = 12
 
 
 class Figures:
@@ -89,6 +92,8 @@ class Page:
 
     limits: measure -> bounds of the enabled filters. failures: status -> example URLs.
     cuts: what every bound came to. scored: measures that are shown by language.
+    stored_bytes: stage -> what it has stored. drift: against an earlier one, None without.
+    selection: what "kept" and "dropped" are where the page is not of a run; empty for a run.
     """
 
     title: str
@@ -104,6 +109,9 @@ class Page:
     pictures_left_out: int = 0
     cuts: Sequence[scores.Cut] = ()
     scored: Sequence[str] = ()
+    stored_bytes: Mapping[str, int] = field(default_factory=dict)
+    drift: Drift | None = None
+    selection: str = ""
 
 
 def language_tag(*claimed: str | None) -> str | None:
@@ -118,36 +126,6 @@ def language_tag(*claimed: str | None) -> str | None:
 def shorten(text: str, most: int = _CAPTION_CHARS) -> str:
     """A text cut at `most` characters, the mark of the cut included."""
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def histogram(
-    figures: Figures, column: Column, limit: wording.Limit | None = None
-) -> charts.Histogram | None:
-    """The histogram of a measure; None when no pair has a value."""
-    edges = tuple(v for _, v in sorted(figures.series("edges", column.name).items()))
-    if len(edges) < 2:
-        return None
-    kept, dropped = (figures.series(column.name, s) for s in ("kept", "dropped"))
-    labels = [edge_label(e) for e in edges[:-1]]
-    limit = limit or wording.Limit()
-    return charts.Histogram(
-        column.name,
-        edges,
-        tuple(kept.get(label, 0.0) for label in labels),
-        tuple(dropped.get(label, 0.0) for label in labels),
-        # What differs by language is drawn by language.
-        limit.low if limit.low_to is None else None,
-        limit.high if limit.high_to is None else None,
-        column.is_integer,
-        column.unit,
-        limit.low_filter,
-        limit.high_filter,
-    )
-
-
-def edge_label(edge: float) -> str:
-    """A bin's low edge as its bucket in the stats table."""
-    return str(int(edge)) if edge == int(edge) else repr(edge)
 
 
 def quantiles(grid: Mapping[str, float]) -> dict[float, float]:
@@ -165,10 +143,26 @@ def quantiles(grid: Mapping[str, float]) -> dict[float, float]:
     return found
 
 
-def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, str, str]]:
+def _selection_cards(figures: Figures) -> list[tuple[str, str, str]]:
+    samples, chosen = (figures.value("rows", "rows", b) for b in ("decisions", "kept"))
+    size, shards = (figures.value("release", "release", b) for b in ("bytes", "shards"))
+    domains = figures.value("domains", "kept", "distinct")
+    return [
+        ("samples", charts.number(samples), ""),
+        ("chosen", charts.number(chosen), f"{charts.share(chosen, samples)} of samples"),
+        *([("domains", charts.number(domains), "of chosen samples")] if domains else []),
+        ("release", charts.file_size(size), f"{charts.number(shards)} shards"),
+    ]
+
+
+def _cards(
+    figures: Figures, found: Sequence[funnel.Step], is_selection: bool
+) -> list[tuple[str, str, str]]:
     def rows(bucket: str) -> float:
         return figures.value("rows", "rows", bucket)
 
+    if is_selection:
+        return _selection_cards(figures)
     cards = [
         (f"{step.unit} read", charts.number(step.rows_in), "")
         for step in found
@@ -200,20 +194,6 @@ def _cards(figures: Figures, found: Sequence[funnel.Step]) -> list[tuple[str, st
     return cards
 
 
-def _joint(figures: Figures) -> tuple[list[str], list[list[tuple[float, float]]]]:
-    """The most frequent reasons, and for each pair of them the count and its share of the row."""
-    joint = figures.all_series("joint_reason")
-    names = sorted(joint, key=lambda a: (-joint[a].get(a, 0.0), a))[:_JOINT_REASONS]
-    cells = [
-        [
-            (joint[a].get(b, 0.0), joint[a].get(b, 0.0) / (joint[a].get(a, 0.0) or 1.0))
-            for b in names
-        ]
-        for a in names
-    ]
-    return names, cells
-
-
 def _by_kept(figures: Figures, name: str) -> list[Bar]:
     kept, dropped = (figures.series(name, s) for s in ("kept", "dropped"))
     judged = {k: kept.get(k, 0.0) + dropped.get(k, 0.0) for k in kept.keys() | dropped.keys()}
@@ -229,58 +209,6 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         else:
             found.append((name, str(value)))
     return found
-
-
-def _measures(page: Page, figures: Figures) -> dict[str, list[dict[str, Any]]]:
-    """What there is to show of every measure, by form: 'bounded' and 'free' histograms, 'flags'
-    (0 or 1, as bars) and 'constant' ones (as text)."""
-    forms = ("bounded", "free", "flags", "constant")
-    shown: dict[str, list[dict[str, Any]]] = {form: [] for form in forms}
-    for column in page.columns:
-        limit = page.limits.get(column.name)
-        chart = histogram(figures, column, limit)
-        missing = sum(figures.value(column.name, s, "missing") for s in ("kept", "dropped"))
-        # What was not asked for (SemDeDup's measure) has no value and no bound.
-        if chart is None and not (missing and limit):
-            continue
-        item: dict[str, Any] = {
-            "column": column,
-            "chart": chart,
-            "missing": missing,
-            "limit": limit,
-        }
-        if chart is None:
-            form = "bounded" if limit else "free"
-        elif chart.is_constant and not missing:
-            form, item["value"] = "constant", chart.edges[0]
-        elif chart.is_flag:
-            form, item["rows"] = "flags", _flag(chart)
-        else:
-            form = "bounded" if limit else "free"
-        shown[form].append(item)
-    return shown
-
-
-def _by_language(page: Page, figures: Figures) -> list[tuple[str, list[scores.Language]]]:
-    """The charts of every measure that is shown by language."""
-    found = []
-    for measure in page.scored:
-        name = scores.figure(measure)
-        edges = [edge for _, edge in sorted(figures.series("edges", name).items())]
-        labels = {edge_label(edge): i for i, edge in enumerate(edges[:-1])}
-        counts = {
-            series: {labels[bucket]: rows for bucket, rows in counted.items()}
-            for series, counted in figures.all_series(name).items()
-        }
-        if counts:
-            found.append((measure, scores.languages(measure, edges, counts, page.cuts)))
-    return found
-
-
-def _flag(chart: charts.Histogram) -> list[Bar]:
-    names = ("no", "yes")
-    judged = {n: chart.kept[i] + chart.dropped[i] for i, n in enumerate(names)}
-    return bars(judged, dict(zip(names, chart.kept, strict=False)))
 
 
 def _fate(steps: Sequence[funnel.Step]) -> list[Bar]:
@@ -300,62 +228,68 @@ def render(page: Page, figures: Figures) -> str:
     """The whole page. The same arguments give the same text."""
     steps = funnel.steps(page.records)
     finished = [r["finished_at"] for r in page.records if r.get("finished_at")]
-    names, cells = _joint(figures)
     judged = figures.value("rows", "rows", "decisions")
-    reasons = figures.series("reason", "at_all")
     statuses = figures.series("status", "images")
     failed = {status: n for status, n in statuses.items() if status != Status.OK}
-    seconds = {r["stage"]: r["seconds"] for r in page.records if r.get("seconds")}
     return _template().render(
         page=page,
         says=lambda reason: wording.sentence(reason, page.limits),
         filter_of=lambda reason: wording.reason_filter(reason, page.limits),
         finished=max(finished, default=""),
-        cards=_cards(figures, steps),
+        cards=_cards(figures, steps, bool(page.selection)),
         fate=_fate(steps),
         steps=[(step, bars(step.dropped, whole=step.rows_in)) for step in steps],
-        reasons=bars(reasons, whole=judged),
+        reasons=bars(figures.series("reason", "at_all"), whole=judged),
+        judged=judged,
         first=figures.series("reason", "first"),
         alone=figures.series("reason", "alone"),
-        joint_names=names,
-        joint_cells=cells,
+        joint=sections.joint(figures),
+        combinations=combinations(figures.series("reason_set", "pairs"), _COMBINATIONS),
         images=sum(statuses.values()),
         downloaded=statuses.get(Status.OK, 0),
         statuses=bars(failed, whole=sum(statuses.values())),
         transient={s.value for s in Status if s.is_transient},
-        consent=bars(figures.series("consent", "images")),
+        hosts=sections.hosts(figures),
+        consent=sections.consent(figures),
         http=bars(figures.series("http_status", "images"), most=20),
-        measures=_measures(page, figures),
-        by_language=_by_language(page, figures),
+        subjects=subjects(page.columns, page.limits, figures),
+        by_language=by_language(page.scored, figures, page.cuts),
         relative=[cut for cut in page.cuts if cut.how != "value"],
         quantile_names=[f"{q:.0%}" for q in QUANTILES],
         quantiles={
             s: list(quantiles(figures.series("score_grid", s)).values())
             for s in ("kept", "dropped")
         },
+        languages=sections.languages(figures),
         categories=[(name, _by_kept(figures, name)) for name in page.categories],
         page_lang=bars(figures.series("page_lang", "pairs"), most=30),
         domains=bars(figures.series("domain", "pairs"), figures.series("domain", "kept")),
         domain_count=figures.all_series("domains"),
+        spread=sections.concentration(figures),
         captions=bars(figures.series("frequent_caption", "images")),
         duplicates=duplicates_overview(figures),
-        seconds={bar.label: bar for bar in bars(seconds)},
+        costs=sections.costs(page.records, steps, page.stored_bytes, figures),
         configs=[(r, _settings(r.get("config", {}))) for r in page.records],
     )
 
 
 @cache
 def _template() -> jinja2.Template:
-    text = resources.files("pipeline.stats").joinpath("report.html").read_text(encoding="utf-8")
+    folder = resources.files("pipeline.stats").joinpath("html")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
     )
     environment.filters |= {
         "number": charts.number,
+        "change": charts.change,
         "file_size": charts.file_size,
         "words": lambda name: wording.words(str(name)),
         "consent": wording.consent,
         "how": lambda how: scores.HOW.get(how, how),
     }
     environment.globals["share"] = charts.share
-    return environment.from_string(text)
+    return environment.get_template("report.html")

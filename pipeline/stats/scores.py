@@ -64,27 +64,12 @@ def extremes(measures: Sequence[str]) -> str:
     )
 
 
-def by_language(measure: str, bins: Bins) -> str:
-    """The histograms of the `LANGUAGES_SHOWN` languages with most judged pairs; a bucket is the
-    number of a bin."""
-
-    def index(value: str) -> str:
-        return bins.index_sql(f"CAST({value} AS DOUBLE)")
-
-    shown = (
-        "SELECT caption_lang FROM {measures} GROUP BY caption_lang "
-        f"ORDER BY count(*) DESC, caption_lang LIMIT {LANGUAGES_SHOWN}"
-    )
-    rows = (
-        f"SELECT caption_lang AS lang, IF(is_kept, 'kept', 'dropped') AS kind, "
-        f"{index(measure)} AS bin FROM {{judged}} WHERE NOT isnan({measure}) "
-        f"UNION ALL SELECT lang, 'mismatched', {index('similarity')} FROM {{null_scores}} "
-        f"WHERE measure = '{measure}' AND NOT isnan(similarity)"
-    )
+def mismatched(measure: str, bins: Bins) -> str:
+    """The mismatched pairs of a measure: lang, bin (its number), rows."""
+    number = bins.index_sql("CAST(similarity AS DOUBLE)")
     return (
-        f"SELECT '{figure(measure)}' AS figure, concat(lang, ':', kind) AS series, "
-        "CAST(bin AS STRING) AS bucket, CAST(count(*) AS DOUBLE) AS value FROM "
-        f"({rows}) WHERE bin IS NOT NULL AND lang IN ({shown}) GROUP BY 2, 3"
+        f"SELECT lang, {number} AS bin, count(*) AS rows FROM {{null_scores}} "
+        f"WHERE measure = '{measure}' AND NOT isnan(similarity) GROUP BY 1, 2"
     )
 
 

@@ -45,6 +45,8 @@ WORKLOADS = {
     "pixels": ("pixels", "run"),
     "filters": ("filters", "run"),
     "decide": ("decide", "run"),
+    "report": ("report", "run"),
+    "report-1m": ("report", "run_1m"),
     "filters-all": ("filters", "run_all"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.core import ids, raw
 from pipeline.core.context import Context
 from pipeline.core.storage import Store
-from pipeline.core.tables import DECISIONS, Table, column, measures_table
+from pipeline.core.tables import CUTOFFS, DECISIONS, Table, column, measures_table
 from pipeline.stages import shard
 
 WORDS = column("caption_words", pa.int32(), "words", null="cannot be told")
@@ -169,6 +169,9 @@ def start(
     )
     _write(ctx, MEASURES, [p.row for p in pairs], slices)
     _write(ctx, DECISIONS, decisions, slices)
+    bound = {"filter": "words", "measure": "caption_words", "side": "low", "how": "value"}
+    with store.publish_part(CUTOFFS, 0) as sink:
+        sink.write_rows([bound | {"value": 3.0}])
     return ctx
 
 

@@ -150,7 +150,7 @@ def test_shards_are_even_and_within_5_percent_of_the_target(samples: int, per_sh
 
 
 def test_a_release_is_told_about(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(sound)]) == 0
+    assert main(["describe", str(sound)]) == 0
     out = capsys.readouterr().out
     assert "40 samples" in out and "| jpg_bytes | 40 |" in out
 

@@ -132,6 +132,7 @@ def test_coyos_columns_are_beside_each_tar(release: Path, pairs: list[small_run.
         assert columns["key"].to_pylist() == beside["key"].to_pylist()
     card = (release / "README.md").read_text()
     assert "| `image_phash` | string |" in card and "`num_faces`" in card
+    assert "| words | caption_words at least 3 |" in card and "shard.optout_address" in card
 
 
 def test_coyos_columns_by_model_tokens_and_name(
