@@ -3,13 +3,15 @@
 spark-submit jobs/dedupe.py --config conf/default.toml --set dedupe.parts=64
 """
 
-import errno
 import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
 
 from pipeline.core import config as config_file
 from pipeline.core import records
@@ -18,8 +20,11 @@ from pipeline.core.amendment import Amendment
 from pipeline.core.claim import claimed
 from pipeline.core.config import Config, RunSection
 from pipeline.core.errors import EnvironmentProblem, PairmillError
+from pipeline.core.failures import explain
 from pipeline.core.filter import Filter
 from pipeline.core.logs import open_log, summary
+from pipeline.core.metrics import Metrics
+from pipeline.core.redact import redact, redact_all, unsigned
 from pipeline.core.stage import Section, Stage
 from pipeline.core.storage import Store
 
@@ -50,7 +55,7 @@ def guarded(work: Callable[[], object]) -> int:
         work()
         return 0
     except PairmillError as error:
-        print(f"pairmill: {error}", file=sys.stderr)
+        print(f"pairmill: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
@@ -73,14 +78,16 @@ def run(
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
-    with claimed(store), open_log(store) as log:
+    metrics = Metrics(config.run.metrics_file)
+    started: dict[str, Any] = {"stages": [stage.name for stage in chosen], "redo": redo}
+    with claimed(store), open_log(store, config.run.log_level, **started) as log:
         if redo:
-            records.discard(store, line[line.index(chosen[0]) :])
+            _discard(store, line[line.index(chosen[0]) :], config, log)
         done = []
         for stage in chosen:
-            record = _finished(store, stage, line)
+            record = _finished(store, stage, line, log)
             if record is None:
-                record = _run_stage(store, stage, line, config, identities[stage.name], log)
+                record = _run_stage(store, stage, line, config, identities[stage.name], metrics)
             else:
                 log.info("skipped", stage=stage.name, id=record["id"])
                 print(f"{stage.name}: done before, skipped", file=sys.stderr)
@@ -104,10 +111,12 @@ def amend(
     is_cut_short = records.require_finished(store, stage, reads)
     started = time.monotonic()
     section: Any = config.sections[stage.name]
+    metrics = Metrics(config.run.metrics_file)
 
     def context() -> Context[Any]:
         spark = session(f"pairmill {stage.name}")
-        return Context(stage.name, spark, store, section, config.sections, config.filters)
+        sections = config.sections
+        return Context(stage.name, spark, store, section, sections, config.filters, metrics)
 
     if is_changed and amendment.settle is not None:
         amendment.settle(context())
@@ -117,10 +126,12 @@ def amend(
             records.settle(store, stage, identity)
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
-    with claimed(store), open_log(store) as log:
-        stage_id = records.amend(store, stage, reads)
-        log = log.bind(stage=stage.name, id=stage_id)
-        log.info(amendment.name, parts=len(parts))
+    with (
+        claimed(store),
+        open_log(store, config.run.log_level, stages=[stage.name], redo=False) as log,
+        bound_contextvars(stage=stage.name, id=records.amend(store, stage, reads)),
+    ):
+        log.info("amended", by=amendment.name, parts=len(parts))
         accounts = amendment.build(context(), parts)
         # Last: until all is replaced, a run with this config is told to go on with the amendment.
         records.settle(store, stage, identity)
@@ -134,8 +145,21 @@ def _identity(stage: Stage, config: Config) -> dict[str, Any]:
     """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
     identity = config.identity(stage)
     if stage.check:
-        identity["outside"] = stage.check(config.sections[stage.name])
+        outside = json.loads(json.dumps(stage.check(config.sections[stage.name])))
+        identity["outside"] = redact_all(outside, unsigned)
     return dict(json.loads(json.dumps(identity)))
+
+
+def _discard(store: Store, stages: Line, config: Config, log: Any) -> None:
+    """Remove what stages wrote that are done again, and note which keys are others by now."""
+    for stage in stages:
+        record = records.load(store, stage.name)
+        if record is not None:
+            now = json.loads(json.dumps(config.identity(stage)))
+            before = {key: value for key, value in record["config"].items() if key != "outside"}
+            changed = records.differences(before, now)
+            log.info("discarded", stage=stage.name, why="redo", changed=changed)
+    records.discard(store, stages)
 
 
 def _check_disk(store: Store) -> None:
@@ -149,7 +173,7 @@ def _check_disk(store: Store) -> None:
             )
 
 
-def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
+def _finished(store: Store, stage: Stage, line: Line, log: Any) -> dict[str, Any] | None:
     """The stage's record if it is done on the present inputs.
 
     What was made from inputs that have been redone since is discarded.
@@ -159,35 +183,48 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
         return None
     reads = records.inputs(store, stage, line)
     if record["inputs"] != reads or records.is_discarded(record):
+        log.info("discarded", stage=stage.name, why="inputs", changed=[])
         records.discard(store, [stage])
         return None
     return record if record["state"] == "done" else None
 
 
 def _run_stage(
-    store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
+    store: Store,
+    stage: Stage,
+    line: Line,
+    config: Config,
+    identity: dict[str, Any],
+    metrics: Metrics,
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
     from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
 
+    why = "first" if records.load(store, stage.name) is None else "continued"
     stage_id = records.begin(store, stage, identity, records.inputs(store, stage, line))
-    log = log.bind(stage=stage.name, id=stage_id)
-    log.info("started")
-    started = time.monotonic()
-    section: Any = config.sections[stage.name]
-    spark = session(f"pairmill {stage.name}")
-    context: Context[Any] = Context(
-        stage.name, spark, store, section, config.sections, config.filters
-    )
-    store.remove(CHECKPOINTS)  # of a stage that was killed
-    keep_checkpoints(spark, store)
-    accounts = stage.build(context)
-    store.remove(CHECKPOINTS)
-    _check_accounts(stage, accounts, section)
-    record = records.finish(store, stage, accounts, time.monotonic() - started)
-    log.info("done", accounts=record["accounts"], seconds=record["seconds"])
-    print(summary(store, stage, record), file=sys.stderr)
-    return record
+    with bound_contextvars(stage=stage.name, id=stage_id):
+        log = structlog.get_logger()
+        log.info("started", why=why)
+        started = time.monotonic()
+        section: Any = config.sections[stage.name]
+        spark = session(f"pairmill {stage.name}")
+        sections = config.sections
+        context: Context[Any] = Context(
+            stage.name, spark, store, section, sections, config.filters, metrics
+        )
+        store.remove(CHECKPOINTS)  # of a stage that was killed
+        keep_checkpoints(spark, store)
+        with metrics.running(stage.name, spark):
+            accounts = stage.build(context)
+            store.remove(CHECKPOINTS)
+            _check_accounts(stage, accounts, section)
+            seconds = time.monotonic() - started
+            context.bell().judge(accounts, seconds)
+            metrics.account(stage.name, accounts)
+        record = records.finish(store, stage, accounts, seconds)
+        log.info("done", accounts=record["accounts"], seconds=record["seconds"])
+        print(summary(store, stage, record), file=sys.stderr)
+        return record
 
 
 def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None:
@@ -201,18 +238,3 @@ def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None
                     f"{account.unit}, over {stage.name}.max_drop_share = {bound:.1%}; "
                     "look for the cause, or raise the bound"
                 )
-
-
-def explain(error: BaseException) -> str:
-    """One line for a failure inside a stage: the innermost cause that says something."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "disk full: free some space and run the same command again; finished parts are kept"
-    text = str(error)
-    if "No space left on device" in text:
-        return "disk full: free some space and run the same command again; finished parts are kept"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("pipeline.core.errors.")]
-    if told:
-        return told[-1].split(": ", 1)[-1]
-    python = [line for line in lines if "Error: " in line and not line.startswith(("at ", "File "))]
-    return (python[-1] if python else lines[0] if lines else type(error).__name__)[:500]

@@ -14,6 +14,16 @@ from pipeline.core.tables import Table
 
 CHECKPOINTS = "_checkpoints"
 
+_SECRET_NAMES = (
+    "(?i)secret|passw|token|credential|signature|authorization|"
+    "(access|account|api|private)[._-]?key"
+)
+# Users and signatures in URLs, as `core.redact` has them.
+_SECRET_TEXT = (
+    r"(?i)(?<=://)[^/\s'\"<>?#]+@|(?<=[?&])(x-(amz|goog|ms|oss)-[\w-]+|sig|[\w.-]*(signature|token|"
+    r"secret|credential|password|key))=[^&\s'\"<>#]+"
+)
+
 # Values that results must not depend on, or that keep a laptop within its memory; a properties
 # file or --conf wins over every one of them. (The master is Spark's to default: local[*].)
 DEFAULTS = {
@@ -26,6 +36,17 @@ DEFAULTS = {
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.compress": "false",
+    # What the UI, its API and Spark's own event log leave out; and what is in plans.
+    "spark.redaction.regex": _SECRET_NAMES,
+    "spark.redaction.string.regex": _SECRET_TEXT,
+    # Where there is a UI (its port, 4040), Prometheus reads /metrics/prometheus of the driver and
+    # /metrics/executors/prometheus. The namespace stands for the application's id in names.
+    "spark.ui.prometheus.enabled": "true",
+    "spark.metrics.namespace": "pairmill",
+    "spark.metrics.conf.*.sink.prometheusServlet.class": (
+        "org.apache.spark.metrics.sink.PrometheusServlet"
+    ),
+    "spark.metrics.conf.*.sink.prometheusServlet.path": "/metrics/prometheus",
 }
 
 

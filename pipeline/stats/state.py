@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pipeline.core import claim, records
 from pipeline.core.accounts import Account
+from pipeline.core.progress import duration
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -123,15 +124,5 @@ def _told(state: StageState) -> str:
         return state.detail
     told = f"{state.parts_done:,} of {state.parts:,} parts"
     if state.parts_per_s is not None and state.left_s is not None:
-        told += f", {state.parts_per_s * 60:.1f} a minute, {_duration(state.left_s)} left"
+        told += f", {state.parts_per_s * 60:.1f} a minute, {duration(state.left_s)} left"
     return told
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "less than a minute"
-    days, rest = divmod(minutes, 24 * 60)
-    hours, minutes = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    return " ".join(f"{n} {unit}" for n, unit in parts if n)
