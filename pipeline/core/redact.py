@@ -18,6 +18,7 @@ HIDDEN = "***"
 _SECRET = (
     r"(?:secret|token|passw(?:or)?d|pwd|passphrase|credentials?|signature|authorization|"
     r"(?:api|access|account|private|storage|session|shared)[_.-]?key(?:[_.-]?id)?|connection_string)"
+    r"(?:[_.-](?:key|value|id))?"
 )
 _SECRET_NAME = re.compile(rf"(?:.*[_.-]|.*[a-z])?{_SECRET}", re.IGNORECASE)
 # Variables with such a name that say where a secret lies.
