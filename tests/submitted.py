@@ -5,20 +5,28 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tests.conftest import ROOT, SPARK_CONF
 
 Job = subprocess.Popen[str]
 
 
-def demo(sets: Iterable[str], cores: int = 2) -> Job:
-    """Start the whole line on the embedded web; both its streams are read from stdout."""
+def demo(sets: Iterable[str], cores: int = 2, options: str = "", **variables: str) -> Job:
+    """Start the whole line on the embedded web; both its streams are read from stdout. options: of
+    spark-submit, further ones; variables: of its environment."""
+    words = ["--config", str(ROOT / "conf/demo.toml")]
+    words += [word for s in sets for word in ("--set", s)]
+    return submit(ROOT / "jobs/run.py", words, cores, options, **variables)
+
+
+def submit(job: Path, words: list[str], cores: int, options: str = "", **variables: str) -> Job:
+    """Start a job, as `demo` does."""
+    spark = f"--properties-file {SPARK_CONF} --master local[{cores}] {options}"
     return subprocess.Popen(
-        [ROOT / "conf/environment/submit.sh", ROOT / "jobs/run.py"]
-        + ["--config", ROOT / "conf/demo.toml"]
-        + [word for s in sets for word in ("--set", s)],
+        [ROOT / "conf/environment/submit.sh", job, *words],
         cwd=ROOT,
-        env=os.environ | {"SPARK_ARGS": f"--properties-file {SPARK_CONF} --master local[{cores}]"},
+        env=os.environ | {"SPARK_ARGS": spark} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

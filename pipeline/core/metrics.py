@@ -32,7 +32,6 @@ HELP = {
     "parts_done": "of these, committed ones",
     "stage_running": "1 while a stage runs, 0 after",
     "stage_seconds": "how long a stage has run, or took",
-    "tasks_failed": "Spark tasks that failed and were tried again",
     "alarms": "alarms that rang",
     "updated_seconds": "when these figures were last written, Unix seconds",
 }

@@ -4,13 +4,16 @@ Read from the run folder alone, by anyone, while it runs; nothing is started and
 """
 
 import json
+import posixpath
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.core import claim, records
 from pipeline.core.accounts import Account
+from pipeline.core.logs import FOLDER
 from pipeline.core.progress import duration
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
@@ -91,6 +94,28 @@ def _unfinished(store: Store, stage: Stage, is_held: bool, changed: tuple[str, .
     return StageState(stage.name, state, "", done, noted["parts"], rate, left, changed)
 
 
+def alarms(store: Store) -> list[str]:
+    """What rang in the last run of a command and is not over yet, as lines of text."""
+    folder = store.path(FOLDER)
+    if not store.fs.exists(folder):
+        return []
+    ringing: dict[tuple[str, str, str], str] = {}
+    names = sorted(str(name) for name in store.fs.ls(folder, detail=False))
+    last = posixpath.basename(names[-1]).split(".")[0].split("-")[1] if names else ""
+    for name in (name for name in names if f"-{last}" in posixpath.basename(name)):
+        for line in store.fs.cat_file(name).decode(errors="replace").splitlines():
+            if '"alarm' not in line:
+                continue
+            with suppress(ValueError, KeyError):  # a line that a kill has cut
+                event = json.loads(line)
+                key = event.get("stage", ""), event["unit"], event["figure"]
+                if event["event"] == "alarm":
+                    ringing[key] = f"{key[0]}: {event['text']}"
+                elif event["event"] == "alarm_over":
+                    ringing.pop(key, None)
+    return list(ringing.values())
+
+
 def render(store: Store, found: Sequence[StageState]) -> str:
     """The states as text: one line a stage, and what the next run would do about changes."""
     held = claim.holder(store)
@@ -112,6 +137,7 @@ def render(store: Store, found: Sequence[StageState]) -> str:
             f"The recipe is not the one {first} was made with: a run is refused; with REDO=1 "
             f"`make {first}` does {', '.join(again)} again."
         )
+    lines += [f"alarm: {text}" for text in alarms(store)]
     return "\n".join(lines)
 
 
