@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Filter, Relative
@@ -44,6 +44,13 @@ class RunSection(Section):
     metrics_file: str = tuning("")
     # "debug": the event log has the whole text of a failure, which may quote captions and pages.
     log_level: Literal["info", "debug"] = tuning("info")
+
+    @field_validator("metrics_file")
+    @classmethod
+    def _is_prom(cls, value: str) -> str:
+        if value and not value.endswith(".prom"):
+            raise ValueError("node-exporter reads files that end in .prom alone")
+        return value
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -42,6 +42,7 @@ class Context(Generic[C]):
     filters: Mapping[str, Filter]
     metrics: Metrics = field(default_factory=Metrics)
 
+    @cached_property
     def bell(self) -> Bell:
         """The alarm of this stage."""
         run: Any = self.sections.get("run")
@@ -155,7 +156,7 @@ class Context(Generic[C]):
     ) -> Iterator[None]:
         """Show, note and judge what tasks do inside the block. Raises PairmillError when the alarm
         has ended it."""
-        bell, label = self.bell(), f"{self.stage}: {table.name}"
+        bell, label = self.bell, f"{self.stage}: {table.name}"
         follower = Follower(self.store, table, label, todo, bell, live, in_flight)
         try:
             with watch(self.spark, label, follower.read):

@@ -5,7 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -60,6 +60,7 @@ class Bell:
         self.is_on = section.alarm != "off"
         self.spark, self._stops = spark, section.alarm == "stop"
         self._stopped_by: Ring | None = None
+        self.has_judged = False  # whether configured ranges were looked at while rows came
 
     def ring(self, rings: Sequence[Ring]) -> None:
         """Tell of each; with `alarm = "stop"`, cancel the work of Spark."""
@@ -84,16 +85,19 @@ class Bell:
         if self._stopped_by is not None:
             raise PairmillError(
                 f'{self.stage}: stopped by {self.stage}.alarm = "stop": {self._stopped_by.text}; '
-                "the same command again goes on where it stopped"
+                "the same command again goes on where it stopped, and "
+                f"{self.stage}.alarm_usual states another range"
             ) from cause
 
     def judge(self, accounts: Sequence[Account], seconds: float) -> None:
-        """Hold a stage that has ended against earlier runs. Raises PairmillError as `check`."""
+        """Hold a stage that has ended against earlier runs, and one that is a query against its
+        configured ranges. Raises PairmillError as `check`."""
         now = time.time()
+        rule = replace(self.rule, ranges={}) if self.has_judged else self.rule
         for account in accounts:
             whole = Stretch(counts_of(account), now - seconds, now)
             earlier = self.earlier.get(account.unit, ())
-            self.ring(judge_whole(self.rule, account.unit, whole, earlier, account is accounts[0]))
+            self.ring(judge_whole(rule, account.unit, whole, earlier, account is accounts[0]))
         self.check()
 
 
@@ -149,6 +153,7 @@ class Follower:
         self._alarms: dict[str, Alarm] = {}
         self._ended = Counter[str]()
         self._done = _Done()
+        bell.has_judged = True
 
     def read(self, now: float | None = None) -> Reading:
         """Look at what is there now, in Unix seconds. Without parts, of what is live alone."""

@@ -13,7 +13,7 @@ import structlog
 import pipeline
 from pipeline.core.failures import explain
 from pipeline.core.reasons import Status
-from pipeline.core.redact import failure, redact_all
+from pipeline.core.redact import failure, redact_all, unsigned
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -188,4 +188,4 @@ def summary(store: Store, stage: Stage, record: dict[str, Any]) -> str:
             steps = account["cpu_s"].items()
             each = ", ".join(f"{step} {s / account['kept'] * 1e3:.2f}" for step, s in steps)
             lines.append(f"  CPU ms for each of them: {each}")
-    return "\n".join(lines)
+    return unsigned("\n".join(lines))

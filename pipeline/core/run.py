@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
 from pipeline.core.claim import claimed
 from pipeline.core.config import Config, RunSection
-from pipeline.core.errors import EnvironmentProblem, PairmillError
+from pipeline.core.errors import EnvironmentProblem, InputError, PairmillError
 from pipeline.core.failures import explain
 from pipeline.core.filter import Filter
 from pipeline.core.logs import open_log, summary
@@ -78,7 +79,7 @@ def run(
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
     _check_disk(store)
-    metrics = Metrics(config.run.metrics_file)
+    metrics = _metrics(config)
     started: dict[str, Any] = {"stages": [stage.name for stage in chosen], "redo": redo}
     with claimed(store), open_log(store, config.run.log_level, **started) as log:
         if redo:
@@ -111,7 +112,7 @@ def amend(
     is_cut_short = records.require_finished(store, stage, reads)
     started = time.monotonic()
     section: Any = config.sections[stage.name]
-    metrics = Metrics(config.run.metrics_file)
+    metrics = _metrics(config)
 
     def context() -> Context[Any]:
         spark = session(f"pairmill {stage.name}")
@@ -148,6 +149,18 @@ def _identity(stage: Stage, config: Config) -> dict[str, Any]:
         outside = json.loads(json.dumps(stage.check(config.sections[stage.name])))
         identity["outside"] = redact_all(outside, unsigned)
     return dict(json.loads(json.dumps(identity)))
+
+
+def _metrics(config: Config) -> Metrics:
+    """Where the run's figures go. Raises InputError for folders that `[run]` names and are not
+    there."""
+    for folder in config.run.usual_runs:
+        if not Store(folder).exists("_stages"):
+            raise InputError(f"run.usual_runs: {folder} is no folder of a run")
+    file = config.run.metrics_file
+    if file and not Path(file).absolute().parent.is_dir():
+        raise InputError(f"run.metrics_file = {file}: there is no such folder")
+    return Metrics(file)
 
 
 def _discard(store: Store, stages: Line, config: Config, log: Any) -> None:
@@ -219,7 +232,7 @@ def _run_stage(
             store.remove(CHECKPOINTS)
             _check_accounts(stage, accounts, section)
             seconds = time.monotonic() - started
-            context.bell().judge(accounts, seconds)
+            context.bell.judge(accounts, seconds)
             metrics.account(stage.name, accounts)
         record = records.finish(store, stage, accounts, seconds)
         log.info("done", accounts=record["accounts"], seconds=record["seconds"])

@@ -15,6 +15,7 @@ from pipeline.core import claim, records
 from pipeline.core.accounts import Account
 from pipeline.core.logs import FOLDER
 from pipeline.core.progress import duration
+from pipeline.core.redact import unsigned
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -138,7 +139,7 @@ def render(store: Store, found: Sequence[StageState]) -> str:
             f"`make {first}` does {', '.join(again)} again."
         )
     lines += [f"alarm: {text}" for text in alarms(store)]
-    return "\n".join(lines)
+    return unsigned("\n".join(lines))
 
 
 def _is_there(found: Sequence[StageState], name: str) -> bool:

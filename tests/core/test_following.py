@@ -1,6 +1,9 @@
 """A stage followed from the driver: events that stay few, figures, and the alarm's two actions."""
 
+import calendar
 import json
+import random
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ from pipeline.core.progress import Reading
 from pipeline.core.stage import StageSection
 from pipeline.core.storage import PartWork, Store
 from pipeline.core.tables import Table, column
+from pipeline.fetch.settings import DownloadSection
 
 TABLE = Table("t", "Numbers.", ("n",), pa.schema([column("n", pa.int64(), "a number")]))
 
@@ -115,6 +119,30 @@ def test_what_is_live_is_judged_and_shown_before_any_part_is_done() -> None:
     assert follower.read() == Reading(0, 8, "parts", 0, "75% of 400 images kept")
     labels = (("stage", "made"), ("unit", "images"), ("outcome", "dns"))
     assert made.metrics._values["rows_ended", labels] == 100
+
+
+def test_a_download_whose_success_collapses_half_way_or_whose_rate_falls_is_told_early() -> None:
+    """As the tallies bring it, long before a part is done; clock and web are simulated."""
+    for ends, figures in (("dead", ["kept", "connect", "kept"]), ("slow", ["rate"])):
+        rng, now, coming = random.Random(0), [0.0], [Counter[str]()]
+        made = Bell("download", None, DownloadSection(), Metrics(), {})
+        follower = Follower(Parts(), TABLE, "x", range(64), made, Live("images", coming.pop))
+        # Every 5 s 1,000 pictures, of which 20% to 30% fail, by site; half an hour.
+        with capture_logs() as logs:
+            for step in range(720):
+                is_late = step >= 360
+                dead = 0.9 if is_late and ends == "dead" else 0.2 + 0.1 * rng.random()
+                rows = 250 if is_late and ends == "slow" else 1_000
+                ended = rng.choices(["kept", "connect"], [1 - dead, dead], k=rows)
+                coming.append(Counter(ended))
+                now[0] = follower._begun_at + 5.0 * (step + 1)
+                follower.read(now[0])
+        alarms = [line for line in logs if line["event"] == "alarm"]
+        assert [a["figure"] for a in alarms] == figures[: len(alarms)]
+        assert alarms and alarms[0]["unit"] == "images"
+        # Within two stretches of half a minute.
+        since = calendar.timegm(time.strptime(alarms[0]["since"], "%Y-%m-%dT%H:%M:%SZ"))
+        assert -10 <= since - (follower._begun_at + 1800) <= 60
 
 
 def test_a_real_part_says_what_it_took(tmp_path: Path) -> None:
