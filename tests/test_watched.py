@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,12 +54,15 @@ class Scraper:
 
     def _scrape(self) -> None:
         while self._job.poll() is None:
-            for path, seen in self.seen.items():
-                try:
-                    seen |= parse(self._get(f"metrics/{path}"))
-                    self.environment = self.environment or self._get("environment/")
-                except (OSError, urllib.error.URLError):
-                    continue  # not there yet, or not any more
+            try:
+                for path, seen in self.seen.items():
+                    # Of the first moment there is nothing to tell of executors.
+                    seen |= parse(self._get(f"metrics/{path}/") or "\n")
+                if not self.environment:
+                    (app,) = json.loads(self._get("api/v1/applications"))
+                    self.environment = self._get(f"api/v1/applications/{app['id']}/environment")
+            except OSError:
+                pass  # not there yet, or not any more
             time.sleep(0.5)
 
     def gauge(self, name: str) -> float:

@@ -78,8 +78,8 @@ def run(
     if not redo:
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
-    _check_disk(store)
     metrics = _metrics(config)
+    _check_disk(store)
     started: dict[str, Any] = {"stages": [stage.name for stage in chosen], "redo": redo}
     with claimed(store), open_log(store, config.run.log_level, **started) as log:
         if redo:
