@@ -165,7 +165,7 @@ class Follower:
             self._ended.update(live)
             counts = {self._live.unit: live}
         is_ending = len(self._todo) - len(self._known) <= self._in_flight
-        self._judge(now, counts, is_ending and bool(self._todo))
+        self._judge(now, counts, is_ending)
         self._take_older()
         self._show(now)
         return Reading(len(self._known), len(self._todo), "parts", self._before, self._detail())
@@ -205,7 +205,8 @@ class Follower:
     def _judge(self, now: float, counts: Mapping[str, Counter[str]], is_ending: bool) -> None:
         for unit in counts:
             if unit not in self._alarms:
-                has_rate = not self._alarms
+                # Where parts are replaced nobody knows how many are left, nor when it ends.
+                has_rate = not self._alarms and bool(self._todo)
                 earlier = self._bell.earlier.get(unit, ())
                 alarm = Alarm(self._bell.rule, unit, self._begun_at, earlier, has_rate)
                 self._alarms[unit] = alarm

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -150,3 +151,14 @@ def test_every_event_is_documented() -> None:
                     assert isinstance(event, ast.Constant), f"{path}:{node.lineno}"
                     found.add(event.value)
     assert found == {*EVENTS, "out_of_memory"}  # this one is told where a task runs
+
+
+def test_the_event_log_lies_on_s3(s3: Any) -> None:
+    s3.mkdir("event-log")
+    store = Store("s3://event-log/run")
+    with open_log(store, stages=["extract"], redo=False):
+        structlog.get_logger().info("planned", hashes=3)
+        assert not s3.exists("event-log/run/_logs")  # no request for every line
+    (name,) = s3.ls("event-log/run/_logs", detail=False)
+    told = [json.loads(line)["event"] for line in s3.cat_file(name).decode().splitlines()]
+    assert told == ["run_started", "planned", "run_ended"]
