@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.core.exposition import Samples, parse
 from tests.submitted import Job, demo, finish, submit
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "cAnArY1/of+the+environment",

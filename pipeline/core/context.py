@@ -137,6 +137,7 @@ class Context(Generic[C]):
         live: Live | None = None,
         parts_at_once: int = 1,
     ) -> list[Account]:
+        self.bell.has_parts = True
         self.store.sweep(table.name)
         if not todo and not self.store.committed(table):
             with self.store.publish_part(table, 0):

@@ -1,5 +1,6 @@
 """Following a stage from the driver: its events, its figures for Prometheus, and its alarm."""
 
+import math
 import sys
 import time
 from collections import Counter, deque
@@ -60,14 +61,16 @@ class Bell:
         self.is_on = section.alarm != "off"
         self.spark, self._stops = spark, section.alarm == "stop"
         self._stopped_by: Ring | None = None
-        self.has_judged = False  # whether configured ranges were looked at while rows came
+        self.has_parts = False  # whose rows are judged as they come
 
     def ring(self, rings: Sequence[Ring]) -> None:
         """Tell of each; with `alarm = "stop"`, cancel the work of Spark."""
         for ring in rings if self.is_on else ():
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ring.since))
             told = {k: v for k, v in asdict(ring).items() if k not in ("most", "since")}
-            told |= {k: round(told[k], 4) for k in ("value", "low", "high")}
+            # JSON knows no infinity: a range without an end has none.
+            numbers = {k: told[k] for k in ("value", "low", "high")}
+            told |= {k: round(n, 4) if math.isfinite(n) else None for k, n in numbers.items()}
             told |= {"since": since, "runbook": ring.runbook, "text": ring.text}
             action = "stop" if self._stops else "warn"
             structlog.get_logger().warning("alarm", action=action, **told)
@@ -93,7 +96,7 @@ class Bell:
         """Hold a stage that has ended against earlier runs, and one that is a query against its
         configured ranges. Raises PairmillError as `check`."""
         now = time.time()
-        rule = replace(self.rule, ranges={}) if self.has_judged else self.rule
+        rule = replace(self.rule, ranges={}) if self.has_parts else self.rule
         for account in accounts:
             whole = Stretch(counts_of(account), now - seconds, now)
             earlier = self.earlier.get(account.unit, ())
@@ -153,7 +156,6 @@ class Follower:
         self._alarms: dict[str, Alarm] = {}
         self._ended = Counter[str]()
         self._done = _Done()
-        bell.has_judged = True
 
     def read(self, now: float | None = None) -> Reading:
         """Look at what is there now, in Unix seconds. Without parts, of what is live alone."""

@@ -35,8 +35,8 @@ EVENTS = {
     "accounts, bytes, seconds (of all), slowest_s; a stage writes some 1,000 at most",
     "tasks_failed": "Spark tasks that failed and are tried again: label, tasks",
     "executors": "executors came or went: before, now",
-    "alarm": "a figure left its usual range: unit, figure, value, low, high, usual (where the "
-    "range is from), since, rows, action (warn or stop), runbook, text",
+    "alarm": "a figure left its usual range: unit, figure, value, low, high (null: no end), usual "
+    "(where the range is from), since, rows, action (warn or stop), runbook, text",
     "alarm_over": "it is back in it: unit, figure",
     "planned": "what a search will take, from match and cluster",
     "searched": "what it took beside what was expected",

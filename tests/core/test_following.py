@@ -140,6 +140,7 @@ def test_a_download_whose_success_collapses_half_way_or_whose_rate_falls_is_told
         alarms = [line for line in logs if line["event"] == "alarm"]
         assert [a["figure"] for a in alarms] == figures[: len(alarms)]
         assert alarms and alarms[0]["unit"] == "images"
+        assert json.loads(json.dumps(alarms, allow_nan=False)) == alarms
         # Within two stretches of half a minute.
         since = calendar.timegm(time.strptime(alarms[0]["since"], "%Y-%m-%dT%H:%M:%SZ"))
         assert -10 <= since - (follower._begun_at + 1800) <= 60
