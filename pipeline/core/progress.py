@@ -29,6 +29,9 @@ _LOOKING = 0.05
 _FIRST_LINE_S, _LAST_LINE_S, _LINE_SHARE = 10.0, 300.0, 0.1
 
 
+TASKS = "tasks"
+
+
 @dataclass(frozen=True)
 class Reading:
     """How far work is. total: 0 when it is not known. before: of `done`, what was there at the
@@ -36,7 +39,7 @@ class Reading:
 
     done: int
     total: int
-    unit: str = "tasks"
+    unit: str = TASKS
     before: int = 0
     detail: str = ""
 
@@ -50,7 +53,8 @@ def told(reading: Reading, seconds: float) -> str:
     if here > 0 and seconds > 0:
         rate = here / seconds
         parts.append(f"{rate:,.1f} a second" if rate >= 1 else f"{rate * 60:,.1f} a minute")
-        if reading.done < reading.total:
+        # Of a query nobody knows how many tasks are still to come.
+        if reading.done < reading.total and reading.unit != TASKS:
             parts.append(f"{duration((reading.total - reading.done) / rate)} left")
     return ", ".join([*parts, reading.detail] if reading.detail else parts)
 
@@ -131,10 +135,11 @@ def _shown(label: str) -> Iterator[Callable[[Reading], None]]:
 
 
 class _Tasks:
-    """The tasks of the Spark stages that are active; tells of failed ones and of executors."""
+    """The tasks of all Spark stages so far; tells of failed ones and of executors."""
 
     def __init__(self, spark: "SparkSession", label: str) -> None:
         self._spark, self._label = spark, label
+        self._seen: dict[int, tuple[int, int]] = {}  # stage -> tasks that are done, tasks
         self._failed: dict[int, int] = {}
         self._executors = -1
 
@@ -146,8 +151,12 @@ class _Tasks:
             running = [i for i in infos if i is not None]
             self._tell({i.stageId: i.numFailedTasks for i in running})
             self._tell_executors(len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1)
-            done = sum(i.numCompletedTasks for i in running)
-            return Reading(done, sum(i.numTasks for i in running))
+            # What is not active any more has ended.
+            self._seen = {stage: (total, total) for stage, (_, total) in self._seen.items()}
+            self._seen |= {i.stageId: (i.numCompletedTasks, i.numTasks) for i in running}
+            done = sum(done for done, _ in self._seen.values())
+            total = sum(total for _, total in self._seen.values())
+            return Reading(done, total)
         except Exception:  # noqa: BLE001 - the session may stop under our hands; that is no failure
             return Reading(0, 0)
 

@@ -44,7 +44,7 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-
 _QUOTED = re.compile(r"(?<!\w)(['\"`])(.*?)\1(?!\w)", re.DOTALL)
 # What may stand quoted in an error: a column or module, a path, a URL.
 _NAME = re.compile(
-    r"[a-z_][a-z0-9_.]{0,60}|(?:[\w.-]*/|[a-z0-9]+://)[!-~]*|\.[\w.-]*|/[\w.-]+[^/\n]*/[^\n]*"
+    r"[a-z_][a-z0-9_.-]{0,60}|(?:[\w.-]*/|[a-z0-9]+://)[!-~]*|\.[\w.-]*|/[\w.-]+[^/\n]*/[^\n]*"
 )
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _MOST_CHARACTERS, _MOST_FRAMES = 500, 40

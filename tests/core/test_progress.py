@@ -19,7 +19,7 @@ class Tracker:
     """Spark as far as progress looks at it."""
 
     def __init__(self, executors: int = 2) -> None:
-        self.failed, self.executors = 0, executors
+        self.failed, self.executors, self.active = 0, executors, [4]
         self.sparkContext = self
         self._jsc = SimpleNamespace(sc=lambda: SimpleNamespace(statusTracker=self.statusTracker))
 
@@ -27,7 +27,7 @@ class Tracker:
         return self
 
     def getActiveStageIds(self) -> list[int]:
-        return [4]
+        return self.active
 
     def getStageInfo(self, stage: int) -> Any:
         return SimpleNamespace(
@@ -55,6 +55,18 @@ def test_words() -> None:
     assert told(Reading(9, 9), 9.0) == "9 of 9 tasks, 1.0 a second"
     assert told(Reading(0, 0), 9.0) == "starting"
     assert duration(20) == "less than a minute" and duration(90_061) == "1 d 1 h 1 min"
+
+
+def test_tasks_of_a_query_are_added_up() -> None:
+    spark = Tracker()
+    tasks = progress._Tasks(spark, "decide: x")  # type: ignore[arg-type]
+    assert tasks.read() == Reading(3, 9)
+    spark.active = [5, 6]  # the first has ended
+    assert tasks.read() == Reading(9 + 3 + 3, 27)
+    spark.active = []
+    assert tasks.read() == Reading(27, 27)
+    # How many are still to come is not known.
+    assert told(Reading(15, 27), 5.0) == "15 of 27 tasks, 3.0 a second"
 
 
 def test_lines_become_rarer_and_are_plain(
