@@ -101,10 +101,13 @@ def alarms(store: Store) -> list[str]:
     if not store.fs.exists(folder):
         return []
     ringing: dict[tuple[str, str, str], str] = {}
-    names = sorted(str(name) for name in store.fs.ls(folder, detail=False))
-    last = posixpath.basename(names[-1]).split(".")[0].split("-")[1] if names else ""
-    for name in (name for name in names if f"-{last}" in posixpath.basename(name)):
-        for line in store.fs.cat_file(name).decode(errors="replace").splitlines():
+    names = sorted(posixpath.basename(str(name)) for name in store.fs.ls(folder, detail=False))
+    # Segments of one run have its start and id in common.
+    last = "-".join(names[-1].removesuffix(".jsonl").split("-")[:2]) if names else ""
+    for name in (name for name in names if name.startswith(last)):
+        for line in (
+            store.fs.cat_file(store.path(FOLDER, name)).decode(errors="replace").splitlines()
+        ):
             if '"alarm' not in line:
                 continue
             with suppress(ValueError, KeyError):  # a line that a kill has cut
