@@ -13,7 +13,7 @@ import structlog
 import pipeline
 from pipeline.core.failures import explain
 from pipeline.core.reasons import Status
-from pipeline.core.redact import failure, redact_all, unsigned
+from pipeline.core.redact import failure, redact_all, told, unsigned
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -111,6 +111,13 @@ class _Segments:
                     self._lines, self._number = [], self._number + 1
 
 
+class _Redacted(logging.Formatter):
+    """What libraries warn of, without credentials and what they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return told(f"{record.name}: {record.getMessage()}")
+
+
 @contextmanager
 def open_log(
     store: Store, level: Literal["info", "debug"] = "info", **started: Any
@@ -144,6 +151,10 @@ def open_log(
         logger_factory=structlog.WriteLoggerFactory(file=file),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+    libraries = logging.StreamHandler()
+    libraries.setLevel(logging.WARNING)
+    libraries.setFormatter(_Redacted())
+    logging.getLogger().addHandler(libraries)
     log = structlog.get_logger()
     log.info("run_started", version=pipeline.__version__, **started)
     try:
@@ -155,6 +166,7 @@ def open_log(
         log.debug("traceback", exc_info=True)
         raise
     finally:
+        logging.getLogger().removeHandler(libraries)
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
         file.close()

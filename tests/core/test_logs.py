@@ -2,6 +2,7 @@
 
 import ast
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -162,3 +163,18 @@ def test_the_event_log_lies_on_s3(s3: Any) -> None:
     (name,) = s3.ls("event-log/run/_logs", detail=False)
     told = [json.loads(line)["event"] for line in s3.cat_file(name).decode().splitlines()]
     assert told == ["run_started", "planned", "run_ended"]
+
+
+def test_what_libraries_warn_of_is_redacted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_log(Store(str(tmp_path))):
+        try:
+            raise ValueError("A red dog")
+        except ValueError:
+            logging.getLogger("s3fs").warning(
+                "retrying %s of 'A red dog'", "https://h/a?X-Amz-Signature=cAnArY", exc_info=True
+            )
+        logging.getLogger("s3fs").info("not told")
+    told = capsys.readouterr().err
+    assert told == "s3fs: retrying https://h/a?X-Amz-Signature=*** of '<9 characters>'\n"
