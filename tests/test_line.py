@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.reasons import Status
+from tests.leaks import SECRETS, captions_in, files_with
 from tests.submitted import Job, demo, finish, kill, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 SMALL = ("demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
 
 
-def start(root: Path, cores: int, *overrides: str) -> Job:
+def start(root: Path, cores: int, *overrides: str, **variables: str) -> Job:
     # The web is written once, beside the first run, and served anew for each.
     web = root.parent.parent / "line-web"
-    return demo([f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides], cores)
+    return demo([f"run.root={root}", f"demo.folder={web}", *SMALL, *overrides], cores, **variables)
 
 
 def tar_hashes(root: Path) -> dict[str, str]:
@@ -34,7 +35,7 @@ def tar_hashes(root: Path) -> dict[str, str]:
 def milled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A finished run on two cores, and what it printed."""
     root = tmp_path_factory.mktemp("line") / "two-cores"
-    yield root, finish(start(root, 2))
+    yield root, finish(start(root, 2, **SECRETS))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,15 @@ def test_end_tells_funnel_quality_and_how_to_read(milled: tuple[Path, str]) -> N
     root, output = milled
     for part in ("Funnel", "ground truth", "report.html", "webdataset", str(root / "release")):
         assert part in output
+
+
+def test_nothing_beside_the_tables_holds_a_credential_or_a_caption(
+    milled: tuple[Path, str],
+) -> None:
+    root, output = milled
+    for secret in SECRETS.values():
+        assert secret not in output and not files_with(root, secret)
+    assert not captions_in(root, output)
 
 
 def test_every_pair_the_pages_hold_is_found(truth: dict[str, float]) -> None:

@@ -1,5 +1,5 @@
-"""A real run, watched: Prometheus scrapes it, its event log is whole, and nothing it writes beside its
-tables, or prints, holds a credential or a caption."""
+"""A real run, watched: Prometheus scrapes it, its event log is whole, and nothing that it writes beside
+its tables, or prints, holds a credential or a caption."""
 
 import json
 import re
@@ -11,24 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 
 from pipeline.core.logs import EVENTS
-from pipeline.core.tables import PAIRS
 from tests.conftest import ROOT
 from tests.core.exposition import Samples, parse
-from tests.submitted import Job, demo, finish, submit
+from tests.leaks import SECRETS, captions_in, files_with
+from tests.submitted import Job, finish, submit
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "cAnArY1/of+the+environment",
-    "FSSPEC_S3_SECRET": "cAnArY2-of-storage-options",
-}
 PROPERTY = "cAnArY3-of-a-property"
-# Folders of data: tables, raw tars, the release, and the report, which shows pairs.
-DATA = {"release", "raw", "report", "stats"}
 
 
 def free_port() -> int:
@@ -85,8 +78,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
         f"--conf spark.ui.enabled=true --conf spark.ui.port={port} --conf spark.eventLog.enabled=true "
         f"--conf spark.eventLog.dir={folder} --conf spark.hadoop.fs.s3a.secret.key={PROPERTY}"
     )
-    small = ["demo.pages=120", "dedupe.parts=4", "shard.samples_per_shard=40"]
-    job = demo([*sets, *small], options=options, **SECRETS)
+    sets += ["demo.pages=60", "dedupe.parts=4"]
+    words = ["extract,dedupe,download", "--config", str(ROOT / "conf/demo.toml")]
+    words += [word for s in sets for word in ("--set", s)]
+    job = submit(ROOT / "tests/stages_job.py", words, 2, options, **SECRETS)
     scraper = Scraper(port, job)
     yield folder, finish(job), scraper
 
@@ -97,7 +92,7 @@ def record(folder: Path, stage: str) -> dict[str, Any]:
 
 def test_spark_serves_our_counts_beside_its_own(watched: tuple[Path, str, Scraper]) -> None:
     folder, _, scraper = watched
-    for stage in ("extract", "download", "match"):
+    for stage in ("extract", "dedupe", "download"):
         for account in record(folder, stage)["accounts"]:
             name = f"{stage}_{account['unit']}"
             assert scraper.gauge(f"rows_in_{name}") == account["in"]
@@ -118,14 +113,14 @@ def test_spark_serves_our_counts_beside_its_own(watched: tuple[Path, str, Scrape
 def test_the_file_for_node_exporter_has_the_same(watched: tuple[Path, str, Scraper]) -> None:
     folder, _, _ = watched
     found = parse((folder / "p.prom").read_text())
-    for stage in ("extract", "download", "decide", "shard"):
+    for stage in ("extract", "dedupe", "download"):
         for account in record(folder, stage)["accounts"]:
             labels = (("stage", stage), ("unit", account["unit"]))
             assert found["pairmill_rows_in", labels] == account["in"]
             for reason, rows in account["dropped"].items():
                 assert found["pairmill_rows_dropped", (("reason", reason), *labels)] == rows
     running = {labels: v for (name, labels), v in found.items() if name == "pairmill_stage_running"}
-    assert len(running) == 10 and set(running.values()) == {0}
+    assert len(running) == 3 and set(running.values()) == {0}
 
 
 def test_the_event_log_tells_the_run(watched: tuple[Path, str, Scraper]) -> None:
@@ -135,7 +130,7 @@ def test_the_event_log_tells_the_run(watched: tuple[Path, str, Scraper]) -> None
     assert {e["event"] for e in events} <= EVENTS.keys()
     assert events[0]["event"] == "run_started" and events[-1]["event"] == "run_ended"
     assert len({e["run"] for e in events}) == 1
-    for stage in ("extract", "download", "score", "shard"):
+    for stage in ("extract", "download"):
         of_stage = [e for e in events if e.get("stage") == stage]
         assert of_stage[0]["event"] == "started" and of_stage[-1]["event"] == "done"
         told = sum(e["parts"] for e in of_stage if e["event"] == "parts_done")
@@ -156,36 +151,14 @@ def test_no_credential_is_in_any_file_nor_printed(watched: tuple[Path, str, Scra
     folder, output, scraper = watched
     for secret in (*SECRETS.values(), PROPERTY):
         assert secret not in output and secret not in scraper.environment
-        for file in folder.rglob("*"):
-            if file.is_file():
-                assert secret.encode() not in file.read_bytes(), file
+        assert not files_with(folder, secret)
     # The property was there, and its name is shown.
     assert "fs.s3a.secret.key" in scraper.environment
 
 
 def test_no_caption_is_in_logs_nor_printed(watched: tuple[Path, str, Scraper]) -> None:
     folder, output, _ = watched
-    captions = {
-        caption
-        for caption in ds.dataset(folder / "run" / PAIRS.name)
-        .to_table(["caption"])["caption"]
-        .to_pylist()
-        if caption and len(caption) > 15
-    }
-    assert len(captions) > 100
-    seen = 0
-    texts = {"output": output}
-    for file in (folder / "run").rglob("*"):
-        inner = file.relative_to(folder / "run").parts
-        is_data = inner[0] in DATA or file.suffix in (".parquet", ".crc", ".tar")
-        if file.is_file() and not is_data:
-            texts[str(file)] = file.read_bytes().decode(errors="replace")
-            seen += 1
-    assert seen > 15 and any("_logs" in name for name in texts)
-    for name, text in texts.items():
-        unescaped = text.encode().decode("unicode_escape", errors="ignore") if "\\u" in text else ""
-        held = [c for c in captions if c in text or (unescaped and c in unescaped)]
-        assert not held, (name, held[:3])
+    assert not captions_in(folder / "run", output)
 
 
 def test_failures_quote_neither_captions_nor_credentials(tmp_path: Path) -> None:
