@@ -21,8 +21,8 @@ _SECRET = (
     r"(?:[_.-](?:key|value|id))?"
 )
 _SECRET_NAME = re.compile(rf"(?:.*[_.-]|.*[a-z])?{_SECRET}", re.IGNORECASE)
-# Variables with such a name that say where a secret lies.
-_PLACE = re.compile(r"_(?:FILE|PATH|DIR|URI|URL)$")
+# Variables with such a name that say where a secret lies, or where the shell is.
+_PLACE = re.compile(r"_(?:FILE|PATH|DIR|URI|URL)$|^(?:OLD)?PWD$")
 # Shorter ones are names or switches, as "test" and "true", and would be hidden in every path.
 _LEAST_CHARACTERS = 8
 _USER = re.compile(r"(?<=://)[^/\s'\"<>?#]+@")

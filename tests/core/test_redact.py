@@ -60,13 +60,14 @@ def test_values_of_the_environment_and_of_storage_options_are_hidden(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "plain+words/of-it")
     monkeypatch.setenv("MY_SERVICE_TOKEN", "short")
+    monkeypatch.setenv("PWD", "/home/me/runs")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS_FILE", "/home/me/google.json")
     monkeypatch.setitem(fsspec.config.conf, "s3", {"key": "id-of-options", "anon": False})
     monkeypatch.setitem(
         fsspec.config.conf, "abfs", {"client_kwargs": {"account_key": "nested-account-key"}}
     )
-    text = "plain+words/of-it at short id-of-options /home/me/google.json nested-account-key"
-    assert redact(text) == "*** at short *** /home/me/google.json ***"
+    text = "plain+words/of-it at short id-of-options /home/me/google.json /home/me/runs/a nested-account-key"
+    assert redact(text) == "*** at short *** /home/me/google.json /home/me/runs/a ***"
 
 
 def test_data_is_hidden_by_name_too() -> None:
