@@ -49,8 +49,8 @@ class Scraper:
         while self._job.poll() is None:
             try:
                 for path, seen in self.seen.items():
-                    # Of the first moment there is nothing to tell of executors.
-                    seen |= parse(self._get(f"metrics/{path}/") or "\n")
+                    # Spark ends what it tells of executors without the line's end.
+                    seen |= parse(self._get(f"metrics/{path}/").rstrip("\n") + "\n")
                 if not self.environment:
                     (app,) = json.loads(self._get("api/v1/applications"))
                     self.environment = self._get(f"api/v1/applications/{app['id']}/environment")
@@ -185,7 +185,8 @@ def test_sparks_own_log_is_redacted(spark: Any) -> None:
     layout = layout.withPattern(pattern.replace("\\\\", "\\")).build()
 
     def laid_out(message: str) -> str:
-        event = log4j.core.impl.Log4jLogEvent.newBuilder()
+        event = log4j.core.impl.Log4jLogEvent.newBuilder().setLoggerName("org.apache.spark.X")
+        event = event.setLevel(log4j.Level.ERROR)
         event = event.setMessage(log4j.message.SimpleMessage(message))
         thrown = spark._jvm.java.lang.RuntimeException("A rEd dog")
         return str(layout.toSerializable(event.setThrown(thrown).build()))

@@ -1,5 +1,6 @@
 """The Spark session, and the border between Spark and Arrow schemas."""
 
+import logging
 import os
 import sys
 
@@ -63,6 +64,7 @@ def session(app: str) -> SparkSession:
     if existing is not None:
         return existing
     from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
 
     # Only the JVM knows what it was given by options and properties files; before it is there, a
     # SparkConf is empty, and every default would win over them.
@@ -73,6 +75,8 @@ def session(app: str) -> SparkSession:
             builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    # It prints every failed query with the value that it failed for.
+    PySparkLogger.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL + 1)
     return spark
 
 

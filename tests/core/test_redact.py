@@ -129,6 +129,16 @@ def test_names_and_paths_stay(text: str) -> None:
     assert mask(text) == text
 
 
+def test_the_cause_in_a_task_is_told_also_when_a_library_names_it_otherwise() -> None:
+    text = (
+        "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
+        "  File \"x.py\", line 1, in f\npyarrow.lib.ArrowInvalid: Failed to parse string: 'A dog'\n"
+        "\norg.apache.spark.SparkException: Job aborted\n\tat java.base/java.lang.Thread.run\n"
+    )
+    wanted = "pyarrow.lib.ArrowInvalid: Failed to parse string: '<5 characters>'"
+    assert explain(RuntimeError(text)) == wanted
+
+
 def test_our_own_errors_are_told_whole_also_from_a_task() -> None:
     line = "list 'My list.csv' has no url column"
     assert explain(InputError(line)) == line
