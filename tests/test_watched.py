@@ -101,10 +101,10 @@ def test_spark_serves_our_counts_beside_its_own(watched: tuple[Path, str, Scrape
                 assert scraper.gauge(f"rows_dropped_{name}_{reason}") == rows
     assert scraper.gauge("parts_done_download") == scraper.gauge("parts_download") == 4
     tars = sum(tar.stat().st_size for tar in (folder / "run/raw").glob("*.tar"))
-    assert scraper.gauge("written_bytes_download") > 0.9 * tars > 0
+    assert scraper.gauge("written_bytes_download") > 0.5 * tars > 0
     assert scraper.gauge("stage_running_download") == 0
     assert {n for n, _ in scraper.seen["prometheus"]} >= {
-        "metrics_pairmill_driver_jvm_heap_used_Value"
+        "metrics_pairmill_driver_DAGScheduler_stage_failedStages_Value"
     }
     executors = {name for name, _ in scraper.seen["executors/prometheus"]}
     assert "metrics_executor_completedTasks_total" in executors
