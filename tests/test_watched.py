@@ -81,7 +81,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     sets += ["demo.pages=60", "dedupe.parts=4"]
     words = ["extract,dedupe,download", "--config", str(ROOT / "conf/demo.toml")]
     words += [word for s in sets for word in ("--set", s)]
-    job = submit(ROOT / "tests/stages_job.py", words, 2, options, **SECRETS)
+    job = submit(ROOT / "tests/jobs/stages_job.py", words, 2, options, **SECRETS)
     scraper = Scraper(port, job)
     yield folder, finish(job), scraper
 
