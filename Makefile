@@ -32,7 +32,7 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -160,6 +160,9 @@ bench-peers: setup  ## The same against other tools, each in an environment of i
 
 lock: setup  ## Lock the packages of conf/environment/*.in again
 	@conf/environment/lock.sh
+
+licences: setup  ## Licence of every locked package; fails on one that licences.toml does not allow
+	@.venv/bin/python conf/environment/licences.py
 
 clean:  ## Remove runs and build output; keeps .venv
 	@rm -rf runs build

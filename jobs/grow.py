@@ -43,6 +43,9 @@ def _grow(args: argparse.Namespace) -> None:
         print(f"grow: {args.crawl} is in {dataset.root} already", file=sys.stderr)
         return
     sets = [*args.set, f"run.root={json.dumps(dataset.path(folder))}"]
+    crawls = [Store(dataset.path(grow.folder_of(step.crawl))) for step in before]
+    usual = [crawl.root for crawl in crawls if crawl.exists("_stages")]
+    sets.insert(0, f"run.usual_runs={json.dumps(usual)}")
     held = dataset.path(grow.REGISTRY)
     if registry.is_registry(held):
         sets += [f"{stage}.registry={json.dumps(held)}" for stage in ("dedupe", "match")]

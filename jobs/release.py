@@ -15,6 +15,7 @@ import fsspec
 
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
+from pipeline.core.redact import redact
 from pipeline.core.storage import Store
 from pipeline.shards.describe import describe, mixing
 from pipeline.shards.export import LAYOUTS, export
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(globals()[f"_{args.command}"](args))
     except PairmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -69,12 +69,13 @@ class Milled:
 @pytest.fixture(scope="session")
 def milled(tmp_path_factory: pytest.TempPathFactory) -> Milled:
     """One run for all tests that ask something of a run: it costs as much as a hundred of them."""
+    from tests.leaks import SECRETS
     from tests.submitted import demo, finish
 
     folder = tmp_path_factory.mktemp("milled")
     root, web = folder / "run", folder / "web"
     sets = (f"demo.folder={web}", "demo.pages=300", "dedupe.parts=6", "shard.samples_per_shard=40")
-    return Milled(root, web, sets, finish(demo([f"run.root={root}", *sets])))
+    return Milled(root, web, sets, finish(demo([f"run.root={root}", *sets], **SECRETS)))
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,30 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tests.conftest import ROOT, SPARK_CONF
 
 Job = subprocess.Popen[str]
 
 
-def demo(sets: Iterable[str], cores: int = 2, job: str = "run") -> Job:
+def demo(
+    sets: Iterable[str], cores: int = 2, options: str = "", job: str = "run", **variables: str
+) -> Job:
     """Start a job, the whole line or one stage, on the embedded web; both its streams are read from
-    stdout."""
+    stdout. options: of spark-submit, further ones; variables: of its environment."""
+    words = ["--config", str(ROOT / "conf/demo.toml")]
+    words += [word for s in sets for word in ("--set", s)]
+    return submit(ROOT / f"jobs/{job}.py", words, cores, options, **variables)
+
+
+def submit(job: Path, words: list[str], cores: int, options: str = "", **variables: str) -> Job:
+    """Start a job, as `demo` does."""
+    spark = f"--properties-file {SPARK_CONF} --master local[{cores}] {options}"
     return subprocess.Popen(
-        [ROOT / "conf/environment/submit.sh", ROOT / f"jobs/{job}.py"]
-        + ["--config", ROOT / "conf/demo.toml"]
-        + [word for s in sets for word in ("--set", s)],
+        [ROOT / "conf/environment/submit.sh", job, *words],
         cwd=ROOT,
-        env=os.environ | {"SPARK_ARGS": f"--properties-file {SPARK_CONF} --master local[{cores}]"},
+        env=os.environ | {"SPARK_ARGS": spark} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

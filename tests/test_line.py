@@ -16,6 +16,7 @@ from pipeline.core.reasons import Status
 from pipeline.stages.line import LINE
 from pipeline.stages.plan_files import load_rates
 from tests.conftest import ROOT, Milled
+from tests.leaks import SECRETS, captions_in, files_with
 from tests.submitted import demo, finish, kill, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -37,6 +38,12 @@ def test_end_tells_funnel_quality_and_how_to_read(milled: Milled) -> None:
     for part in ("Funnel", "ground truth", "report.html", "webdataset"):
         assert part in milled.output
     assert str(milled.root / "release") in milled.output
+
+
+def test_nothing_beside_the_tables_holds_a_credential_or_a_caption(milled: Milled) -> None:
+    for secret in SECRETS.values():
+        assert secret not in milled.output and not files_with(milled.root, secret)
+    assert not captions_in(milled.root, milled.output)
 
 
 def test_every_pair_the_pages_hold_is_found(truth: dict[str, float]) -> None:

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, field_validator
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Filter, Relative
 from pipeline.core.filters_first import filters_first, identity_of
+from pipeline.core.redact import redact_all, unsigned
 from pipeline.core.stage import Section, Stage, tuning
 
 
@@ -35,6 +36,21 @@ class RunSection(Section):
     # Where `jobs/run.py` lets the download go: the real web, the embedded one, or the responses
     # recorded in the archives themselves.
     web: Literal["live", "embedded", "replay"] = tuning("live")
+    # Folders of earlier runs of the same kind: what their stages counted is usual for the alarms of
+    # this one, from three on.
+    usual_runs: tuple[str, ...] = tuning(())
+    # Where the figures for Prometheus are written, on the driver's machine: a .prom file in the
+    # folder that node-exporter's textfile collector reads. Empty: nowhere.
+    metrics_file: str = tuning("")
+    # "debug": the event log has the whole text of a failure, which may quote captions and pages.
+    log_level: Literal["info", "debug"] = tuning("info")
+
+    @field_validator("metrics_file")
+    @classmethod
+    def _is_prom(cls, value: str) -> str:
+        if value and not value.endswith(".prom"):
+            raise ValueError("node-exporter reads files that end in .prom alone")
+        return value
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ class Config:
         return run
 
     def identity(self, stage: Stage) -> dict[str, Any]:
-        """What a stage's output depends on: section -> values that are not mere tuning."""
+        """What a stage's output depends on: section -> values that are not mere tuning. Without
+        credentials: of a URL that is signed, the signature is no part of what it names."""
         wanted: dict[str, Any] = {stage.name: self.sections[stage.name].identity()}
         for name in stage.uses:
             if name == "filters":
@@ -72,7 +89,7 @@ class Config:
                 }
             else:
                 wanted[name] = self.sections[name].identity()
-        return wanted
+        return dict(redact_all(wanted, unsigned))
 
 
 def load(

@@ -1,10 +1,10 @@
 """What a stage works with: its config, the tables, and the two ways to write one."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -14,6 +14,8 @@ from pipeline.core import spark as spark_io
 from pipeline.core.accounts import Account, merge
 from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter
+from pipeline.core.following import Bell, Follower, Live
+from pipeline.core.metrics import Metrics
 from pipeline.core.progress import watch
 from pipeline.core.stage import Section, StageSection
 from pipeline.core.storage import PartSink, Store, Superseded
@@ -33,6 +35,7 @@ class Context(Generic[C]):
 
     config: the stage's own section; `sections` has all of them, "run" included.
     filters: the enabled filters by name.
+    metrics: figures of the run.
     """
 
     stage: str
@@ -41,6 +44,14 @@ class Context(Generic[C]):
     config: C
     sections: Mapping[str, Section]
     filters: Mapping[str, Filter]
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @cached_property
+    def bell(self) -> Bell:
+        """The alarm of this stage."""
+        run: Any = self.sections.get("run")
+        earlier = records.history(run.usual_runs, self.stage) if run is not None else {}
+        return Bell(self.stage, self.spark, self.config, self.metrics, earlier)
 
     def read(self, table: Table) -> DataFrame:
         """A table of this run, checked against its schema."""
@@ -79,12 +90,15 @@ class Context(Generic[C]):
         table: Table,
         sharing: Callable[[Sequence[int]], AbstractContextManager[Callable[[int], None]]],
         todo: Sequence[int],
+        live: Live | None = None,
+        parts_at_once: int = 1,
     ) -> list[Account]:
         """Part stage whose tasks work on several parts each: a task for every core.
 
         sharing: given the missing parts, a context that holds while the tasks run, and the work of
             one task, which gets its number. The tasks divide the parts among themselves and publish
             each; the work must be picklable.
+        live: what comes before parts are committed. parts_at_once: parts that a task has open.
         Returns the accounts of all parts, those of earlier runs included. Raises ContractError when
         the tasks have left a part undone.
         """
@@ -98,13 +112,14 @@ class Context(Generic[C]):
             if left:
                 raise ContractError(f"{self.stage}: parts {sorted(left)[:5]} were not done")
 
-        return self._run_missing(table, todo, run)
+        return self._run_missing(table, todo, run, live, parts_at_once)
 
     def amend_lanes(
         self,
         table: Table,
         sharing: Callable[[Sequence[int]], AbstractContextManager[Callable[[int], None]]],
         parts: Sequence[int],
+        live: Live | None = None,
     ) -> None:
         """As `run_lanes`, for parts that are there: each is replaced by its next round. Raises
         ContractError likewise."""
@@ -113,15 +128,21 @@ class Context(Generic[C]):
         if parts:
             context = self.spark.sparkContext
             lanes = min(len(parts), context.defaultParallelism)
-            with watch(self.spark, f"{self.stage}: {table.name}"), sharing(parts) as work:
+            with self._followed(table, (), live, lanes), sharing(parts) as work:
                 context.parallelize(range(lanes), lanes).foreach(work)
         left = [p for p in parts if not self.store.has_round(table, p, before[p] + 1)]
         if left:
             raise ContractError(f"{self.stage}: parts {left[:5]} were not done")
 
     def _run_missing(
-        self, table: Table, todo: Sequence[int], run: Callable[[Sequence[int]], None]
+        self,
+        table: Table,
+        todo: Sequence[int],
+        run: Callable[[Sequence[int]], None],
+        live: Live | None = None,
+        parts_at_once: int = 1,
     ) -> list[Account]:
+        self.bell.has_parts = True
         self.store.sweep(table.name)
         if not todo and not self.store.committed(table):
             with self.store.publish_part(table, 0):
@@ -130,12 +151,8 @@ class Context(Generic[C]):
         missing = [part for part in todo if part not in done]
         if missing:
             records.write_progress(self.store, self.stage, table, len(todo), len(missing))
-            with watch(
-                self.spark,
-                f"{self.stage}: {table.name}",
-                total=len(todo),
-                count=lambda: len(self.store.committed(table)),
-            ):
+            in_flight = self.spark.sparkContext.defaultParallelism * parts_at_once
+            with self._followed(table, todo, live, in_flight):
                 run(missing)
         return self.accounts(table, todo)
 
@@ -148,6 +165,24 @@ class Context(Generic[C]):
         tasks = -(-len(parts) // _ACCOUNTS_PER_TASK)
         rows = self.spark.sparkContext.parallelize(parts, tasks)
         return merge(rows.mapPartitions(lambda some: read(list(some))).collect())
+
+    @contextmanager
+    def _followed(
+        self, table: Table, todo: Sequence[int], live: Live | None, in_flight: int
+    ) -> Iterator[None]:
+        """Show, note and judge what tasks do inside the block. Raises PairmillError when the alarm
+        has ended it."""
+        bell, label = self.bell, f"{self.stage}: {table.name}"
+        follower = Follower(self.store, table, label, todo, bell, live, in_flight)
+        try:
+            with watch(self.spark, label, follower.read):
+                yield
+        except Exception as error:
+            bell.check(error)
+            raise
+        finally:
+            with suppress(OSError):
+                follower.finish()
 
     def from_arrow(self, rows: pa.Table) -> DataFrame:
         """A small Arrow table as a DataFrame."""

@@ -8,6 +8,7 @@ rerun skip, continue or refuse.
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.core.errors import ConfigError, ContractError
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.core.tables import Table
+from pipeline.core.usual import KEPT, Stretch
 
 _DISCARDED = "discarded"
 _EARLIER = "_earlier"
@@ -214,6 +216,21 @@ def finish(
     }
     store.write_json(path(stage.name), record)
     return record
+
+
+def history(folders: Sequence[str], stage: str) -> dict[str, list[Stretch]]:
+    """What a stage counted in the runs of some folders: unit -> one stretch a run. Runs that are
+    not there, or have not finished the stage, are left out."""
+    found: dict[str, list[Stretch]] = {}
+    for folder in folders:
+        record = load(Store(folder), stage)
+        if record is None or record["state"] != "done":
+            continue
+        for account in map(Account.from_json, record["accounts"]):
+            counts = Counter({KEPT: account.kept, **account.dropped})
+            stretch = Stretch(counts, 0.0, float(record["seconds"]))
+            found.setdefault(account.unit, []).append(stretch)
+    return found
 
 
 def discard(store: Store, stages: Sequence[Stage]) -> None:

@@ -8,7 +8,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
 
 from pipeline.core import checksums, records, s3
 from pipeline.core import config as config_file
@@ -20,11 +24,14 @@ from pipeline.core.errors import (
     ContractError,
     DamagedFile,
     EnvironmentProblem,
+    InputError,
     PairmillError,
 )
 from pipeline.core.failures import explain
 from pipeline.core.filter import Filter
 from pipeline.core.logs import open_log, summary
+from pipeline.core.metrics import Metrics
+from pipeline.core.redact import redact, redact_all, unsigned
 from pipeline.core.stage import Section, Stage
 from pipeline.core.storage import Store
 
@@ -55,7 +62,7 @@ def guarded(work: Callable[[], object]) -> int:
         work()
         return 0
     except PairmillError as error:
-        print(f"pairmill: {error}", file=sys.stderr)
+        print(f"pairmill: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
@@ -77,16 +84,18 @@ def run(
     if not redo:
         for stage in chosen:
             records.refuse_other_config(store, stage, identities[stage.name])
+    metrics = _metrics(config)
     _check_disk(store)
-    with claimed(store), open_log(store) as log:
+    started: dict[str, Any] = {"stages": [stage.name for stage in chosen], "redo": redo}
+    with claimed(store), open_log(store, config.run.log_level, **started) as log:
         _tell_conditions(store, log)
         if redo:
-            records.discard(store, line[line.index(chosen[0]) :])
+            _discard(store, line[line.index(chosen[0]) :], config, log)
         done = []
         for stage in chosen:
-            record = _finished(store, stage, line)
+            record = _finished(store, stage, line, log)
             if record is None:
-                record = _run_stage(store, stage, line, config, identities[stage.name], log)
+                record = _run_stage(store, stage, line, config, identities[stage.name], metrics)
             else:
                 log.info("skipped", stage=stage.name, id=record["id"])
                 print(f"{stage.name}: done before, skipped", file=sys.stderr)
@@ -110,10 +119,12 @@ def amend(
     is_cut_short = records.require_finished(store, stage, reads)
     started = time.monotonic()
     section: Any = config.sections[stage.name]
+    metrics = _metrics(config)
 
     def context() -> Context[Any]:
         spark = session(f"pairmill {stage.name}")
-        return Context(stage.name, spark, store, section, config.sections, config.filters)
+        sections = config.sections
+        return Context(stage.name, spark, store, section, sections, config.filters, metrics)
 
     if is_changed and amendment.settle is not None:
         amendment.settle(context())
@@ -123,10 +134,12 @@ def amend(
             records.settle(store, stage, identity)
         print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
         return None
-    with claimed(store), open_log(store) as log:
-        stage_id = records.amend(store, stage, reads)
-        log = log.bind(stage=stage.name, id=stage_id)
-        log.info(amendment.name, parts=len(parts))
+    with (
+        claimed(store),
+        open_log(store, config.run.log_level, stages=[stage.name], redo=False) as log,
+        bound_contextvars(stage=stage.name, id=records.amend(store, stage, reads)),
+    ):
+        log.info("amended", by=amendment.name, parts=len(parts))
         accounts = amendment.build(context(), parts)
         # Last: until all is replaced, a run with this config is told to go on with the amendment.
         records.settle(store, stage, identity)
@@ -140,8 +153,33 @@ def _identity(stage: Stage, config: Config) -> dict[str, Any]:
     """What the stage's output depends on: config and what it takes from outside; JSON-ready."""
     identity = config.identity(stage)
     if stage.check:
-        identity["outside"] = stage.check(config.sections[stage.name])
+        outside = json.loads(json.dumps(stage.check(config.sections[stage.name])))
+        identity["outside"] = redact_all(outside, unsigned)
     return dict(json.loads(json.dumps(identity)))
+
+
+def _metrics(config: Config) -> Metrics:
+    """Where the run's figures go. Raises InputError for folders that `[run]` names and are not
+    there."""
+    for folder in config.run.usual_runs:
+        if not Store(folder).exists("_stages"):
+            raise InputError(f"run.usual_runs: {folder} is no folder of a run")
+    file = config.run.metrics_file
+    if file and not Path(file).absolute().parent.is_dir():
+        raise InputError(f"run.metrics_file = {file}: there is no such folder")
+    return Metrics(file)
+
+
+def _discard(store: Store, stages: Line, config: Config, log: Any) -> None:
+    """Remove what stages wrote that are done again, and note which keys are others by now."""
+    for stage in stages:
+        record = records.load(store, stage.name)
+        if record is not None:
+            now = json.loads(json.dumps(config.identity(stage)))
+            before = {key: value for key, value in record["config"].items() if key != "outside"}
+            changed = records.differences(before, now)
+            log.info("discarded", stage=stage.name, why="redo", changed=changed)
+    records.discard(store, stages)
 
 
 def _check_disk(store: Store) -> None:
@@ -171,7 +209,7 @@ def _tell_conditions(store: Store, log: Any) -> None:
         )
 
 
-def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
+def _finished(store: Store, stage: Stage, line: Line, log: Any) -> dict[str, Any] | None:
     """The stage's record if it is done on the present inputs.
 
     What was made from inputs that have been redone since is discarded.
@@ -181,6 +219,7 @@ def _finished(store: Store, stage: Stage, line: Line) -> dict[str, Any] | None:
         return None
     reads = records.inputs(store, stage, line)
     if record["inputs"] != reads or records.is_discarded(record):
+        log.info("discarded", stage=stage.name, why="inputs", changed=[])
         records.discard(store, [stage])
         return None
     if record["state"] != "done":
@@ -217,7 +256,12 @@ def _require_whole(store: Store, file: str) -> None:
 
 
 def _run_stage(
-    store: Store, stage: Stage, line: Line, config: Config, identity: dict[str, Any], log: Any
+    store: Store,
+    stage: Stage,
+    line: Line,
+    config: Config,
+    identity: dict[str, Any],
+    metrics: Metrics,
 ) -> dict[str, Any]:
     from pipeline.core.context import Context
     from pipeline.core.spark import CHECKPOINTS, keep_checkpoints, session
@@ -230,27 +274,34 @@ def _run_stage(
                 f"{stage.name} reads {', '.join(changed)}, of which {source.name} wrote other "
                 f"files; run {source.name} first"
             )
+    why = "first" if records.load(store, stage.name) is None else "continued"
     stage_id = records.begin(store, stage, identity, reads)
-    log = log.bind(stage=stage.name, id=stage_id)
-    log.info("started")
-    started = time.monotonic()
-    section: Any = config.sections[stage.name]
-    spark = session(f"pairmill {stage.name}")
-    context: Context[Any] = Context(
-        stage.name, spark, store, section, config.sections, config.filters
-    )
-    store.remove(CHECKPOINTS)  # of a stage that was killed
-    keep_checkpoints(spark, store)
-    before = usage(spark)
-    accounts = stage.build(context)
-    used = usage(spark).since(before).to_json()
-    store.remove(CHECKPOINTS)
-    _check_accounts(stage, accounts, section)
-    used |= {"cores": spark.sparkContext.defaultParallelism}
-    record = records.finish(store, stage, accounts, time.monotonic() - started, used)
-    log.info("done", accounts=record["accounts"], seconds=record["seconds"])
-    print(summary(store, stage, record), file=sys.stderr)
-    return record
+    with bound_contextvars(stage=stage.name, id=stage_id):
+        log = structlog.get_logger()
+        log.info("started", why=why)
+        started = time.monotonic()
+        section: Any = config.sections[stage.name]
+        spark = session(f"pairmill {stage.name}")
+        sections = config.sections
+        context: Context[Any] = Context(
+            stage.name, spark, store, section, sections, config.filters, metrics
+        )
+        store.remove(CHECKPOINTS)  # of a stage that was killed
+        keep_checkpoints(spark, store)
+        before = usage(spark)
+        with metrics.running(stage.name, spark):
+            accounts = stage.build(context)
+            used = usage(spark).since(before).to_json()
+            store.remove(CHECKPOINTS)
+            _check_accounts(stage, accounts, section)
+            seconds = time.monotonic() - started
+            context.bell.judge(accounts, seconds)
+            metrics.account(stage.name, accounts)
+        used |= {"cores": spark.sparkContext.defaultParallelism}
+        record = records.finish(store, stage, accounts, seconds, used)
+        log.info("done", accounts=record["accounts"], seconds=record["seconds"])
+        print(summary(store, stage, record), file=sys.stderr)
+        return record
 
 
 def _check_accounts(stage: Stage, accounts: list[Account], section: Any) -> None:

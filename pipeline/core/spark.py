@@ -1,5 +1,6 @@
 """The Spark session, and the border between Spark and Arrow schemas."""
 
+import logging
 import os
 import sys
 import uuid
@@ -17,6 +18,16 @@ from pipeline.core.tables import Table
 CHECKPOINTS = "_checkpoints"
 _CUT_IN = "pairmill.cut.root"
 
+_SECRET_NAMES = (
+    "(?i)secret|passw|token|credential|signature|authorization|"
+    "(access|account|api|private)[._-]?key"
+)
+# Users and signatures in URLs, as `core.redact` has them.
+_SECRET_TEXT = (
+    r"(?i)(?<=://)[^/\s'\"<>?#]+@|(?<=[?&])(x-(amz|goog|ms|oss)-[\w-]+|sig|[\w.-]*(signature|token|"
+    r"secret|credential|password|key))=[^&\s'\"<>#]+"
+)
+
 # Values that results must not depend on, or that keep a laptop within its memory; a properties
 # file or --conf wins over every one of them. (The master is Spark's to default: local[*].)
 DEFAULTS = {
@@ -31,6 +42,17 @@ DEFAULTS = {
     "spark.eventLog.compress": "false",
     # Pages that do not hold their checksum end the stage, see `run.explain`.
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    # What the UI, its API and Spark's own event log leave out; and what is in plans.
+    "spark.redaction.regex": _SECRET_NAMES,
+    "spark.redaction.string.regex": _SECRET_TEXT,
+    # Where there is a UI (its port, 4040), Prometheus reads /metrics/prometheus of the driver and
+    # /metrics/executors/prometheus. The namespace stands for the application's id in names.
+    "spark.ui.prometheus.enabled": "true",
+    "spark.metrics.namespace": "pairmill",
+    "spark.metrics.conf.*.sink.prometheusServlet.class": (
+        "org.apache.spark.metrics.sink.PrometheusServlet"
+    ),
+    "spark.metrics.conf.*.sink.prometheusServlet.path": "/metrics/prometheus",
 }
 
 
@@ -47,6 +69,7 @@ def session(app: str) -> SparkSession:
     if existing is not None:
         return existing
     from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
 
     # Only the JVM knows what it was given by options and properties files; before it is there, a
     # SparkConf is empty, and every default would win over them.
@@ -57,6 +80,9 @@ def session(app: str) -> SparkSession:
             builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    # They print every failed query with the value that it failed for.
+    for kind in ("DataFrame", "SQL"):
+        PySparkLogger.getLogger(f"{kind}QueryContextLogger").setLevel(logging.CRITICAL + 1)
     return spark
 
 

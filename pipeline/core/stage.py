@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.core.accounts import Account
 from pipeline.core.tables import Table
+from pipeline.core.usual import Rule
 
 if TYPE_CHECKING:
     from pipeline.core.context import Context
@@ -40,6 +41,40 @@ class StageSection(Section):
 
     # Abort when one reason drops more than this share of what came in.
     max_drop_share: float = tuning(1.0, gt=0, le=1)
+    # What an alarm does, which rings when the share of what is kept or of a reason, or the rate,
+    # leaves its usual range: "stop" ends the stage, and what is finished is kept.
+    alarm: Literal["warn", "stop", "off"] = tuning("warn")
+    # So many rows are judged together, at least, and so long.
+    alarm_rows: int = tuning(2000, ge=1)
+    alarm_stretch_s: float = tuning(30.0, ge=0)
+    # Usual is the median of what was before, give or take so many median absolute deviations, as
+    # standard deviations. In a normal distribution, six are one in a hundred million or so.
+    alarm_deviations: float = tuning(6.0, gt=0)
+    # Ranges that are usual, in place of what was before: { kept = [0.5, 1], too_small = [0, 0.3],
+    # rate = [100, 1e9] }, of shares, and of rows per second.
+    alarm_usual: dict[str, tuple[float, float]] = tuning({})
+
+    @field_validator("alarm_usual")
+    @classmethod
+    def _are_ranges(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for figure, (low, high) in value.items():
+            if not low <= high:
+                raise ValueError(f"{figure}: the lowest, {low}, is over the highest, {high}")
+        return value
+
+    def rule(self, stage: str) -> Rule:
+        """By what the alarm of a stage with this section judges."""
+        ranges = {
+            f"{stage}.alarm_usual.{figure}": (figure, low, high)
+            for figure, (low, high) in self.alarm_usual.items()
+        }
+        return Rule(
+            rows=self.alarm_rows,
+            stretch_s=self.alarm_stretch_s,
+            deviations=self.alarm_deviations,
+            ranges=ranges,
+            fixed=frozenset(self.alarm_usual),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import json
 import os
 import posixpath
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
@@ -31,6 +33,7 @@ _PART = re.compile(r"part-(\d{5,})\.parquet$")
 _LEFTOVER = ".writing-"
 _ACCOUNTS_KEY = b"pairmill.accounts"
 _ROUND_KEY = b"pairmill.round"
+_WORK_KEY = b"pairmill.work"
 
 
 class Superseded(Exception):
@@ -213,6 +216,15 @@ class Store:
         stored = self._footer(table, part).get(_ACCOUNTS_KEY, b"[]")
         return [Account.from_json(a) for a in json.loads(stored)]
 
+    def part_work(self, table: Table, part: int) -> "PartWork":
+        """What a committed part counted and took."""
+        with self.fs.open(self.path(self.part_file(table, part)), "rb") as file:
+            stored = pq.read_metadata(file).metadata or {}
+            size = int(getattr(file, "size", None) or 0)
+        work = json.loads(stored.get(_WORK_KEY, b'{"seconds": 0, "bytes_beside": 0}'))
+        accounts = [Account.from_json(a) for a in json.loads(stored.get(_ACCOUNTS_KEY, b"[]"))]
+        return PartWork(accounts, work["seconds"], size + work["bytes_beside"])
+
     def part_round(self, table: Table, part: int) -> int:
         """How often a committed part has been replaced; -1 when it is not committed."""
         if not self.exists(self.part_file(table, part)):
@@ -242,8 +254,16 @@ class Store:
                 sink = PartSink(writer, table)
                 yield sink
                 accounts = json.dumps([a.to_json() for a in sink.accounts])
+                work = {
+                    "seconds": round(time.time() - sink.started_at, 3),
+                    "bytes_beside": sink.bytes_beside,
+                }
                 writer.add_key_value_metadata(
-                    {_ACCOUNTS_KEY.decode(): accounts, _ROUND_KEY.decode(): str(round_)}
+                    {
+                        _ACCOUNTS_KEY.decode(): accounts,
+                        _ROUND_KEY.decode(): str(round_),
+                        _WORK_KEY.decode(): json.dumps(work),
+                    }
                 )
             finally:
                 writer.close()
@@ -285,14 +305,29 @@ def _link(temporary: Path, final: Path) -> None:
     temporary.unlink()
 
 
+@dataclass(frozen=True)
+class PartWork:
+    """What a part counted, how many seconds it took, and the bytes it stored."""
+
+    accounts: list[Account]
+    seconds: float
+    bytes: int
+
+
 class PartSink:
-    """Where a part's work puts its rows and its accounts."""
+    """Where a part's work puts its rows and its accounts.
+
+    started_at: Unix seconds, when its work began; bytes_beside: what it stored beside its table (a
+    tar). Both are for those who watch.
+    """
 
     def __init__(self, writer: pq.ParquetWriter, table: Table) -> None:
         self._writer = writer
         self.table = table
         self.rows = 0
         self.accounts: list[Account] = []
+        self.started_at = time.time()
+        self.bytes_beside = 0
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Append rows; columns must be those of the table, in order. Memory: one batch."""

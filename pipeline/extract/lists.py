@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError
+from pipeline.core.redact import mask
 
 PARQUET, CSV, TSV, JSON_LINES = "parquet", "csv", "tsv", "jsonl"
 _ENDINGS = {
@@ -127,7 +128,7 @@ def open_list(path: str) -> IO[bytes]:
 def problem(path: str, why: object) -> InputError:
     """What is wrong with a file, naming it."""
     text = str(why).strip() or type(why).__name__
-    return InputError(f"list {path} cannot be read: {text.splitlines()[0][:300]}")
+    return InputError(f"list {path} cannot be read: {mask(text.splitlines()[0])[:300]}")
 
 
 def _expand(pattern: str) -> dict[str, int]:

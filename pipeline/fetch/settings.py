@@ -3,13 +3,16 @@
 import importlib.util
 import ipaddress
 import re
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from pipeline import __version__
 from pipeline.core.errors import ConfigError
+from pipeline.core.reasons import Status
 from pipeline.core.stage import StageSection, tuning
+from pipeline.core.usual import KEPT, Rule
 from pipeline.fetch.picture import SIGNATURES, DecodeSettings
 
 _EMAIL = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.[^\s@<>()]+")
@@ -51,10 +54,8 @@ class DownloadSection(StageSection):
     ipv6: Literal["auto", "on", "off"] = tuning("auto")
     # Whether names are tried before the first picture is asked for.
     check_dns: bool = tuning(True)
-    # Over the last `alarm_images` pictures, as parts of the stage end: the least share that must
-    # succeed, and the largest that may fail for their host's name. "stop" ends the stage.
-    alarm: Literal["warn", "stop", "off"] = tuning("warn")
-    alarm_images: int = tuning(2000, ge=1)
+    # Of the last `alarm_rows` pictures, long before their part is done: the least share that must
+    # succeed, and the largest that may fail for their host's name.
     alarm_min_ok_share: float = tuning(0.2, ge=0, le=1)
     alarm_max_dns_share: float = tuning(0.3, ge=0, le=1)
     # Port in the URL (0: any other) -> port connected to, for addresses in allowed_networks only.
@@ -201,6 +202,16 @@ class DownloadSection(StageSection):
         if value != "pillow" and importlib.util.find_spec(value) is None:
             raise ValueError(f"needs the Python package {value}; allowed without it: pillow")
         return value
+
+    def rule(self, stage: str) -> Rule:
+        """As for every stage, and two ranges more."""
+        rule = super().rule(stage)
+        names = f"{Status.DNS}+{Status.DNS_UNAVAILABLE}"
+        ranges = {
+            "download.alarm_min_ok_share": (KEPT, self.alarm_min_ok_share, 1.0),
+            "download.alarm_max_dns_share": (names, 0.0, self.alarm_max_dns_share),
+        }
+        return replace(rule, ranges={**ranges, **rule.ranges})
 
     @property
     def user_agent_header(self) -> str:

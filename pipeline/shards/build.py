@@ -69,6 +69,7 @@ def build(job: Job, shard: int, samples: int, sink: PartSink) -> None:
     account = Account("samples")
     account.keep(writer.samples)
     sink.accounts.append(account)
+    sink.bytes_beside = writer.size
     sink.write_rows(
         [
             {

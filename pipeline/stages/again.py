@@ -23,10 +23,12 @@ from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
 from pipeline.core.context import Context
 from pipeline.core.filter import Filter
+from pipeline.core.following import Live
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES, Table
 from pipeline.fetch.ledger import ASKED_AGAIN, DECIDED_BY, due_for_recheck, due_for_retry
 from pipeline.fetch.settings import DownloadSection
+from pipeline.fetch.tallies import Tallies, clear
 from pipeline.stages import filtered
 from pipeline.stages.download import Choose, open_part, sharing
 from pipeline.stages.spread import mark_spread
@@ -95,7 +97,9 @@ def _ask_again(
 ) -> list[Account]:
     """Ask again for the rows that are chosen. The accounts: of all images, of those asked for."""
     ctx.store.sweep(raw.FOLDER)
-    ctx.amend_lanes(IMAGES, partial(sharing, ctx, partial(open_, ctx.store)), parts)
+    live = Live("images", Tallies(ctx.store).grown)
+    ctx.amend_lanes(IMAGES, partial(sharing, ctx, partial(open_, ctx.store)), parts, live)
+    clear(ctx.store)
     if parts:
         mark_spread(ctx)
     images, asked = Account("images"), Account(ASKED_AGAIN)

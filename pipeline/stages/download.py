@@ -6,19 +6,19 @@ decoding and fetches while it does, from several parts at once where one leaves 
 share parts, hosts and addresses through a coordinator in the driver.
 """
 
-import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
-import structlog
 
 from pipeline.core import optout_lists, raw, records
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError, PairmillError
+from pipeline.core.errors import InputError
+from pipeline.core.following import Live
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES, Table
@@ -26,6 +26,7 @@ from pipeline.fetch import adopt
 from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
+from pipeline.fetch.tallies import Tallies, clear, tally
 from pipeline.stages import adopted, filtered, spread
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     if ctx.config.adopt:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
     open_ = partial(open_part, ctx.store, folder=folder, left_out=filtered.note(ctx))
-    accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts)
+    live = Live("images", Tallies(ctx.store).grown)
+    at_once = ctx.config.open_parts
+    accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts, live, at_once)
+    clear(ctx.store)
     images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
     return images + found
 
@@ -102,8 +106,7 @@ def sharing(
 ) -> "Iterator[Callable[[int], None]]":
     """What the tasks that download some parts share, while the block runs; the work of one task.
 
-    open_: opens a part by its number; picklable. Raises InputError when names cannot be resolved,
-    PairmillError when the alarm ends the stage.
+    open_: opens a part by its number; picklable. Raises InputError when names cannot be resolved.
     """
     from pipeline.fetch.coordinator import Coordinator
 
@@ -113,7 +116,7 @@ def sharing(
     _check_names(ctx, parts)
     hosts = Store(ctx.config.hosts_root) if ctx.config.hosts_root else ctx.store
     fold(hosts)
-    with _alarmed(ctx), Coordinator(parts, ctx.config, host, bind) as coordinator:
+    with Coordinator(parts, ctx.config, host, bind) as coordinator:
         yield partial(_lane, ctx.store, hosts, open_, ctx.config, coordinator.address)
     fold(hosts)
 
@@ -135,37 +138,6 @@ def _check_names(ctx: Context[DownloadSection], missing: Sequence[int]) -> None:
     check_names(name_servers(ctx.config), list(hosts))
 
 
-@contextmanager
-def _alarmed(ctx: Context[DownloadSection]) -> Iterator[None]:
-    """Tell the user when too little succeeds, and with `alarm = "stop"` end the stage: finished
-    parts are kept. Raises PairmillError then."""
-    if ctx.config.alarm == "off":
-        yield
-        return
-    from pipeline.fetch.alarm import watching
-
-    rung: list[str] = []
-
-    def ring(line: str) -> None:
-        rung.append(line)
-        structlog.get_logger().warning("alarm", stage=ctx.stage, text=line)
-        if ctx.config.alarm == "stop":
-            ctx.spark.sparkContext.cancelAllJobs()
-        else:
-            print(f"{ctx.stage}: warning: {line}", file=sys.stderr, flush=True)
-
-    try:
-        with watching(ctx.store, ctx.config, ring):
-            yield
-    except Exception as error:
-        if ctx.config.alarm == "stop" and rung:
-            raise PairmillError(
-                f'{ctx.stage}: stopped by download.alarm = "stop": {rung[0]}; the same command '
-                "again goes on where it stopped"
-            ) from error
-        raise
-
-
 def _lane(
     store: Store,
     hosts: Store,
@@ -175,7 +147,6 @@ def _lane(
     lane: int,
 ) -> None:
     """One task: download parts until none is left."""
-    from pipeline.fetch.alarm import tally
     from pipeline.fetch.flow import download_parts
 
     known = KnownHosts(hosts, config.user_agent, config.robots_max_age_s)
@@ -199,6 +170,7 @@ def open_part(
     """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
+    opened_at = time.time()
     round_ = 0 if choose is None else store.part_round(IMAGES, part) + 1
     earlier: dict[bytes, dict[str, Any]] = {}
     due: set[bytes] = set()
@@ -214,6 +186,8 @@ def open_part(
     def publish(result: PartResult) -> None:
         tar.close()
         with store.publish_part(IMAGES, part, round_) as sink:
+            sink.started_at = opened_at
+            sink.bytes_beside = sum(row["raw_bytes"] or 0 for row in result.rows)
             for start in range(0, len(result.rows), _ROWS_PER_BATCH):
                 rows: list[dict[str, Any]] = result.rows[start : start + _ROWS_PER_BATCH]
                 sink.write(

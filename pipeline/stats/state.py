@@ -4,13 +4,18 @@ Read from the run folder alone, by anyone, while it runs; nothing is started and
 """
 
 import json
+import posixpath
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.core import claim, records
 from pipeline.core.accounts import Account
+from pipeline.core.logs import FOLDER
+from pipeline.core.progress import duration
+from pipeline.core.redact import unsigned
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
 
@@ -90,6 +95,31 @@ def _unfinished(store: Store, stage: Stage, is_held: bool, changed: tuple[str, .
     return StageState(stage.name, state, "", done, noted["parts"], rate, left, changed)
 
 
+def alarms(store: Store) -> list[str]:
+    """What rang in the last run of a command and is not over yet, as lines of text."""
+    folder = store.path(FOLDER)
+    if not store.fs.exists(folder):
+        return []
+    ringing: dict[tuple[str, str, str], str] = {}
+    names = sorted(posixpath.basename(str(name)) for name in store.fs.ls(folder, detail=False))
+    # Segments of one run have its start and id in common.
+    last = "-".join(names[-1].removesuffix(".jsonl").split("-")[:2]) if names else ""
+    for name in (name for name in names if name.startswith(last)):
+        for line in (
+            store.fs.cat_file(store.path(FOLDER, name)).decode(errors="replace").splitlines()
+        ):
+            if '"alarm' not in line:
+                continue
+            with suppress(ValueError, KeyError):  # a line that a kill has cut
+                event = json.loads(line)
+                key = event.get("stage", ""), event["unit"], event["figure"]
+                if event["event"] == "alarm":
+                    ringing[key] = f"{key[0]}: {event['text']}"
+                elif event["event"] == "alarm_over":
+                    ringing.pop(key, None)
+    return list(ringing.values())
+
+
 def render(store: Store, found: Sequence[StageState]) -> str:
     """The states as text: one line a stage, and what the next run would do about changes."""
     held = claim.holder(store)
@@ -111,7 +141,8 @@ def render(store: Store, found: Sequence[StageState]) -> str:
             f"The recipe is not the one {first} was made with: a run is refused; with REDO=1 "
             f"`make {first}` does {', '.join(again)} again."
         )
-    return "\n".join(lines)
+    lines += [f"alarm: {text}" for text in alarms(store)]
+    return unsigned("\n".join(lines))
 
 
 def _is_there(found: Sequence[StageState], name: str) -> bool:
@@ -123,15 +154,5 @@ def _told(state: StageState) -> str:
         return state.detail
     told = f"{state.parts_done:,} of {state.parts:,} parts"
     if state.parts_per_s is not None and state.left_s is not None:
-        told += f", {state.parts_per_s * 60:.1f} a minute, {_duration(state.left_s)} left"
+        told += f", {state.parts_per_s * 60:.1f} a minute, {duration(state.left_s)} left"
     return told
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "less than a minute"
-    days, rest = divmod(minutes, 24 * 60)
-    hours, minutes = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    return " ".join(f"{n} {unit}" for n, unit in parts if n)

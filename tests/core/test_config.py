@@ -1,5 +1,6 @@
 """A recipe is read once and refused early, with the key, the value and what was allowed."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,3 +172,32 @@ def test_a_side_that_says_nothing_clear_is_refused(
         score(tmp_path, settings)
     for part in named:
         assert part in str(error.value)
+
+
+def test_a_signed_url_is_part_of_the_identity_without_its_signature(tmp_path: Path) -> None:
+    class ReadSection(StageSection):
+        archives: tuple[str, ...] = ()
+
+    stage = Stage("read", (), (), ReadSection, lambda ctx: [])
+
+    def identity(signature: str, file: str = "a") -> str:
+        url = f"https://me:{signature}@host.example/{file}.gz?X-Amz-Signature={signature}"
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(f'[run]\nroot = "r"\n[read]\narchives = ["{url}"]\n')
+        config = load(str(recipe), (), {"run": RunSection, "read": ReadSection}, {})
+        section = config.sections["read"]
+        assert isinstance(section, ReadSection) and section.archives == (url,)  # what is read
+        return json.dumps(config.identity(stage))
+
+    first = identity("cAnArY0001")
+    assert "cAnArY" not in first and "host.example/a.gz" in first
+    assert first == identity("cAnArY0002") != identity("cAnArY0001", "b")
+
+
+def test_what_is_said_of_alarms_and_figures_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"alarm_usual.*kept: the lowest, 0\.9, is over"):
+        read(tmp_path, GOOD, "fetch.alarm_usual={kept=[0.9,0.1]}")
+    with pytest.raises(ConfigError, match=r"run\.metrics_file.*end in \.prom alone"):
+        read(tmp_path, GOOD, "run.metrics_file=/tmp/pairmill.txt")
+    with pytest.raises(ConfigError, match=r"fetch\.alarm = 'ring'"):
+        read(tmp_path, GOOD, "fetch.alarm=ring")

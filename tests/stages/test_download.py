@@ -21,7 +21,7 @@ from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, IMAGES
 from pipeline.fakeweb.dnsd import DnsServer, Reply
-from pipeline.fetch import alarm
+from pipeline.fetch import tallies
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages.adopted import not_in
 from pipeline.stages.download import STAGE, build, check
@@ -228,7 +228,7 @@ def test_the_alarm_warns_or_stops(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alarm, "_READ_EVERY_S", 0.2)
+    monkeypatch.setattr(tallies, "_READ_EVERY_S", 0.2)
     root = tmp_path / "run"
     slow = "http://slow.test/x.jpg"
     write_candidates(root, {0: [f"http://h{n}.test/none.jpg" for n in range(40)] + [slow]})
@@ -237,7 +237,7 @@ def test_the_alarm_warns_or_stops(
     web_routes = {"/x.jpg": waiting(12.0)}
     with WebServer(web_routes) as web:
         patience = {"timeout_s": 30.0, "silence_timeout_s": 30.0}
-        config = settings(tmp_path, web, alarm=mode, alarm_images=30, **patience)
+        config = settings(tmp_path, web, alarm=mode, alarm_rows=30, **patience)
         ctx: Context[DownloadSection] = Context("download", spark, store, config, {}, {})
         if mode == "stop":
             with pytest.raises(PairmillError, match=r"stopped by download\.alarm.*only 0% of"):
@@ -247,7 +247,7 @@ def test_the_alarm_warns_or_stops(
             (account,) = build(ctx)
             assert account.dropped == {"http_404": 40} and account.kept == 1
             (line,) = [x for x in capsys.readouterr().err.splitlines() if "warning" in x]
-            assert "only 0% of the last 40 images succeeded" in line and "http_404" in line
+            assert "only 0% of the last 40 images are kept" in line and "http_404" in line
 
 
 @pytest.mark.spark

@@ -11,6 +11,7 @@ import pytest
 from pipeline.core import records
 from pipeline.core.accounts import Account
 from pipeline.core.claim import claimed
+from pipeline.core.logs import open_log
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import Store
 from pipeline.core.tables import Table, column
@@ -89,3 +90,17 @@ def test_a_stage_whose_input_was_done_again_is_outdated(store: Store) -> None:
     assert found(store)["second"].state == "done"
     records.discard(store, [LINE[0]])
     assert found(store)["second"].state == "outdated"
+
+
+def test_alarms_of_the_last_run_are_told_until_they_are_over(store: Store) -> None:
+    with open_log(store) as log:
+        log.warning("alarm", stage="first", unit="rows", figure="kept", text="an older run's")
+    (file,) = Path(store.path("_logs")).iterdir()
+    file.rename(file.with_name("20200101T000000-0123abcd.jsonl"))
+    with open_log(store) as log:
+        log.warning("alarm", stage="first", unit="rows", figure="rate", text="slow")
+        log.warning("alarm", stage="first", unit="rows", figure="kept", text="only 3% of rows")
+        log.info("alarm_over", stage="first", unit="rows", figure="rate")
+    text = render(store, list(found(store).values()))
+    assert "alarm: first: only 3% of rows" in text
+    assert "older" not in text and "slow" not in text
