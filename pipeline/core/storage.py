@@ -245,7 +245,9 @@ class Store:
         """
         name = self.part_file(table, part)
         with self.publish(name, unless=partial(self.has_round, table, part, round_)) as file:
-            writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer = pq.ParquetWriter(
+                file, table.schema, compression="zstd", use_dictionary=_recurring(table.schema)
+            )
             try:
                 sink = PartSink(writer, table)
                 yield sink
@@ -255,6 +257,18 @@ class Store:
                 )
             finally:
                 writer.close()
+
+
+def _recurring(schema: pa.Schema) -> list[str]:
+    """Paths of the columns that are written with a dictionary: all but ids and digests. These
+    hardly recur, and looking for that took a third of the time of writing `measures`."""
+    found = []
+    for field in schema:
+        is_list = pa.types.is_list(field.type)
+        kind = field.type.value_type if is_list else field.type
+        if not pa.types.is_binary(kind):
+            found.append(f"{field.name}.list.element" if is_list else field.name)
+    return found
 
 
 class PartSink:
