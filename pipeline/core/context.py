@@ -57,10 +57,13 @@ class Context(Generic[C]):
         """A table of this run, checked against its schema."""
         return spark_io.read_table(self.spark, self.store, table)
 
-    def write(self, table: Table, rows: DataFrame) -> int:
-        """Query stage: write a table with Spark, checked; the number of rows written."""
+    def write(self, table: Table, rows: DataFrame, codec: str = "zstd") -> int:
+        """Query stage: write a table with Spark, checked; the number of rows written.
+
+        codec: as `spark.write_table`.
+        """
         with watch(self.spark, f"{self.stage}: {table.name}"):
-            return spark_io.write_table(self.store, table, rows)
+            return spark_io.write_table(self.store, table, rows, codec)
 
     def run_parts(
         self,

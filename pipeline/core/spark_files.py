@@ -5,7 +5,7 @@ Spark reaches local folders, NAS, HDFS and what its cluster has a connector for 
 what Spark saves elsewhere: all columns cross to Python and back, and no condition is pushed down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -64,14 +64,21 @@ def read_places(
     return rows.select("*", *(column.alias(name) for name, column in place.items()))
 
 
-def write(store: Store, folder: str, rows: DataFrame, partition: str = "") -> None:
+def write(
+    store: Store,
+    folder: str,
+    rows: DataFrame,
+    partition: str = "",
+    options: Mapping[str, str] | None = None,
+) -> None:
     """Write rows as Parquet in place of what is in a folder of the run.
 
     partition: a column whose values get folders of their own. Each task's rows should be sorted by
-    it, or tasks of ours write a file for every run of equal values.
+    it, or tasks of ours write a file for every run of equal values. options: of Spark's writer;
+    ours knows none.
     """
     if is_reached(store):
-        writer = rows.write.mode("overwrite")
+        writer = rows.write.mode("overwrite").options(**(options or {}))
         if partition:
             writer = writer.partitionBy(partition)
         writer.parquet(store.path(folder))

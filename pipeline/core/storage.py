@@ -191,6 +191,14 @@ class Store:
                 found[int(match.group(1))] = self.path(table.name, posixpath.basename(file))
         return dict(sorted(found.items()))
 
+    def folders(self, table: Table) -> list[int]:
+        """Parts of a table that has a folder `<column>=<part>` for each, sorted."""
+        path, prefix = self.path(table.name), f"{table.partition}="
+        if not self.fs.exists(path):
+            return []
+        names = [str(f).rstrip("/").rsplit("/", 1)[-1] for f in self.fs.ls(path, detail=False)]
+        return sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
+
     def read_part(
         self, table: Table, part: int, columns: list[str] | None = None, batch_rows: int = 8192
     ) -> Iterator[pa.RecordBatch]:

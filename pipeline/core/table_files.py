@@ -34,5 +34,23 @@ def damage_told(name: str) -> Iterator[None]:
 
 
 def table_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    """Writes a file of a table: with a checksum in every page."""
-    return pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
+    """Writes a file of a table: with a checksum in every page, ids without a dictionary."""
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        use_dictionary=_recurring(schema),
+        write_page_checksum=True,
+    )
+
+
+def _recurring(schema: pa.Schema) -> list[str]:
+    """Paths of the columns that are written with a dictionary: all but ids and digests. These
+    hardly recur, and looking for that took a third of the time of writing `measures`."""
+    found = []
+    for field in schema:
+        is_list = pa.types.is_list(field.type)
+        kind = field.type.value_type if is_list else field.type
+        if not pa.types.is_binary(kind):
+            found.append(f"{field.name}.list.element" if is_list else field.name)
+    return found

@@ -14,6 +14,7 @@ SPAA 2012.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipeline.core.reasons import MatchRule
-from pipeline.core.spark import cut
+from pipeline.core.spark import cut, hold
 
 # Best first: more pixels, more bytes, higher similarity (all stored negated), then the id.
 PRIORITY = ("neg_pixels", "neg_bytes", "neg_similarity", "image_id")
@@ -155,12 +156,17 @@ def owners(edges: DataFrame, dropped: DataFrame) -> DataFrame:
 
 
 def represented(
-    passing: DataFrame, edges: DataFrame, released: DataFrame, driver_edges: int
+    passing: DataFrame,
+    edges: DataFrame,
+    released: DataFrame,
+    driver_edges: int,
+    held: ExitStack,
 ) -> DataFrame:
     """What every picture gives way to that does not stand for itself.
 
     passing: fingerprint, image_id, priority of the pairs to choose among. edges: of `all_edges`.
-    released: of RELEASED_NEIGHBORS. driver_edges: as `dropped_fingerprints`.
+    released: of RELEASED_NEIGHBORS. driver_edges: as `dropped_fingerprints`. held: is closed when
+    the result is not needed any more.
 
     One row per fingerprint that gives way, or that several images share: fingerprint,
     representative (image_id of the picture that stands for it: one of them, of a neighbour, or of
@@ -174,20 +180,22 @@ def represented(
         F.lit(MatchRule.RELEASED.value).alias("rule"),
         F.lit(True).alias("is_released"),
     )
-    champions = cut(
+    champions = hold(
         passing.join(released.select("fingerprint"), "fingerprint", "left_anti")
         .groupBy("fingerprint")
         .agg(
             F.min("priority").alias("priority"),
             (F.min("image_id") != F.max("image_id")).alias("has_rivals"),
-        )
+        ),
+        held,
     )
-    chosen = cut(directed(edges, champions))
-    owned = owners(chosen, dropped_fingerprints(chosen, driver_edges))
+    chosen = hold(directed(edges, champions), held)
+    dropped = dropped_fingerprints(chosen, driver_edges)
+    owned = owners(chosen, dropped)
     # Within a fingerprint that gives way to nobody the best image stands for the others.
     shared = (
         champions.where("has_rivals")
-        .join(owned, "fingerprint", "left_anti")
+        .join(dropped, "fingerprint", "left_anti")
         .select(
             "fingerprint",
             F.col("priority.image_id").alias("representative"),

@@ -1,5 +1,6 @@
 """Bounds as SQL: which of them a pair fails, and why."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 
@@ -10,6 +11,8 @@ from pyspark.sql.types import BooleanType, FloatType, FractionalType, NumericTyp
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Bound, Filter
 from pipeline.match.cutoffs import Cutoffs, Stated, given
+
+_BITS = 6  # of conditions, whose reasons are looked up at once
 
 
 def bounds_of(filters: Mapping[str, Filter], known: Iterable[str]) -> list[Stated]:
@@ -62,9 +65,21 @@ def reasons_at(bounds: Sequence[Stated], schema: StructType, cutoffs: Cutoffs) -
         by_reason[reason] = condition if known is None else known | condition
     if not by_reason:
         return F.array().cast("array<string>")
-    reasons = [F.when(c, F.lit(name)).otherwise("") for name, c in by_reason.items()]
-    # Compiled, which `array_compact` is not.
-    return F.array_remove(F.array(*reasons), "")
+    names = list(by_reason)
+    groups = [names[start : start + _BITS] for start in range(0, len(names), _BITS)]
+    return F.concat(*(_named(group, by_reason) for group in groups))
+
+
+def _named(names: Sequence[str], conditions: Mapping[str, Column]) -> Column:
+    """An array of the names whose condition is true.
+
+    Looked up, as most rows fail few bounds: an array of all that could be, and what is left of it
+    without the others, took more than all else that is done with a row.
+    """
+    bits = [F.when(conditions[name], 1 << i).otherwise(0) for i, name in enumerate(names)]
+    arrays = [[n for i, n in enumerate(names) if at >> i & 1] for at in range(1 << len(names))]
+    known = F.from_json(F.lit(json.dumps(arrays)), "array<array<string>>")
+    return F.get(known, reduce(lambda a, b: a + b, bits))
 
 
 def _conditions(

@@ -13,6 +13,7 @@ group with the captions in it.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Bound, Filter
 from pipeline.core.progress import watch
+from pipeline.core.spark import hold
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.tables import (
     COPIES,
@@ -142,11 +144,12 @@ def build(ctx: Context[DecideSection]) -> list[Account]:
     failing = rows.where(is_failing).select(
         "pair_id", "image_id", reasons_at(decides.early, schema, cutoffs).alias("reasons")
     )
-    passing = judge_ranks(rows.where(~is_failing), decides).persist()
-    with watch(ctx.spark, "decide: survivors"):
-        decided = judge_rest(ctx, passing, decides)
-    ctx.write(DECISIONS, _as_decisions(failing).unionByName(_as_decisions(decided)))
-    passing.unpersist()
+    with ExitStack() as held:
+        passing = hold(judge_ranks(rows.where(~is_failing), decides), held)
+        with watch(ctx.spark, "decide: survivors"):
+            decided = judge_rest(ctx, passing, decides, held)
+        together = _as_decisions(failing).unionByName(_as_decisions(decided))
+        ctx.write(DECISIONS, together, codec="lz4_raw")
     return [_account(ctx, measures.count())]
 
 
@@ -171,21 +174,24 @@ def judge_ranks(passing: DataFrame, decides: Policy) -> DataFrame:
     return judge_caption_rank(judged, decides.by_rank)
 
 
-def judge_rest(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
+def judge_rest(ctx: Context[Any], judged: DataFrame, decides: Policy, held: ExitStack) -> DataFrame:
     """Judge what is left by which picture stays and whose captions it gets, then by balance.
 
-    judged: of `judge_ranks`; read several times. Adds what `place` adds, and picture_id where
+    judged: of `judge_ranks`; read several times. held: is closed when the result is not needed any
+    more. Adds what `place` adds, and picture_id where
     captions move.
     """
-    return balance.judge(_judge_survivors(ctx, judged, decides), decides.filters)
+    return balance.judge(_judge_survivors(ctx, judged, decides, held), decides.filters)
 
 
-def _judge_survivors(ctx: Context[Any], judged: DataFrame, decides: Policy) -> DataFrame:
+def _judge_survivors(
+    ctx: Context[Any], judged: DataFrame, decides: Policy, held: ExitStack
+) -> DataFrame:
     if not decides.by_survival:
         return judged
     edges = all_edges(ctx.read(NEIGHBORS), ctx.read(COPIES))
     released = ctx.read(RELEASED_NEIGHBORS)
-    placed = place(judged, edges, released, decides.section.driver_edges)
+    placed = place(judged, edges, released, decides.section.driver_edges, held)
     if decides.section.captions == Captions.OWN:
         return judge_survival(placed, decides.by_survival)
     return judge_group_captions(
@@ -206,14 +212,20 @@ def judge_caption_rank(passing: DataFrame, bounds: list[Bound]) -> DataFrame:
     return ranked.withColumn("reasons", failed_reasons(bounds, _LATE)).drop(CAPTION_RANK)
 
 
-def place(judged: DataFrame, edges: DataFrame, released: DataFrame, driver_edges: int) -> DataFrame:
+def place(
+    judged: DataFrame,
+    edges: DataFrame,
+    released: DataFrame,
+    driver_edges: int,
+    held: ExitStack,
+) -> DataFrame:
     """Find the picture that stands for each pair's own among the passing pairs.
 
     Adds stands (its own picture does) and, null where it does: duplicate_of, duplicate_distance,
     duplicate_similarity, duplicate_rule, is_released. A pair that does not pass keeps out of it: it
     stands, and gives way to nobody.
     """
-    instead = represented(judged.where(_passes()), edges, released, driver_edges)
+    instead = represented(judged.where(_passes()), edges, released, driver_edges, held)
     placed = judged.join(instead, "fingerprint", "left")
     # A released picture may be this very image: it is not released again.
     stands = (

@@ -73,10 +73,6 @@ def check(config: DownloadSection) -> object:
 def build(ctx: Context[DownloadSection]) -> list[Account]:
     """Download the parts that are missing: one task on each core, which takes part after part."""
     ctx.store.sweep(raw.FOLDER)
-    folders = ctx.store.fs.ls(ctx.store.path(CANDIDATES.name), detail=False)
-    prefix = f"{CANDIDATES.partition}="
-    names = [str(folder).rstrip("/").rsplit("/", 1)[-1] for folder in folders]
-    parts = sorted(int(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
     _forget_lost(ctx.store)
     found, folder = [], None
     if ctx.config.adopt:
@@ -84,7 +80,9 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     open_ = partial(open_part, ctx.store, folder=folder, left_out=filtered.note(ctx))
     live = Live("images", Tallies(ctx.store).grown)
     at_once = ctx.config.open_parts
-    accounts = ctx.run_lanes(IMAGES, partial(sharing, ctx, open_), parts, live, at_once)
+    accounts = ctx.run_lanes(
+        IMAGES, partial(sharing, ctx, open_), ctx.store.folders(CANDIDATES), live, at_once
+    )
     clear(ctx.store)
     images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
     return images + found

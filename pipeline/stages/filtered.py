@@ -108,13 +108,13 @@ def _measure(
     first: Mapping[str, Filter], schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """The columns of a schema, of pairs with their keys and what the filters read."""
-    from pipeline.stages.measure import measure_all
+    from pipeline.stages.measure_part import measure_all
 
     measuring = tuple(chosen for chosen in first.values() if chosen.measures)
     for batch in batches:
         measures = measure_all(batch, measuring)
         found = dict(zip(batch.schema.names, batch.columns, strict=True))
-        found |= dict(zip(measures.type.names, measures.flatten(), strict=True))
+        found |= dict(zip(measures.schema.names, measures.columns, strict=True))
         yield pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
 
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.core.context import Context
 from pipeline.core.errors import ConfigError
 from pipeline.core.filter import Filter
 from pipeline.core.progress import watch
+from pipeline.core.spark import hold
 from pipeline.core.tables import NULL_SCORES
 from pipeline.match.calibration import resolve
 from pipeline.match.cutoffs import Cutoffs, Stated
@@ -139,10 +141,9 @@ def compare(ctx: Context[Any], variants: Sequence[Variant]) -> list[Outcome]:
     with watch(ctx.spark, "what-if: bounds"):
         patterns = _patterns(rows, words)
     is_needed = any(one.decides.late for one in judged)
-    passing = _passing_any(rows, words, judged) if is_needed else rows
-    outcomes = [_outcome(ctx, patterns, passing, one) for one in judged]
-    passing.unpersist()
-    return outcomes
+    with ExitStack() as held:
+        passing = hold(_passing_any(rows, words, judged), held) if is_needed else rows
+        return [_outcome(ctx, patterns, passing, one) for one in judged]
 
 
 def _by_filter(bounds: Sequence[Stated]) -> list[tuple[str, list[Stated]]]:
@@ -177,14 +178,14 @@ def _patterns(rows: DataFrame, words: Mapping[str, Column]) -> dict[int, int]:
 def _passing_any(
     rows: DataFrame, words: Mapping[str, Column], judged: Sequence[_Judged]
 ) -> DataFrame:
-    """The pairs that pass by any of the settings, with the words, kept at hand."""
+    """The pairs that pass by any of the settings, with the words."""
     rows = rows.withColumns(dict(words))
     passes = [_passes(one) for one in judged]
     balanced = [name for one in judged for name in balance.columns(one.decides.filters)]
     moves = any(one.decides.section.captions != decide.Captions.OWN for one in judged)
     texts = ["caption"] if moves else []
     columns = dict.fromkeys((*_OF_PASSING, *texts, *balanced, *words))
-    return rows.where(reduce(lambda a, b: a | b, passes)).select(*columns).persist()
+    return rows.where(reduce(lambda a, b: a | b, passes)).select(*columns)
 
 
 def _passes(judged: _Judged) -> Column:
@@ -212,11 +213,11 @@ def _outcome(
 
 def _late(ctx: Context[Any], passing: DataFrame, decides: decide.Policy) -> tuple[Drops, ...]:
     """What is dropped of the pairs that pass the early bounds, by the filters that judge these."""
-    ranked = decide.judge_ranks(passing, decides).persist()
-    decided = decide.judge_rest(ctx, ranked, decides)
-    first = F.try_element_at("reasons", F.lit(1)).alias("reason")
-    counts = {row["reason"]: row["count"] for row in decided.groupBy(first).count().collect()}
-    ranked.unpersist()
+    with ExitStack() as held:
+        ranked = hold(decide.judge_ranks(passing, decides), held)
+        decided = decide.judge_rest(ctx, ranked, decides, held)
+        first = F.try_element_at("reasons", F.lit(1)).alias("reason")
+        counts = {row["reason"]: row["count"] for row in decided.groupBy(first).count().collect()}
     found: dict[str, int] = {}
     for stated in decides.late:
         mine = sum(counts.pop(reason, 0) for reason in stated.bound.reasons)

@@ -1,6 +1,6 @@
-"""Rows per second of filters: `filters` runs COYO-700M's rules for texts and pictures as `measure`
-does, from a Parquet table through Spark and Python to another one; `filters-all` every filter with
-its defaults, in this process, without Spark.
+"""Rows per second of filters: `filters` is the stage `measure` with COYO-700M's rules for texts and
+pictures, from the tables it reads to the one it writes; `filters-all` every filter with its
+defaults, in this process, without Spark.
 """
 
 import os
@@ -13,22 +13,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 import filters
-from pipeline.core.filter import Filter, measured_fields
-from pipeline.core.spark import read_table, session, write_table
+from pipeline.core.config import RunSection
+from pipeline.core.context import Context
+from pipeline.core.filter import Filter
+from pipeline.core.ids import Digests, as_binary
+from pipeline.core.spark import session
 from pipeline.core.storage import Store
-from pipeline.core.tables import PAIR_VIEW, Table, measures_table
-from pipeline.stages.measure import add_measures, measure_all
+from pipeline.core.tables import (
+    CANDIDATES,
+    CAPTION,
+    IMAGES,
+    LISTED,
+    PAIR_VIEW,
+    PICTURE,
+    SCORES,
+    SEMANTICS,
+    measures_table,
+)
+from pipeline.stages import measure
+from pipeline.stages.measure_part import measure_all
 from tests.benchmarks.machine import spark_cpu_seconds
 
 _ROWS = 50_000
-_COPIES = 10  # of these rows, as files of the table that Spark reads
+_PARTS = 20  # of so many pairs
+_CAPTIONS, _IMAGES = 5, 4  # so many captions have so many images
 _BATCH_ROWS = 4096  # as Spark hands them over
 _REPEATS = 3
 _SPARK_CONF = Path(__file__).resolve().parents[2] / "conf" / "spark-local.conf"
-_VIEW = Table("pair_view", "The rows that are measured.", ("pair_id",), PAIR_VIEW)
 
 _WORDS = {
     "en": "brown dog running on the beach at sunset old wooden chair white background portrait "
@@ -132,18 +148,84 @@ def coyo(folder: Path) -> dict[str, Filter]:
 _SYLLABLES = [a + b for a in "bdfgklmnp" for b in "aeiou"]
 
 
+def write(store: Store, told: pa.Table, parts: int) -> int:
+    """The tables that `measure` reads; how many pairs. Each part has the pairs of `told` under ids
+    of its own, five captions to four images, in order of the images."""
+    scores = []
+    for part in range(parts):
+        rng = np.random.default_rng(part)
+        image = np.arange(told.num_rows) * _IMAGES // _CAPTIONS
+        first = np.flatnonzero(np.diff(image, prepend=-1))
+        ids = np.sort(_random(rng, len(first), 16).view("S16").ravel())
+        columns = dict(zip(told.schema.names, told.columns, strict=True)) | {
+            "image_id": as_binary(ids[image].view(np.uint8).reshape(-1, 16)),
+            "pair_id": as_binary(_random(rng, told.num_rows, 16)),
+            "fingerprint": as_binary(_random(rng, told.num_rows, 16)),
+            "sha256": as_binary(_random(rng, told.num_rows, 32)),
+            "hash64": pa.array(_random(rng, told.num_rows, 8).view(np.int64).ravel()),
+            "part": pa.repeat(pa.scalar(part, pa.int32()), told.num_rows),
+        }
+        rows = pa.table(columns)
+        scores.append(rows.select(SCORES.schema.names))
+        _write_candidates(store, part, rows, first)
+        with store.publish_part(IMAGES, part) as sink:
+            sink.write(_images(rows.select(PICTURE).take(first)))
+    mixed = pa.concat_tables(scores)
+    mixed = mixed.take(np.random.default_rng(0).permutation(mixed.num_rows))
+    for table, rows in ((SCORES, mixed), (SEMANTICS, None), (LISTED, None)):
+        with store.publish_part(table, 0) as sink:
+            if rows is not None:
+                sink.write(rows)
+    return mixed.num_rows
+
+
+def _random(rng: np.random.Generator, rows: int, width: int) -> Digests:
+    return rng.integers(1, 256, (rows, width), np.uint8)
+
+
+def _write_candidates(store: Store, part: int, rows: pa.Table, first: Any) -> None:
+    """first: the number of the first row of each image."""
+    rows = rows.combine_chunks()
+    caption = {field.name: field for field in CAPTION}
+    told = [
+        rows.column(name).chunk(0) if name in rows.schema.names else pa.nulls(len(rows), field.type)
+        for name, field in caption.items()
+    ]
+    structs = pa.StructArray.from_arrays(told, fields=list(caption.values()))
+    of_image = rows.take(first)
+    columns = dict(zip(of_image.schema.names, of_image.columns, strict=True)) | {
+        "canonical_url": of_image.column("url"),
+        "page_domains": of_image.column("pages"),
+        "captions": pa.ListArray.from_arrays(pa.array([*first, len(rows)], pa.int32()), structs),
+    }
+    schema = pa.schema([field for field in CANDIDATES.schema if field.name != "part"])
+    name = f"{CANDIDATES.name}/{CANDIDATES.partition}={part}/part-00000.parquet"
+    with store.publish(name) as file:
+        table = pa.table({n: columns[n] for n in schema.names}).cast(schema)
+        pq.write_table(table, file, compression="zstd")
+
+
+def _images(pictures: pa.Table) -> pa.Table:
+    ones = {"status": pa.scalar("ok")}
+    columns = [
+        pictures.column(field.name)
+        if field.name in pictures.schema.names
+        else pa.nulls(len(pictures), field.type)
+        if field.nullable
+        else pa.repeat(ones.get(field.name, pa.scalar(1, pa.int64())), len(pictures))
+        for field in IMAGES.schema
+    ]
+    return pa.table(columns, names=IMAGES.schema.names).cast(IMAGES.schema)
+
+
 def run(scale: float = 1.0) -> dict[str, Any]:
-    """Half a million pairs through Spark. cpu_seconds are those of the JVM, its Python workers and
-    this process while workers that run measure the table; cpu_seconds_with_start has Spark's start,
-    the workers' and what Java compiles besides."""
+    """A million pairs through the stage. cpu_seconds are those of the JVM, its Python workers
+    and this process while workers that run measure the table; cpu_seconds_with_start has Spark's
+    start, the workers' and what Java compiles besides."""
     root = tempfile.mkdtemp(prefix="pairmill-bench-")
     try:
         store, enabled = Store(root), coyo(Path(root))
-        rows = pairs(max(1, round(_ROWS * scale)))
-        for part in range(_COPIES):
-            with store.publish_part(_VIEW, part) as sink:
-                sink.write(rows)
-        return _through_spark(store, enabled, rows.num_rows * _COPIES)
+        return _through_spark(store, enabled, write(store, pairs(round(_ROWS * scale)), _PARTS))
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -155,15 +237,14 @@ def _through_spark(store: Store, enabled: Mapping[str, Filter], rows: int) -> di
     before = time.process_time()
     spark = session("bench filters")
     started = spark_cpu_seconds(spark) - before
-    # Twice: Java compiles the first time, and is done with what both have in common.
-    copied = Table("copied", "The same rows, as they are.", ("pair_id",), PAIR_VIEW)
-    copying = [_written(spark, store, copied, {}, rows) for _ in range(2)]
-    measured = measures_table(measured_fields(enabled))
-    # The first time workers start and load their kernels.
-    measuring = [_written(spark, store, measured, enabled, rows) for _ in range(_REPEATS)]
+    section = measure.MeasureSection()
+    sections = {"run": RunSection(root=store.root), "measure": section}
+    ctx: Context[Any] = Context("measure", spark, store, section, sections, enabled)
+    # The first time workers start and load their kernels, and Java compiles.
+    measuring = [_measured(ctx, rows) for _ in range(_REPEATS)]
     spark.stop()
     cpu, seconds = min(measuring[1:])
-    with_start = started + copying[0][0] + measuring[0][0] - copying[1][0]
+    with_start = started + measuring[0][0]
     return {
         "workload": "filters",
         "items": rows,
@@ -171,20 +252,20 @@ def _through_spark(store: Store, enabled: Mapping[str, Filter], rows: int) -> di
         "cpu_seconds": cpu,
         "cpu_seconds_with_start": with_start,
         "rows_per_core_second_with_start": round(rows / with_start),
-        "cpu_seconds_of_copying_alone": copying[1][0],
         "filters": len(enabled),
     }
 
 
-def _written(
-    spark: Any, store: Store, table: Table, enabled: Mapping[str, Filter], rows: int
-) -> tuple[float, float]:
-    """CPU and wall seconds of reading the view, measuring and writing it."""
-    cpu, started = spark_cpu_seconds(spark), time.perf_counter()
-    view = read_table(spark, store, _VIEW)
-    if write_table(store, table, add_measures(view, enabled)) != rows:
+def _measured(ctx: Context[Any], rows: int) -> tuple[float, float]:
+    """CPU and wall seconds of the stage."""
+    ctx.store.remove(measures_table([]).name)
+    cpu, started = spark_cpu_seconds(ctx.spark), time.perf_counter()
+    (account,) = measure.build(ctx)
+    took = spark_cpu_seconds(ctx.spark) - cpu, time.perf_counter() - started
+    account.check("measure")
+    if account.kept != rows:
         raise ValueError("rows were lost")
-    return spark_cpu_seconds(spark) - cpu, time.perf_counter() - started
+    return took
 
 
 @contextmanager

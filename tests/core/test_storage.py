@@ -81,3 +81,13 @@ def test_the_first_commit_of_a_part_stands(tmp_path: Path) -> None:
                 sink.write_rows([{"n": 2}])
     assert [b.to_pylist() for b in store.read_part(NUMBERS, 0)] == [[{"n": 2}]]
     assert not store.exists("raw") and store.sweep("numbers") == 0
+
+
+def test_parts_of_a_table_in_folders(tmp_path: Path) -> None:
+    table = Table("rows", "", (), pa.schema([column("part", pa.int32(), "")]), partition="part")
+    store = Store(str(tmp_path))
+    assert store.folders(table) == []
+    for name in ("part=10/a.parquet", "part=9/a.parquet", "_SUCCESS"):
+        with store.publish(f"rows/{name}"):
+            pass
+    assert store.folders(table) == [9, 10]

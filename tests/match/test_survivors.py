@@ -1,5 +1,6 @@
 """Survivors: the rule's promises, and the Spark rounds against the rule."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -217,15 +218,17 @@ def test_released_pictures_come_before_all_and_drop_only_their_neighbours(spark:
             "distance256": 9,
         }
     ]
-    found = represented(
-        champions(spark, np.arange(3)),
-        edges_of(spark, np.array([0, 1]), np.array([1, 2])),
-        spark.createDataFrame(pa.Table.from_pylist(released, schema=RELEASED_NEIGHBORS.schema)),
-        driver_edges=10,
-    )
+    with ExitStack() as held:
+        found = represented(
+            champions(spark, np.arange(3)),
+            edges_of(spark, np.array([0, 1]), np.array([1, 2])),
+            spark.createDataFrame(pa.Table.from_pylist(released, schema=RELEASED_NEIGHBORS.schema)),
+            driver_edges=10,
+            held=held,
+        ).collect()
     rows = {
         bytes(r["fingerprint"]): (bytes(r["representative"]), r["distance"], r["rule"])
-        for r in found.collect()
+        for r in found
     }
     assert rows == {
         name(0): (b"of last year....", 3, "released"),

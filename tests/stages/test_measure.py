@@ -1,5 +1,6 @@
 """`measure` on small tables: which pairs come out, with what, and what is counted."""
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import functions as F
 
 from filters.caption_length import CaptionLength
 from filters.caption_words import CaptionWords
@@ -15,6 +19,7 @@ from filters.image_bytes import ImageBytes
 from filters.image_size import ImageSize
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
+from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter, measured_fields
 from pipeline.core.stage import Stage
 from pipeline.core.storage import Store
@@ -28,9 +33,9 @@ from pipeline.core.tables import (
     Table,
     measures_table,
 )
-from pipeline.match.listed import evaluation_lists
 from pipeline.stages import measure
 from pipeline.stages.measure import STAGE, MeasureSection
+from pipeline.stages.measure_part import Beside, inputs_table, measure_all
 
 PARTS = 2
 FILTERS: dict[str, Filter] = {
@@ -163,42 +168,111 @@ def test_rows_measures_and_accounts(spark: Any, store: Store) -> None:
 
 
 @pytest.mark.spark
-def test_only_what_filters_read_goes_to_python_and_once(spark: Any, store: Store) -> None:
+def test_a_part_that_is_there_is_not_measured_again(spark: Any, store: Store) -> None:
     ctx = context(spark, store, FILTERS)
-    tables = (ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS))
-    pairs = measure.view(*tables, evaluation_lists(ctx.read(LISTED)))
-    plan = _plan(measure.add_measures(pairs, FILTERS))
-    assert plan.count("ArrowEvalPython") == 1
-    assert plan.count("measure_batch(") == plan.count("measure_batch(caption") > 0
-    bounds_only: dict[str, Filter] = {"image_bytes": ImageBytes()}
-    assert "Python" not in _plan(measure.add_measures(pairs, bounds_only))
+    table = measures_table(measured_fields(FILTERS))
+    first = measure.build(ctx)
+    rows = ctx.read(table).toArrow().sort_by("pair_id")
+    assert len(store.committed(table)) == PARTS
+    assert not store.exists(inputs_table().name)
+    before = Path(store.path(store.part_file(table, 0))).stat()
+    store.remove(store.part_file(table, 1))
+    assert measure.build(ctx) == first
+    assert Path(store.path(store.part_file(table, 0))).stat() == before
+    assert ctx.read(table).toArrow().sort_by("pair_id") == rows
 
 
 @pytest.mark.spark
-def test_what_further_models_and_scorers_found_is_beside_the_pair_view(
-    spark: Any, store: Store
-) -> None:
+def test_what_is_found_by_content_comes_to_its_pairs(spark: Any, store: Store) -> None:
     ctx = context(spark, store, FILTERS)
-    candidates, images, scores, semantics = (
-        ctx.read(table) for table in (CANDIDATES, IMAGES, SCORES, SEMANTICS)
+    scores, semantics = ctx.read(SCORES), ctx.read(SEMANTICS)
+    images = ctx.read(IMAGES).withColumn("fingerprint", F.col("image_id"))
+    rows = [
+        {"fingerprint": key(n, "i"), "list": name, "kind": kind, "rule": "sha256", "distance": 0}
+        for n, name, kind in ((0, "ours", "block"), (2, "b", "evaluation"), (2, "a", "evaluation"))
+    ]
+    found = measure.found_by_content(
+        images,
+        scores.selectExpr("*", "clip_similarity + 1 AS clip_similarity_other"),
+        semantics,
+        spark.createDataFrame(pa.Table.from_pylist(rows, LISTED.schema)),
+        semantics.selectExpr("content_id", "semantic_similarity * 2 AS sharpness"),
     )
-    scores = scores.selectExpr("*", "clip_similarity + 1 AS clip_similarity_other")
-    pictures = semantics.selectExpr("content_id", "semantic_similarity * 2 AS sharpness")
-    listed = evaluation_lists(ctx.read(LISTED))
-    found = measure.view(candidates, images, scores, semantics, listed, pictures)
-    assert found.columns == [*PAIR_VIEW.names, "clip_similarity_other", "sharpness"]
-    rows = {row["caption"]: row for row in found.toArrow().to_pylist()}
-    assert {c: row["sharpness"] for c, row in rows.items()} == {
-        "a brown dog": 1.0,
-        "갈색 개": 1.0,
-        "black cat": None,
-        "x": 1.5,
-    }
-    assert all(row["clip_similarity_other"] > 1.2 for row in rows.values())
+    others = [pa.field("clip_similarity_other", pa.float32()), pa.field("sharpness", pa.float32())]
+    assert set(found.columns) == set(inputs_table(others).schema.names)
+    by_image: dict[bytes, list[Any]] = {}
+    for row in found.toArrow().to_pylist():
+        by_image.setdefault(row["image_id"], []).append(row)
+    assert by_image.keys() == {key(0, "i"), key(2, "i"), key(4, "i")}
+    assert {row["pair_id"] for row in by_image[key(0, "i")]} == {None}  # blocked
+    (known,), (further,) = by_image[key(2, "i")], by_image[key(4, "i")]
+    assert known["evaluation_list"] == "a" and further["evaluation_list"] is None
+    assert known["sharpness"] is None and further["sharpness"] == 1.5
+    assert known["clip_similarity_other"] > 1.2 and further["semantic_similarity"] == 0.75
+    assert (known["pair_id"], further["pair_id"]) == (key(20, "p"), key(41, "p"))
 
 
-def _plan(rows: Any) -> str:
-    return str(rows._jdf.queryExecution().sparkPlan().toString())
+Images = list[tuple[str, bool, list[bool]]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chosen=st.lists(
+        st.tuples(
+            st.sampled_from(["ok", "ok", "http_404"]), st.booleans(), st.lists(st.booleans())
+        ),
+        max_size=8,
+    ),
+    seed=st.integers(0, 99),
+    step=st.integers(1, 4),
+)
+def test_every_pair_is_measured_or_dropped_for_one_reason(
+    chosen: Images, seed: int, step: int
+) -> None:
+    """chosen: for each image its status, whether it is blocked, whether each caption has a score.
+    The other tables are in any order, the candidates come in steps."""
+    order = random.Random(seed)
+    rows, expected, wanted = [], list[tuple[bytes, bytes, str, int]](), Counter[str]()
+    found = list[dict[str, Any]]()
+    for n, (status, is_blocked, captions) in enumerate(chosen):
+        rows.append(candidate(n, [f"caption {i}" for i in range(len(captions))]))
+        if status == "ok" and is_blocked:
+            found.append({"image_id": key(n, "i"), "pair_id": None})
+        for pair, is_scored in zip(rows[-1]["captions"], captions, strict=True):
+            if status != "ok" or is_blocked:
+                wanted["blocked" if status == "ok" else status] += 1
+            elif not is_scored:
+                wanted["no_score"] += 1
+            else:
+                found.append({"image_id": key(n, "i"), "pair_id": pair["pair_id"]})
+                expected.append((key(n, "i"), pair["pair_id"], pair["caption"], 480 + n))
+    images = [image(n, status) for n, (status, *_) in enumerate(chosen)]
+    order.shuffle(images)
+    order.shuffle(found)
+    candidates = pa.RecordBatch.from_pylist(rows, CANDIDATES.schema)
+    beside = Beside(
+        candidates,
+        pa.RecordBatch.from_pylist(images, IMAGES.schema),
+        pa.RecordBatch.from_pylist(found, inputs_table().schema),
+    )
+    account = beside.account()
+    account.check("measure")
+    assert (account.kept, account.dropped) == (len(expected), wanted)
+    made = [
+        row
+        for start in range(0, len(rows), step)
+        for row in beside.view(candidates.slice(start, step), start, PAIR_VIEW).to_pylist()
+    ]
+    names = ("image_id", "pair_id", "caption", "original_height")
+    assert [tuple(row[name] for name in names) for row in made] == expected
+
+
+def test_a_candidate_must_have_an_image() -> None:
+    found = pa.RecordBatch.from_pylist([], inputs_table().schema)
+    images = pa.RecordBatch.from_pylist([image(1, "ok")], IMAGES.schema)
+    rows = [candidate(n, ["a"]) for n in range(3)]
+    with pytest.raises(ContractError, match="2 candidates have no row in images"):
+        Beside(pa.RecordBatch.from_pylist(rows, CANDIDATES.schema), images, found)
 
 
 @pytest.mark.spark
@@ -242,5 +316,5 @@ def test_a_filter_must_give_what_it_declares() -> None:
             return [pa.array(["x"] * batch.num_rows)]
 
     batch = pa.record_batch({"caption": ["a"]})
-    with pytest.raises(measure.ContractError, match="caption_chars is string"):
-        measure.measure_all(batch, (Wrong(),))
+    with pytest.raises(ContractError, match="caption_chars is string"):
+        measure_all(batch, (Wrong(),))
