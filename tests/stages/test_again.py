@@ -158,7 +158,7 @@ def test_retry_cut_between_tar_and_rows_goes_on(
     old = ctx.store.fs.cat_file(ctx.store.path(rows))
     again(ctx, retry)
     # As after a kill: the tar of the round is there, its rows are not; a file is half written.
-    with ctx.store.publish(rows) as file:
+    with ctx.store.publish(rows, is_table=True) as file:
         file.write(old)
     half = ctx.store.path(raw.FOLDER, ".writing-1-part-00000.r1.tar")
     ctx.store.fs.pipe_file(half, b"half")
