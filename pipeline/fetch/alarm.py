@@ -17,6 +17,8 @@ from pipeline.fetch.settings import DownloadSection
 FOLDER = "_tallies"
 _WRITE_EVERY_S = 5.0
 _READ_EVERY_S = 5.0
+# The second in `recheck` alone.
+_SUCCEEDED = (Status.OK, Status.NOT_MODIFIED)
 _DNS = (Status.DNS, Status.DNS_UNAVAILABLE)
 # Refused by the other side, or by us for its sake, or not wanted: no sign of a broken network.
 _NOT_ASKED = (Status.OPTED_OUT, Status.ROBOTS, Status.FILTERED)
@@ -47,7 +49,7 @@ class SuccessAlarm:
 
     def _line(self) -> str | None:
         images, config = self._window.total(), self._settings
-        ok = self._window[Status.OK] / images
+        ok = sum(self._window[status] for status in _SUCCEEDED) / images
         dns = sum(self._window[status] for status in _DNS) / images
         if dns > config.alarm_max_dns_share:
             return (
@@ -57,7 +59,7 @@ class SuccessAlarm:
                 "knot-resolver), name it in download.dns_servers, or lower download.concurrency"
             )
         if ok < config.alarm_min_ok_share:
-            failed = Counter({s: n for s, n in self._window.items() if s != Status.OK})
+            failed = Counter({s: n for s, n in self._window.items() if s not in _SUCCEEDED})
             most = ", ".join(f"{s} {n / images:.0%}" for s, n in failed.most_common(3))
             return (
                 f"only {ok:.0%} of the last {images} images succeeded, under "

@@ -103,6 +103,6 @@ def _ask_again(
         for account in ctx.store.part_accounts(IMAGES, part):
             if account.unit == images.unit:
                 images.add(account)
-            elif part in parts:
+            elif account.unit == asked.unit and part in parts:
                 asked.add(account)
     return [images, asked]
