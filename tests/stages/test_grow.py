@@ -249,3 +249,25 @@ def test_releases_of_other_columns_are_not_put_together(tmp_path: Path) -> None:
     pq.write_table(rows.append_column("more", pa.nulls(len(rows), pa.int64())), path)
     with pytest.raises(InputError, match="differ in the columns more"):
         grow.publish_version(first, "c1")
+
+
+def test_an_object_store_copies_shared_tars_itself(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for crawl, samples in enumerate((9, 3)):
+        mill(tmp_path, crawl, samples)
+    s3.mkdir("grown")
+    s3.put(str(tmp_path / "crawls"), "grown/ours/crawls", recursive=True)
+    written: list[str] = []
+    real = Store.publish
+
+    def publish(self: Store, relative: str, *rest: Any) -> Any:
+        written.append(relative)
+        return real(self, relative, *rest)
+
+    monkeypatch.setattr(Store, "publish", publish)
+    first = grow.publish_version(grow.load(Store("s3://grown/ours")), "c0")
+    second = grow.publish_version(first, "c1")
+    assert not [name for name in written if name.endswith((".tar", ".idx"))]
+    wanted = [key(0, i) for i in range(9)] + [key(1, i) for i in range(3)]
+    assert keys(second.version) == wanted and verify(second.version) == []
