@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 import filters
 from jobs.line import EXTRA, run_stages
 from pipeline.core.balance import Cap, Draw
@@ -66,9 +68,11 @@ def _grow(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace, dataset: Dataset, run: Store) -> list[str]:
-    """What the step sets beside the recipe."""
+    """What the step sets beside the recipe. Raises InputError for a registry that is damaged, or
+    has hashes of another version."""
     sets = [*args.set, f"run.root={json.dumps(run.root)}"]
     if registry.is_registry(dataset.registry):
+        registry.load(dataset.registry, "the dataset's registry")
         held = json.dumps(dataset.registry)
         sets += [f"{stage}.registry={held}" for stage in ("dedupe", "match")]
     if dataset.runs():
@@ -135,7 +139,11 @@ def _withdraw(dataset: Dataset, run: Store, crawl: str) -> None:
     from pipeline.stages.withdrawn import withdrawn
 
     held = registry.load(dataset.registry, "the dataset's registry")
-    found = withdrawn(session("pairmill grow"), run, held)
+    seen = withdrawn(session("pairmill grow"), run, held)
+    # What an earlier crawl has found so is taken down, and told, already.
+    known = takedown.remembered(dataset.registry).addresses
+    told = known.find(pa.array([one.url for one in seen], pa.string())).to_pylist()
+    found = [one for one, kind in zip(seen, told, strict=True) if kind is None]
     if found:
         rules = {one.image_id: f"page:{one.optout}" for one in found}
         done = takedown.take_down(

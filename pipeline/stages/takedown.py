@@ -4,7 +4,7 @@
 the next version beside it: shards that hold none of them are linked (copied on object storage),
 the others are written again without. The old version stays as it is until its owner removes it.
 
-`remember` keeps the list in the registry, for all later crawls:
+`take_down` does that, and keeps the list in the registry, for all later crawls:
 
     optouts.txt                addresses: no later run asks for them
     taken_down/list.sha256     digests and hashes: no later run keeps such a picture (a block list
@@ -15,6 +15,7 @@ the others are written again without. The old version stays as it is until its o
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -154,19 +155,14 @@ def purge(finding: Finding, out: str) -> Manifest:
     return assemble([(Release(finding.url), finding.gone)], out, finding.url)
 
 
-def remember(folder: str, removals: Removals) -> str:
+def _remember(folder: str, removals: Removals) -> None:
     """Add the list to what the registry keeps of all of them, which every run with this registry
-    keeps to; where its addresses lie. Pictures of registered releases are known to it already:
-    their URLs are not asked for again, and what looks like them gives way.
-
-    Raises EnvironmentProblem while another process does the same.
-    """
+    keeps to. Pictures of registered releases are known to it already: their URLs are not asked for
+    again, and what looks like them gives way."""
     store = Store(folder)
-    with claimed(Store(store.path(BLOCKED))):
-        _add(store, OPTOUTS, removals.address_lines)
-        for kind, name in _LISTS.items():
-            _add(store, name, sorted(value.hex() for value in removals.named.get(kind, ())))
-    return store.path(OPTOUTS)
+    _add(store, OPTOUTS, removals.address_lines)
+    for kind, name in _LISTS.items():
+        _add(store, name, sorted(value.hex() for value in removals.named.get(kind, ())))
 
 
 def _add(store: Store, name: str, lines: Iterable[str]) -> None:
@@ -243,14 +239,17 @@ def take_down(
     urls: of the releases. folder: the registry's, "" for none. cause: of all this, for people.
     images: image_id -> rule, of pictures that are named beside the list. out: where the next
     version of the one release is written, "" for none; earlier tombstones are purged with it.
-    Raises InputError for perceptual hashes without a registry, and as `assemble`.
+    Raises InputError for perceptual hashes without a registry, EnvironmentProblem while another
+    process takes down with the same registry, and as `assemble`.
     """
     named = {**similar_images(folder, removals), **images}
     findings = find(urls, removals, named)
-    for finding in findings:
-        mask(finding.url, finding.keys)
-    if folder:
-        remember(folder, removals)
+    # Two at once would each lose what the other adds.
+    with claimed(Store(Store(folder).path(BLOCKED))) if folder else nullcontext():
+        for finding in findings:
+            mask(finding.url, finding.keys)
+        if folder:
+            _remember(folder, removals)
     done = []
     for finding in findings:
         new = purge(finding, out) if out and finding.affected else None

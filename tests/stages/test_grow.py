@@ -204,6 +204,16 @@ def test_a_second_grower_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is in use by process" in capsys.readouterr().err
 
 
+def test_a_registry_of_other_hashes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_crawls(tmp_path)
+    path = tmp_path / grow.REGISTRY / registry.MANIFEST
+    path.write_text(path.read_text().replace(registry.HASH_VERSION, "another"))
+    assert grow_by(["--dataset", str(tmp_path), "--crawl", "c1", "--config", RECIPE]) == 2
+    assert "start a registry in another folder" in capsys.readouterr().err
+
+
 def grown_with(recipe: Mapping[str, Any]) -> grow.Dataset:
     return grow.Dataset(Store("/nowhere"), (), recipe)
 

@@ -186,11 +186,10 @@ def explained(pair: bytes, big: Milled, grown: Grown) -> str:
         # The better one is kept beside it: both have given way to a third that is not kept.
         return ""
     if in_big.why == "caption_rank_high":
-        others = [p for p, i in big.kept.items() if i == image]
-        later = all(pair not in c.fates or c.fates[pair].why == "kept" for c in grown.crawls)
-        return (
-            "its picture was released before a better caption was found" if others and later else ""
-        )
+        own = grown.crawls[grown.step_of[image]].fates
+        better = [p for p, i in big.kept.items() if i == image]
+        if better and all(p not in own or own[p].why in COUNTED for p in better):
+            return "its picture was released before a better caption was found"
     return ""
 
 

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.recheck import main as command
 from pipeline.core import release
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.ids import image_id
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
+from pipeline.match import registry
 from pipeline.stages import recheck
 from pipeline.stages.recheck import Selection
+from pipeline.stream.tombstones import Tombstones
 from tests.fetch.server import Request, WebServer
 from tests.fetch.test_part import serving, settings
 from tests.shards import plain_release, small_run
@@ -155,3 +158,46 @@ def test_a_release_without_urls_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(Path(asked.path(recheck.RECORD)).read_text())["state"] == "started"
     with pytest.raises(InputError, match="does not tell url, domain"):
         recheck._write_candidates(None, asked, str(tmp_path), Selection())  # type: ignore[arg-type]
+
+
+@pytest.mark.spark
+def test_the_command_tells_then_takes_down_without_asking_again(
+    spark: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_release(tmp_path / "release")
+    held = tmp_path / "registry"
+    held.mkdir()
+    empty = {"format": registry.FORMAT, "hash_version": registry.HASH_VERSION, "releases": []}
+    (held / registry.MANIFEST).write_text(json.dumps(empty))
+    web = Web({f"{name}.test/x.jpg": serving() for name in HOSTS})
+    web |= {
+        "header.test/x.jpg": serving(X_Robots_Tag="noai"),
+        "gone.test/x.jpg": serving(status="404 Not Found"),
+    }
+    with WebServer(web) as server:
+        config = settings(tmp_path, server)
+        sets = [
+            'run.web="live"',
+            f"run.root={tmp_path / 'run'}",
+            f'download.hosts_file="{config.hosts_file}"',
+            f"download.port_map={{80 = {server.port}}}",
+        ]
+        given = ["--config", "conf/demo.toml", "--release", str(tmp_path / "release")]
+        given += ["--registry", str(held), *(word for s in sets for word in ("--set", s))]
+        assert command(given) == 0
+        told = capfd.readouterr().out
+        assert "1 http_404" in told and "1 header:x-robots-tag:noai" in told and "gone" not in told
+        masked = {image_id(URLS["masked"]).hex()}
+        assert Tombstones(str(tmp_path / "release")).keys() == masked
+        server.log.clear()
+        assert command([*given, "--takedown", "--gone"]) == 0
+        assert not server.log
+    masked |= {image_id(URLS[name]).hex() for name in ("header", "gone")}
+    assert Tombstones(str(tmp_path / "release")).keys() == masked
+    assert (held / "optouts.txt").read_text().split() == sorted(
+        (URLS["header"], URLS["gone"]), key=lambda url: image_id(url)
+    )
+    (receipt,) = ((json.loads(p.read_text())) for p in (held / "takedowns").iterdir())
+    assert receipt["cause"] == "recheck" and receipt["by_rule"] == {
+        "header:x-robots-tag:noai": 1, "http:404": 1, "url": 2,
+    }  # fmt: skip
