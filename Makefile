@@ -10,7 +10,7 @@ CONFIG ?= conf/demo.toml
 # What users give may hold names from anywhere: make expands nothing in it, and what stands between
 # single quotes below stays there.
 GIVEN := CONFIG SET FROM ARCHIVES RELEASE VIEW OUT LIST WHERE LAYOUT EXPECTED REGISTRY IMAGES \
-  DATASET CRAWL RUN W SIZES N R SEED STRIKES AGAINST MODEL PORT PRETRAINED PAIRS RATES SIZE
+  DATASET CRAWL RUN W SIZES N R SEED STRIKES AGAINST DOMAIN SLICE MODEL PORT PRETRAINED PAIRS RATES SIZE
 TO_SUBMIT := CLUSTER MASTER SPARK_ARGS DIST
 define NEWLINE
 
@@ -58,8 +58,14 @@ report: setup  ## HTML of a run: CONFIG= [AGAINST=<run or release>]; or of a REL
 	  $(SUBMIT) jobs/report.py $(OPTIONS) $(SOURCE) \
 	    $(if $(AGAINST),--set 'report.against=$(AGAINST)' $(if $(REDO),,--redo)))
 
-retry recheck: setup  ## Ask again for failures that are due / for stored images: CONFIG= [SET=]
-	@$(SUBMIT) jobs/$@.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
+retry: setup  ## Ask again for failures that are due: CONFIG= [SET=]
+	@$(SUBMIT) jobs/retry.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
+
+recheck: setup  ## Ask whether stored images are as they were: CONFIG=; or what of a RELEASE= or DATASET= may still be used: [DOMAIN=] [SLICE=3/30] [TAKEDOWN=1] [GONE=1] [PURGE=1]
+	@$(SUBMIT) jobs/recheck.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') \
+	  $(if $(RELEASE),--release '$(RELEASE)') $(if $(DATASET),--dataset '$(DATASET)') \
+	  $(if $(REGISTRY),--registry '$(REGISTRY)') $(foreach d,$(DOMAIN),--domain '$(d)') \
+	  $(if $(SLICE),--slice '$(SLICE)') $(if $(TAKEDOWN),--takedown) $(if $(GONE),--gone) $(if $(PURGE),--purge)
 
 verify: setup  ## Images against the run's list, or [EXPECTED=<list>]: CONFIG=; or a RELEASE= [VIEW=]
 	@$(if $(RELEASE),$(PY) -m jobs.release verify '$(RELEASE)' $(if $(VIEW),--view '$(VIEW)'),\
@@ -91,12 +97,13 @@ materialise: setup  ## A release of the samples of a view, or of all but tombsto
 export: setup  ## A release for other tools: RELEASE= LAYOUT=img2dataset|hf|energon-index OUT=
 	@$(PY) -m jobs.release export '$(RELEASE)' --layout '$(LAYOUT)' --out '$(OUT)'
 
-grow: setup  ## Add a crawl to a dataset as a new version: DATASET=<folder> CRAWL=<name> CONFIG= [ARCHIVES= | FROM=]
+grow: setup  ## Add a crawl to a dataset as a new version: DATASET=<folder> CRAWL=<name> CONFIG= [ARCHIVES= | FROM=] [NEW_RECIPE=1]
 	@$(SUBMIT) jobs/grow.py --dataset '$(DATASET)' --crawl '$(CRAWL)' --config '$(CONFIG)' \
-	  $(foreach s,$(SET),--set '$(s)') $(SOURCE)
+	  $(foreach s,$(SET),--set '$(s)') $(SOURCE) $(if $(NEW_RECIPE),--new-recipe)
 
-takedown: setup  ## Remove what LIST= names: RELEASE= [OUT=<folder of the next version>] [REGISTRY=<folder>]
+takedown: setup  ## Remove what LIST= names: DATASET= [PURGE=1]; or RELEASE= [OUT=<folder of the next version>] [REGISTRY=]
 	@$(PY) -m jobs.takedown $(foreach r,$(RELEASE),'$(r)') --list '$(LIST)' \
+	  $(if $(DATASET),--dataset '$(DATASET)') $(if $(PURGE),--purge) \
 	  $(if $(OUT),--out '$(OUT)') $(if $(REGISTRY),--registry '$(REGISTRY)')
 
 import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=

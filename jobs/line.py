@@ -25,7 +25,7 @@ from pipeline.fetch import adopt
 from pipeline.fetch.settings import DownloadSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
-from pipeline.stages.takedown import OPTOUTS
+from pipeline.stages.takedown import BLOCKED, lists_of
 from pipeline.stats.funnel import funnel, render_funnel
 from pipeline.stats.state import render, states
 
@@ -187,21 +187,24 @@ def _load(path: str, overrides: list[str]) -> Config:
     removed = _removed(config)
     if not removed:
         return config
-    return load_config(path, [*overrides, removed], LINE, filters.load(), EXTRA)
+    return load_config(path, [*overrides, *removed], LINE, filters.load(), EXTRA)
 
 
-def _removed(config: Config) -> str:
-    """The setting by which the download keeps to what was taken down from earlier releases; "" for
-    nothing. The list lies in the registry that the run is held to."""
+def _removed(config: Config) -> list[str]:
+    """The settings by which the run keeps to what was taken down from earlier releases. The lists
+    lie in the registry that the run is held to."""
     sections: Any = config.sections
-    lists = list(sections[download.STAGE.name].optout_lists)
-    for folder in {sections["dedupe"].registry, sections["match"].registry} - {""}:
-        store = Store(folder)
-        if store.exists(OPTOUTS) and store.path(OPTOUTS) not in lists:
-            lists.append(store.path(OPTOUTS))
-    if lists == list(sections[download.STAGE.name].optout_lists):
-        return ""
-    return f"download.optout_lists={json.dumps(lists)}"
+    optouts = list(sections[download.STAGE.name].optout_lists)
+    found = []
+    for folder in sorted({sections["dedupe"].registry, sections["match"].registry} - {""}):
+        addresses, blocked = lists_of(folder, Store(config.run.root))
+        if addresses and addresses not in optouts:
+            optouts.append(addresses)
+            found.append(f"download.optout_lists={json.dumps(optouts)}")
+        if blocked:
+            source = f'{{kind = "block", path = {json.dumps(blocked)}}}'
+            found.append(f"match.lists.{BLOCKED}={source}")
+    return found
 
 
 @contextmanager

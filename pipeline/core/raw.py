@@ -39,19 +39,20 @@ def _old_name(image_id: bytes) -> bytes:
 
 
 class RawTar:
-    """Appends pictures to a binary file and says where their bytes are."""
+    """Appends pictures to a binary file and says where their bytes are. end: bytes that are in it
+    already, of whole members."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, end: int = 0) -> None:
         self._file = file
-        self._end = 0
+        self.end = end
 
     def append(self, image_id: bytes, data: bytes) -> int:
         """Write one member; the offset of its first data byte."""
         self._file.write(ustar.header(_name(image_id, data), len(data)))
         self._file.write(data)
         self._file.write(ustar.padding(len(data)))
-        at = self._end + ustar.BLOCK
-        self._end = at + ustar.padded(len(data))
+        at = self.end + ustar.BLOCK
+        self.end = at + ustar.padded(len(data))
         return at
 
     def close(self) -> None:

@@ -6,7 +6,8 @@
     .meta/manifest.json    this module's `Manifest`
     .meta/00000.idx        offset and CRC-32C of each sample (`INDEX`), what a reader needs
     .meta/tombstones.txt   keys of samples that readers leave out; absent while there are none
-    .meta/diff.json        added and removed since the version before; of a dataset that grows
+    .meta/diff.json, .md   added and removed since the version before; of a dataset that grows
+    .meta/diff/changes.parquet    the same by sample
     .meta/takedowns/       receipts of what was masked, and when; absent while there are none
     .meta/00000.parquet    one row per sample (`SIDECAR` and metadata)
     .meta/coyo/00000.parquet    one row per sample: COYO-700M's columns (`shards.coyo`)
@@ -38,8 +39,11 @@ COYO = f"{META}/coyo"
 TOMBSTONES = f"{META}/tombstones.txt"
 # Among a manifest's stages: ids of the releases whose shards follow one another in this one.
 GROWN_FROM = "grown_from"
-# What is other than in the version before, of a dataset that grows.
+# What is other than in the version before, of a dataset that grows: in numbers, in words, and a row
+# for each sample.
 DIFF = f"{META}/diff.json"
+DIFF_TEXT = f"{META}/diff.md"
+DIFF_TABLE = f"{META}/diff/changes.parquet"
 # Receipts of what was masked; the only files that may be added.
 TAKEDOWNS = f"{META}/takedowns"
 SIZES = "sizes.json"

@@ -107,6 +107,9 @@ def _send(exchange: Exchange, route: Route) -> None:
         if asked.get("if-none-match" if is_tagged else "if-modified-since") in (etag, date):
             exchange.writer.write(exchange.head(304, fields))
             return
+    if body and exchange.request.headers.get("range") == "bytes=0-0":
+        exchange.answer(206, [*fields, ("Content-Range", f"bytes 0-0/{len(body)}")], body[:1])
+        return
     exchange.answer(200, fields, body)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.fakeweb.behaviour import Route, respond, silent
+from pipeline.fakeweb.changes import read_changes
 from pipeline.fakeweb.dnsd import DnsServer, Reply
 from pipeline.fakeweb.files import pack_name
 from pipeline.fakeweb.hostile import Kind
@@ -36,16 +37,21 @@ class EmbeddedSite:
         self._visits: Counter[str] = Counter()
         servers = json.loads((folder / "files/servers.json").read_text(encoding="utf-8"))
         self.names = _names(folder, servers)
-        self._robots = {(s["scheme"], s["name"]): Robots(s["robots"]) for s in servers}
+        changed = read_changes(folder)
+        self._robots = {
+            (s["scheme"], s["name"]): changed.robots.get(s["name"], Robots(s["robots"]))
+            for s in servers
+        }
         certificates = {s["name"]: Certificate(s["certificate"]) for s in servers}
         self.wrong = {n: c for n, c in certificates.items() if c is not Certificate.GOOD}
         for number, row in enumerate(pq.read_table(folder / "files/routes.parquet").to_pylist()):
+            name = row["image_id"].hex()
             route = Route(
-                row["image_id"].hex(),
-                Kind(row["kind"]),
+                name,
+                changed.kinds.get(name, Kind(row["kind"])),
                 row["target"],
                 row["content_type"],
-                row["header"] or "",
+                changed.headers.get(name, row["header"] or ""),
                 row["location"] or "",
                 number,
                 self._reader(row["pack"], row["offset"], row["length"]),

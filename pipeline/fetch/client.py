@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import aiohttp
 
@@ -92,8 +92,8 @@ class Client:
     ) -> Fetched:
         """Ask for a picture, for no longer than `timeout_s` and `max_seconds`, waits for turns and
         memory apart. hops: redirects that led to the URL. known: a picture that is stored already;
-        NOT_MODIFIED where the host says that it is still right. Never raises for what the web does;
-        releases the lease."""
+        NOT_MODIFIED where the host says that it is still right, or of a released one that it is
+        there. Never raises for what the web does; releases the lease."""
         found = Fetched(hops=hops)
         deadline = Deadline(min(self._settings.timeout_s, max_seconds))
         try:
@@ -122,8 +122,7 @@ class Client:
         while True:
             await self._require_robots(target, lease, found)
             await lease.turn()
-            asked = conditions_of(known) if target.href == known.final_url else {}
-            location = await self._ask(target, lease, deadline, found, asked)
+            location = await self._ask(target, lease, deadline, found, known)
             if location is None:
                 return
             found.hops += 1
@@ -166,9 +165,10 @@ class Client:
         lease: Lease,
         deadline: Deadline,
         found: Fetched,
-        conditions: Mapping[str, str],
+        known: Known,
     ) -> str | None:
         """One request; the place it redirects to, or None when `found` holds the body."""
+        conditions = conditions_of(known, target.href)
         with _blame(lease):
             response = await self._connections.open(target, lease, deadline, conditions)
         try:
@@ -180,7 +180,7 @@ class Client:
                 lease.gate.succeed()
                 found.consent = optout
                 raise FetchError(Status.OPTED_OUT, optout)
-            if response.status == 200:
+            if response.status == 200 and not known.is_released:
                 with _blame(lease):
                     await self._read_picture(response, deadline, found)
                 lease.gate.succeed()
@@ -188,7 +188,8 @@ class Client:
             with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with deadline.running():
                     await drain(response)
-            if response.status == 304 and conditions:
+            is_there = is_answer and known.is_released
+            if is_there or (response.status == 304 and conditions):
                 lease.gate.succeed()
                 raise FetchError(Status.NOT_MODIFIED, None)
             return self._judge(response, lease, found)

@@ -34,8 +34,13 @@ class Fetched:
     hops: int = 0
 
 
-def conditions_of(known: Known) -> Mapping[str, str]:
-    """Headers that ask for a picture only if it is another one. Source: RFC 9110, section 13.1."""
+def conditions_of(known: Known, url: str) -> Mapping[str, str]:
+    """Headers that ask for a picture only if it is another one; of a released one for its first
+    byte, so that the connection can serve again. Source: RFC 9110, sections 13.1 and 14.2."""
+    if known.is_released:
+        return {"Range": "bytes=0-0"}
+    if url != known.final_url:
+        return {}
     conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
     return {name: value for name, value in conditions.items() if value}
 

@@ -25,13 +25,15 @@ _MAX_WAIT_S = 7 * 86_400
 
 class Known(NamedTuple):
     """What is known of a candidate. downloads: how often it was tried. sha256, etag, last_modified,
-    final_url: of the picture that is stored, None when there is none."""
+    final_url: of the picture that is stored, None when there is none. is_released: it is asked only
+    whether it is there and may be used, not for its bytes."""
 
     downloads: int = 0
     sha256: bytes | None = None
     etag: str | None = None
     last_modified: str | None = None
     final_url: str | None = None
+    is_released: bool = False
 
 
 UNKNOWN = Known()

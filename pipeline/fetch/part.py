@@ -55,10 +55,12 @@ class PartFiles:
 
     candidates: batches with at least the columns of `COLUMNS`. raw_file: its raw tar, open.
     publish: stores what it gave, whole; called once, in a thread. discard: called in its place when
-    the part is not finished. round: of the raw tar. earlier: rows that earlier rounds gave, by
-    image_id; of these candidates only those in `due` are asked for again. adopted: by image_id,
-    where pictures lie that need not be asked for. filtered: by image_id, why a candidate is not
-    wanted; what is adopted, or stored by an earlier round, costs no request and is not left out.
+    the part is not finished. round: of the raw tar. earlier: rows that earlier rounds or crawls
+    gave, by image_id; of these candidates only those in `due` are asked for again. adopted: by
+    image_id, where pictures lie that need not be asked for. filtered: by image_id, why a candidate
+    is not wanted; what is adopted, or stored by an earlier round, costs no request and is not left
+    out. raw_bytes: of whole members that are in the raw tar already. is_released: the candidates
+    are released, and are asked whether they are there and may be used, not for their bytes.
     """
 
     candidates: Iterable[pa.RecordBatch]
@@ -70,6 +72,8 @@ class PartFiles:
     due: Collection[bytes] = ()
     adopted: Mapping[bytes, Place] = field(default_factory=dict)
     filtered: Mapping[bytes, str] = field(default_factory=dict)
+    raw_bytes: int = 0
+    is_released: bool = False
 
 
 class Part:
@@ -85,7 +89,7 @@ class Part:
         self.open = 0
         self._settings = settings
         self._optouts = optout_lists.load(settings.optout_lists)
-        self._tar = RawTar(files.raw_file)
+        self._tar = RawTar(files.raw_file, files.raw_bytes)
         self._rows: list[Row] = []
         self._urls: dict[bytes, str] = {}
         self.cpu_s = dict.fromkeys(("fetch", *_DECODER_STEPS, "write"), 0.0)
@@ -96,9 +100,10 @@ class Part:
         listed = self._optouts.find(batch.column("url")).to_pylist()
         for image_id, url, _, optout, entry in zip(*columns, listed, strict=True):
             self._urls[image_id] = url
-            if image_id in self.files.earlier and image_id not in self.files.due:
+            is_withheld = optout is not None or entry is not None
+            if not self._is_wanted(image_id, is_withheld=is_withheld):
                 continue
-            if optout is not None or entry is not None:
+            if is_withheld:
                 consent = f"page:{optout}" if optout is not None else f"list:{entry}"
                 detail = optout if optout is not None else consent
                 self._add(image_id, Fetched(Status.OPTED_OUT, detail, consent), None)
@@ -119,9 +124,18 @@ class Part:
             self.open += 1
             yield Job(image_id, url, target.origin, self, known=known, place=place)
 
+    def _is_wanted(self, image_id: bytes, *, is_withheld: bool) -> bool:
+        """False when the row that an earlier round or crawl gave stands. A picture does not that is
+        stored and, as it turns out now, withheld."""
+        row = self.files.earlier.get(image_id)
+        if row is None or image_id in self.files.due:
+            return True
+        return is_withheld and row["status"] == Status.OK
+
     def _known(self, image_id: bytes) -> Known:
         row = self.files.earlier.get(image_id)
-        return known_of(row) if row is not None else UNKNOWN
+        known = known_of(row) if row is not None else UNKNOWN
+        return known._replace(is_released=True) if self.files.is_released else known
 
     def end(self, job: Job, fetched: Fetched, picture: Picture | None = None) -> None:
         """Store what a job gave."""

@@ -73,6 +73,10 @@ class DownloadSection(StageSection):
     # are in there are taken from there, and not asked for. Names and sizes of its shards are part
     # of the run's identity, its path is not.
     adopt: str = tuning("")
+    # Run folders of earlier crawls, the oldest first: what they asked for is taken from there, and
+    # not asked for again but for failures that may have passed, from `images.retry_at` on. What
+    # these runs are is part of the run's identity, their paths are not.
+    earlier: tuple[str, ...] = tuning(())
     # Filters that go before the download, by name, or true for all that can (see
     # `core.filters_first`): what they drop every caption of is not asked for. Their settings are
     # part of the run's identity; `retry` settles other ones, see `stages.filtered`.

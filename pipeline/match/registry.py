@@ -39,7 +39,8 @@ from pipeline.match.blocks import HASH_BITS, U64
 
 MANIFEST = "registry.json"
 FORMAT = "pairmill-registry-1"
-ROW_GROUP_ROWS = 1 << 16
+# Of one, a look-up reads the keys, and a hit what is told of its pictures.
+ROW_GROUP_ROWS = 1 << 14
 
 ROW = pa.schema(
     [

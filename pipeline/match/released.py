@@ -7,7 +7,7 @@ within the radius.
 
 Cost: for each new picture 67 look-ups at radius 3 to 5 (see `registry`), each of which compares
 with released / 2^21 hashes: nanoseconds x new x released / 31,000. Reading: with few new pictures,
-the row groups they hit, at most 67 each; with more than some ten thousand per release file, the
+the row groups they hit, at most 67 each; with more than some thousand per release file, the
 keys of the whole registry, 24 bytes a picture, once.
 """
 
@@ -52,6 +52,8 @@ _HITS = pa.schema(
         ("aspect", pa.float64()),
     ]
 )
+# Columns of the registry that are read where a hash is within the radius.
+_TOLD = [*_HITS.names[4:], "texture"]
 _HITS_DDL = (
     "table int, word long, distance int, release string, image_id binary, fingerprint binary, "
     "hash256 binary, aspect double"
@@ -245,7 +247,8 @@ def _in_file(
     """Hits in one file, row group by row group."""
     store = search.registry.store
     try:
-        with store.fs.open(store.path(path), "rb") as file:
+        # Column chunks are asked for as they are wanted: read-ahead would read the whole file.
+        with store.fs.open(store.path(path), "rb", cache_type="none") as file:
             parquet = pq.ParquetFile(file)
             place = parquet.schema_arrow.get_field_index("key")
             for group in range(parquet.num_row_groups):
@@ -261,7 +264,7 @@ def _in_file(
                 held = as_words(column.combine_chunks().to_numpy())
                 found = _near(held, keys[first:last], words[first:last], table, radius, flips)
                 if len(found[0]):
-                    rows = parquet.read_row_group(group).take(pa.array(found[0]))
+                    rows = parquet.read_row_group(group, columns=_TOLD).take(pa.array(found[0]))
                     yield _Hits(rows, found[1] + first, found[2])
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{store.path(path)}, a file of the registry: {error}") from None

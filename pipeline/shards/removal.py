@@ -13,7 +13,7 @@ A list is text in UTF-8, one entry a line; blank lines and lines that start with
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,15 @@ def read(path: str) -> Removals:
             lines = file.read().split("\n")
     except (OSError, ValueError) as error:
         raise InputError(f"removal list {path} cannot be read: {error}") from None
+    found = parsed(path, lines)
+    if not len(found):
+        raise InputError(f"removal list {path} names nothing")
+    return found
+
+
+def parsed(path: str, lines: Sequence[str]) -> Removals:
+    """The entries of a list's lines; path: of the list, for messages. Raises InputError for a line
+    that is no entry."""
     named: dict[str, set[bytes]] = {}
     others = []
     for number, line in enumerate(lines, 1):
@@ -82,14 +91,11 @@ def read(path: str) -> Removals:
                     f"{path}, line {number}: {digits[:80]!r} is not {_DIGITS[kind]} hex digits"
                 )
             named.setdefault(kind, set()).add(value)
-    found = Removals(
+    return Removals(
         _addresses(path, others),
         tuple(e for e in map(str.strip, others) if e and not e.startswith("#")),
         {kind: frozenset(values) for kind, values in named.items()},
     )
-    if not len(found):
-        raise InputError(f"removal list {path} names nothing")
-    return found
 
 
 def _addresses(path: str, lines: list[str]) -> OptoutList:
@@ -103,19 +109,20 @@ def _addresses(path: str, lines: list[str]) -> OptoutList:
 
 
 def found_in(
-    table: pa.Table, removals: Removals, image_ids: frozenset[bytes]
+    table: pa.Table, removals: Removals, images: Mapping[bytes, str]
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Which rows of a sample table are named, by rule: bool [rows] each.
 
-    table: some of COLUMNS; a release that was made of a folder may lack some. image_ids: of
-    pictures that look like one of the list, found by their hashes.
+    table: some of COLUMNS; a release that was made of a folder may lack some. images: image_id ->
+    rule, of pictures that are named beside the list.
     """
     names = set(table.schema.names)
     found = {
         "pair": _is_in(table, "key", {v.hex().encode() for v in removals.named.get("pair", ())}),
         "sha256": _is_in(table, "sha256", removals.named.get("sha256", frozenset())),
-        "looks": _is_in(table, "image_id", image_ids),
     }
+    for rule in sorted(set(images.values())):
+        found[rule] = _is_in(table, "image_id", [i for i, own in images.items() if own == rule])
     for column in URL_COLUMNS:
         if column in names and len(removals.addresses):
             urls = table[column].combine_chunks().cast(pa.string())

@@ -71,7 +71,7 @@ def _root(fs: fsspec.AbstractFileSystem, root: str, manifest: Manifest) -> Itera
     if not fs.exists(posixpath.join(root, release.CARD)):
         yield Problem(release.CARD, "is missing")
     known = {*wanted, release.SIZES, release.CARD, release.MANIFEST, release.TOMBSTONES}
-    known.add(release.DIFF)
+    known |= {release.DIFF, release.DIFF_TEXT, release.DIFF_TABLE}
     beside = (release.index_path, release.sidecar_path, release.coyo_path)
     known |= {of(p) for p in wanted for of in beside}
     # Found and stored paths may differ in their protocol; the last components do not.

@@ -1,13 +1,15 @@
 """A release out of the shards of others: those that stay whole are shared, others written again.
 
-Shared shards are hard links where both lie on one file system, and copies elsewhere.
+Shared shards are hard links where both lie on one local file system. On one object store they are
+copies that the store makes itself, so that none of their bytes comes here; else they are copied.
 """
 
 import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,7 @@ from pipeline.stream.tombstones import Tombstones
 
 # bool [samples] of each shard: what is left out of it.
 Gone = Sequence[npt.NDArray[np.bool_]]
+_SHARDS_AT_ONCE = 8
 
 
 def masked(url: str) -> Gone:
@@ -47,8 +50,9 @@ def assemble(sources: Sequence[tuple[Release, Gone]], out: str, like: str) -> Ma
     """Write a release to `out` of all shards of the sources, in order, without what is gone.
 
     like: the release whose name, licence and languages it has. Started again after it was killed,
-    it goes on. Memory: the sample table of a shard, and a few MiB. Raises InputError when no sample
-    would be left or `out` holds something, and CorruptSample for a damaged source.
+    it goes on. Memory: the sample tables of some shards, and a few MiB. Raises InputError when no
+    sample would be left, `out` holds something or the sources have other columns than each other,
+    and CorruptSample for a damaged source.
     """
     left = [
         (source, shard, rows)
@@ -62,15 +66,20 @@ def assemble(sources: Sequence[tuple[Release, Gone]], out: str, like: str) -> Ma
     publish.start(store)
     # COYO's columns are there for all shards or for none.
     with_coyo = all(_has_coyo(source, shard) for source, shard, _ in left)
-    entries = []
-    for number, (source, shard, rows) in enumerate(left):
+    _refuse_other_columns([source for source, _ in sources], out, with_coyo=with_coyo)
+
+    def entry(number: int) -> ShardEntry:
+        source, shard, rows = left[number]
         name = f"{release.shard_name(number, len(left))}.tar"
-        if rows.any():
-            if with_coyo:
-                _coyo_without(store, source, shard, rows, name)
-            entries.append(_without(store, source, shard, rows, name))
-        else:
-            entries.append(_shared(store, source, shard, name, with_coyo=with_coyo))
+        if not rows.any():
+            return _shared(store, source, shard, name, with_coyo=with_coyo)
+        if with_coyo:
+            _coyo_without(store, source, shard, rows, name)
+        return _without(store, source, shard, rows, name)
+
+    # Nearly all of the work is to wait for the storage.
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+        entries = list(pool.map(entry, range(len(left))))
     old = Release(like).manifest
     ids = ",".join(source.manifest.id for source, _ in sources)
     stages = old.stages | {"made_of": ids}
@@ -129,6 +138,29 @@ def _coyo_without(
         pq.write_table(table, written, compression="zstd", write_page_checksum=True)
 
 
+def columns_of(held: Release, of: Callable[[str], str]) -> dict[str, str]:
+    """Name -> type of the columns that a release's first file of a kind has."""
+    store = Store(held.url)
+    with store.fs.open(store.path(of(held.manifest.shards[0].path)), "rb") as file:
+        return {field.name: str(field.type) for field in pq.read_schema(file)}
+
+
+def _refuse_other_columns(sources: Sequence[Release], out: str, *, with_coyo: bool) -> None:
+    """Raise InputError unless all sources have the same columns: those who read a release, its card
+    and its views take the columns of one shard for those of all."""
+    for of in (release.sidecar_path, *([release.coyo_path] if with_coyo else [])):
+        first, *others = (columns_of(source, of) for source in sources)
+        for source, other in zip(sources[1:], others, strict=True):
+            differing = sorted(
+                n for n in first.keys() | other.keys() if first.get(n) != other.get(n)
+            )
+            if differing:
+                raise InputError(
+                    f"{out}: {source.url} and {sources[0].url} differ in the columns "
+                    f"{', '.join(differing[:8])}; all tars of a release have the same"
+                )
+
+
 def _shared(new: Store, source: Release, shard: int, name: str, *, with_coyo: bool) -> ShardEntry:
     """Have a shard's files in the new release, without a byte written where links can be."""
     old, entry = Store(source.url), source.manifest.shards[shard]
@@ -138,13 +170,23 @@ def _shared(new: Store, source: Release, shard: int, name: str, *, with_coyo: bo
         new.fs.makedirs(posixpath.dirname(new.path(target)), exist_ok=True)
         if new.exists(target):
             new.fs.rm(new.path(target))
-        if old.is_local and new.is_local:
-            try:
-                os.link(old.path(held), new.path(target))
-                continue
-            except OSError:  # another file system: copied
-                pass
-        with old.fs.open(old.path(held), "rb") as read, new.publish(target) as written:
-            while block := read.read(1 << 22):
-                written.write(block)
+        _share(old, held, new, target)
     return ShardEntry(name, entry.samples, entry.bytes, entry.sha256)
+
+
+def _share(old: Store, held: str, new: Store, target: str) -> None:
+    """Have a file in another folder too, where it is not."""
+    if old.is_local and new.is_local:
+        try:
+            os.link(old.path(held), new.path(target))
+            return
+        except OSError:  # another file system: copied
+            pass
+    elif old.fs is new.fs and not new.is_local:
+        # Of file systems that are no object store the copy may be seen half written; a release is
+        # there once its manifest is, and what was cut is copied again.
+        new.fs.cp_file(old.path(held), new.path(target))
+        return
+    with old.fs.open(old.path(held), "rb") as read, new.publish(target) as written:
+        while block := read.read(1 << 22):
+            written.write(block)

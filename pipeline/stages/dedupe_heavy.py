@@ -41,7 +41,7 @@ def registered(name: str) -> Iterator[pa.RecordBatch]:
     """The images of a registry file as rows of KEYS with the place REGISTERED_PLACE."""
     from pipeline.dedupe.keys import halves
 
-    with fsspec.open(name, "rb").open() as file:
+    with fsspec.open(name, "rb", cache_type="none").open() as file:
         for batch in pq.ParquetFile(file).iter_batches(1 << 20, columns=["image_id"]):
             hi, lo = halves(batch.column("image_id").cast(ID).drop_null())
             nothing: dict[str, Any] = {"image_hi": hi, "image_lo": lo}

@@ -27,7 +27,7 @@ from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.tallies import Tallies, clear, tally
-from pipeline.stages import adopted, filtered, spread
+from pipeline.stages import adopted, carried, filtered, spread
 
 if TYPE_CHECKING:
     from pipeline.fetch.coordinator import Address
@@ -56,6 +56,8 @@ def check(config: DownloadSection) -> object:
         outside["placeholders"] = records.digest(sorted(digest.hex() for digest in known))
     if config.adopt:
         outside["adopted"] = adopt.identity(config.adopt)
+    if config.earlier:
+        outside["earlier"] = carried.identity(config.earlier)
     if config.hosts_file:
         from pipeline.fetch.resolver import read_hosts
 
@@ -77,7 +79,8 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     found, folder = [], None
     if ctx.config.adopt:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
-    open_ = partial(open_part, ctx.store, folder=folder, left_out=filtered.note(ctx))
+    left_out, earlier = filtered.note(ctx), carried.note(ctx)
+    open_ = partial(open_part, ctx.store, folder=folder, left_out=left_out, earlier=earlier)
     live = Live("images", Tallies(ctx.store).grown)
     at_once = ctx.config.open_parts
     accounts = ctx.run_lanes(
@@ -85,7 +88,7 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     )
     clear(ctx.store)
     images = spread.mark_spread(ctx) or [a for a in accounts if a.unit == "images"]
-    return images + found
+    return [*images, *found, *(a for a in accounts if a.unit == carried.TAKEN_OVER)]
 
 
 def _forget_lost(store: Store) -> None:
@@ -158,6 +161,7 @@ def open_part(
     choose: Choose | None = None,
     folder: str | None = None,
     left_out: Table | None = None,
+    earlier: Sequence[str] = (),
 ) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
@@ -165,24 +169,25 @@ def open_part(
     for which it is true: they get a raw tar of their own and new rows, the part's next round.
     folder: what `adopted.places` are relative to; without it nothing is adopted.
     left_out: the table of candidates that are not to be asked for (see `stages.filtered`).
+    earlier: run folders, of what `carried` has noted.
     """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
     opened_at = time.time()
     round_ = 0 if choose is None else store.part_round(IMAGES, part) + 1
-    earlier: dict[bytes, dict[str, Any]] = {}
+    known: dict[bytes, dict[str, Any]] = {}
     due: set[bytes] = set()
     for batch in store.read_part(IMAGES, part) if choose is not None else ():
-        earlier |= {row["image_id"]: row for row in batch.to_pylist()}
+        known |= {row["image_id"]: row for row in batch.to_pylist()}
         assert choose is not None
         due.update(batch.filter(choose(batch)).column("image_id").to_pylist())
     # Rows that are there point into the tar that is there.
     is_done = partial(store.has_round, IMAGES, part, round_)
-    tar = ExitStack()
-    file = tar.enter_context(store.publish(raw.path(part, round_), unless=is_done))
+    open_tar = ExitStack()
+    file = open_tar.enter_context(store.publish(raw.path(part, round_), unless=is_done))
 
     def publish(result: PartResult) -> None:
-        tar.close()
+        open_tar.close()
         with store.publish_part(IMAGES, part, round_) as sink:
             sink.started_at = opened_at
             sink.bytes_beside = sum(row["raw_bytes"] or 0 for row in result.rows)
@@ -191,17 +196,28 @@ def open_part(
                 sink.write(
                     pa.Table.from_pylist([row | {"part": part} for row in rows], IMAGES.schema)
                 )
-            sink.accounts += [result.account, result.asked] if earlier else [result.account]
+            sink.accounts.append(result.account)
+            if choose is not None:
+                sink.accounts.append(result.asked)
+            elif earlier:
+                sink.accounts.append(carried.account_of(result.rows, known.keys() - due))
 
     def discard() -> None:
         with suppress(_Discarded):
-            tar.__exit__(_Discarded, _Discarded(), None)
+            open_tar.__exit__(_Discarded, _Discarded(), None)
 
     candidates = store.read_part(CANDIDATES, part, COLUMNS)
     places = adopted.places(store, part, folder) if folder is not None else {}
     raw_file = cast(BinaryIO, file)
     reasons = filtered.reasons_in(store, part, left_out)
-    return PartFiles(candidates, raw_file, publish, discard, round_, earlier, due, places, reasons)
+    written = 0
+    if choose is None and earlier:
+        tar = raw.RawTar(raw_file)
+        known = carried.take_over(store, part, earlier, tar, reasons)
+        due, written = carried.due_of(known.values()), tar.end
+    return PartFiles(
+        candidates, raw_file, publish, discard, round_, known, due, places, reasons, written
+    )
 
 
 class _Discarded(Exception):
@@ -220,6 +236,7 @@ STAGE = Stage(
         adopt.PLACES.name,
         adopt.ADOPTED.name,
         spread.SPREAD.name,
+        carried.CARRIED.name,
         filtered.FILTERED.name,
     ),
     check=check,
