@@ -38,6 +38,7 @@ EVENTS = {
     "alarm": "a figure left its usual range: unit, figure, value, low, high (null: no end), usual "
     "(where the range is from), since, rows, action (warn or stop), runbook, text",
     "alarm_over": "it is back in it: unit, figure",
+    "storage": "what an S3 server does on condition: puts, completes (of multipart uploads)",
     "planned": "what a search will take, from match and cluster",
     "searched": "what it took beside what was expected",
     "audited": "recall of a search, by brute force on a sample",

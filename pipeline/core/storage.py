@@ -226,9 +226,8 @@ class Store:
 
     def part_work(self, table: Table, part: int) -> "PartWork":
         """What a committed part counted and took."""
-        with self.fs.open(self.path(self.part_file(table, part)), "rb") as file:
-            stored = pq.read_metadata(file).metadata or {}
-            size = int(getattr(file, "size", None) or 0)
+        stored = self._footer(table, part)
+        size = int(self.fs.size(self.path(self.part_file(table, part))))
         work = json.loads(stored.get(_WORK_KEY, b'{"seconds": 0, "bytes_beside": 0}'))
         accounts = [Account.from_json(a) for a in json.loads(stored.get(_ACCOUNTS_KEY, b"[]"))]
         return PartWork(accounts, work["seconds"], size + work["bytes_beside"])
