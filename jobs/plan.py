@@ -1,7 +1,7 @@
 """What a number of pairs will cost on a cluster, stage by stage; nothing is run.
 
 python -m jobs.plan --pairs 10e9 --cluster conf/clusters/cloud.toml [--config conf/coyo.toml]
-    [--rates conf/rates.toml | --run runs/sample [--write-rates rates.toml]]
+    [--rates conf/rates/measured.toml | --run runs/sample [--write-rates rates.toml]]
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pipeline.stages.plan_files import load_cluster, load_rates, to_toml
 from pipeline.stages.plan_run import measured_rates, recipe_of_run
 from pipeline.stages.plan_text import render
 
-RATES = Path(__file__).resolve().parent.parent / "conf" / "rates.toml"
+RATES = Path(__file__).resolve().parent.parent / "conf" / "rates" / "measured.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -166,7 +166,7 @@ def _collection(figures: "Figures", facts: Provenance) -> list[str]:
         *_asked(
             "Over what time?",
             f"Pictures were downloaded from {_day(first)} to {_day(last)} (UTC)."
-            if last
+            if statuses.get(Status.OK)
             else "No picture was downloaded.",
         ),
         *_asked(

@@ -27,7 +27,7 @@ def run(sizes: Sequence[int] = _PAGES) -> dict[str, Any]:
     measured core-seconds, shuffled and kept bytes of each stage and size, and their ratio."""
     if len(sizes) != 3:
         raise ValueError(f"plan takes three sizes, not {len(sizes)}")
-    base = load_rates(str(ROOT / "conf" / "rates.toml"))
+    base = load_rates(str(ROOT / "conf" / "rates" / "measured.toml"))
     folder = Path(tempfile.mkdtemp(prefix="bench-plan-"))
     try:
         # Twice: the first compiles kernels, on a machine that has not yet.

@@ -15,12 +15,25 @@ import pyarrow as pa
 
 # A stage is given these; nothing here needs the real ones, which take seconds to load.
 _context: Any = types.ModuleType("pipeline.core.context")
-_context.Context = lambda stage, spark, store, *_: types.SimpleNamespace(stage=stage, store=store)
+_bell = types.SimpleNamespace(judge=lambda *_: None)
+_context.Context = lambda stage, spark, store, *_: types.SimpleNamespace(
+    stage=stage, store=store, bell=_bell
+)
 _spark: Any = types.ModuleType("pipeline.core.spark")
 _spark.CHECKPOINTS = "_checkpoints"
-_spark.session = lambda _: None
+_spark.session = lambda _: types.SimpleNamespace(
+    sparkContext=types.SimpleNamespace(defaultParallelism=1)
+)
 _spark.keep_checkpoints = lambda *_: None
-sys.modules |= {"pipeline.core.context": _context, "pipeline.core.spark": _spark}
+_usage: Any = types.ModuleType("pipeline.core.usage")
+_usage.usage = lambda _: types.SimpleNamespace(
+    since=lambda _: types.SimpleNamespace(to_json=lambda: {})
+)
+sys.modules |= {
+    "pipeline.core.context": _context,
+    "pipeline.core.spark": _spark,
+    "pipeline.core.usage": _usage,
+}
 
 from pipeline.core import records  # noqa: E402
 from pipeline.core.accounts import Account  # noqa: E402

@@ -91,7 +91,7 @@ def test_an_epoch_from_a_server_that_fails_now_and_then(
         faults.chosen = lambda line: ".tar" in line and line.startswith("GET")
         faults.left = [SLOW_DOWN, "", UNHEARD, TORN, "", INTERNAL_ERROR, UNANSWERED]
         reading = Reading(connections=4, patience=Patience(backoff_s=0.01))
-        stream = Stream(f"s3://{bucket}/release", 4, chunk_samples=2, reading=reading)
+        stream = Stream(f"s3://{bucket}/release", 4, chunk_samples=8, reading=reading)
         served = sorted(key for batch in stream for key in batch.keys)
         assert served == sorted(key for key, *_ in SAMPLES) and stream.damaged == []
         assert not faults.left

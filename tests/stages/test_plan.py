@@ -24,7 +24,7 @@ from pipeline.stages.plan_files import (
 )
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-RATES = load_rates(str(CONF / "rates.toml"))
+RATES = load_rates(str(CONF / "rates" / "measured.toml"))
 RECIPE = Recipe(4, ("ViT-B-32",))
 FREE = Prices(currency="EUR", source="none", checked="2026")
 

@@ -304,7 +304,7 @@ def test_overview_notebook_runs(html, made, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 8
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 5
 
 
 def test_page_fits_a_browser_without_a_word_from_it(html, made):
