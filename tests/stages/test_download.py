@@ -347,7 +347,7 @@ def test_an_adopted_folder_is_part_of_the_identity_and_its_path_is_not(tmp_path:
     with pytest.raises(InputError, match=r"download\.adopt = .*none cannot be read"):
         check(DownloadSection(contact="a@b.org", adopt=str(tmp_path / "none")))
     assert set(STAGE.folders) == {
-        raw.FOLDER, "adopted", "adopted_places", "spread_placeholders", "filtered_first",
+        raw.FOLDER, "adopted", "adopted_places", "carried", "spread_placeholders", "filtered_first",
     }  # fmt: skip
 
 
