@@ -99,6 +99,7 @@ def test_only_what_is_new_or_due_is_asked_for(spark: Any, tmp_path: Path) -> Non
         pq.write_table(
             pa.Table.from_pylist(rows, IMAGES.schema), first / "images/part-00004.parquet"
         )
+        (first / "images/.part-00004.parquet.crc").unlink()  # of the rows that were there
         (first / raw.path(4)).unlink()
         web["due.test/x.jpg"] = serving(PHOTO)
 
