@@ -25,7 +25,7 @@ _MOST_RESTARTS = 4  # without a strike in between
 # So small a web has stretches in which nothing succeeds: it is hostile. Its names do resolve.
 _ALARM = (
     'download.alarm="stop"',
-    "download.alarm_images=40",
+    "download.alarm_rows=40",
     "download.alarm_min_ok_share=0",
     "download.alarm_max_dns_share=0.6",
 )

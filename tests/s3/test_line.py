@@ -83,7 +83,7 @@ def test_what_is_done_with_a_release_is_done_there(
 ) -> None:
     _, remote, _ = milled
     release, exported = remote.path("release"), remote.path("exported")
-    stream = Stream(release, 8, chunk_samples=4)
+    stream = Stream(release, 8, chunk_samples=8)
     keys = [key for batch in stream for key in batch.keys]
     stream.close()
     assert len(keys) == len(set(keys)) == stream.view.manifest.samples
@@ -95,9 +95,9 @@ def test_what_is_done_with_a_release_is_done_there(
     assert verify(purged) == []
     held = [f for f in remote.fs.find(purged) if keys[0].encode() in remote.fs.cat_file(f)]
     assert held == [], "the purged sample's key is in the new version"
-    left = Stream(purged, 8, chunk_samples=4)
+    left = Stream(purged, 8, chunk_samples=8)
     assert sorted(key for batch in left for key in batch.keys) == sorted(keys[1:])
     left.close()
-    masked = Stream(release, 8, chunk_samples=4)
+    masked = Stream(release, 8, chunk_samples=8)
     assert sum(float((batch.weight == 0).sum()) for batch in masked) == 1
     masked.close()

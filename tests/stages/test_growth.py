@@ -205,6 +205,12 @@ def test_the_kept_set_is_that_of_one_run_but_for_what_came_first(big: Milled, gr
             pair in kept,
             big.fates.get(pair),
             [c.fates.get(pair) for c in grown.crawls if pair in c.fates],
+            # The other captions of its picture there, and in each crawl.
+            [
+                (p.hex()[:6], f.why, [c.fates[p].why for c in grown.crawls if p in c.fates])
+                for p, f in big.fates.items()
+                if pair in big.fates and f.image == big.fates[pair].image
+            ],
         )
         for pair, reason in why.items()
         if not reason
@@ -304,7 +310,7 @@ def test_opt_outs_that_came_later_are_found_and_taken_down(
     told = capfd.readouterr().out
     assert "header:x-robots-tag:noai" in told and "robots.txt" in told and "http:410" not in told
     asked = [json.loads(line) for line in log.read_bytes()[before:].splitlines()]
-    assert {line["status"] for line in asked if line["image"]} <= {206, 301, 410}
+    assert {line["status"] for line in asked if line["image"]} <= {206, 301, 410, 429}
     assert not [line for line in asked if line["image"] and line["host"] == closed]
     robots = Counter((r["scheme"], r["host"]) for r in asked if r["target"] == "/robots.txt")
     assert closed in {host for _, host in robots} and set(robots.values()) == {1}
