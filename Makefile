@@ -35,7 +35,7 @@ OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--r
 .PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences $(STAGES)
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
+	@awk -F ':.*## ' '/^[a-z0-9$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
 	  | sed 's/\$$(STAGES)/<stage>   /'
 	@echo "  stages: $(STAGES) report"
 
