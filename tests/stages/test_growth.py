@@ -179,8 +179,10 @@ def explained(pair: bytes, big: Milled, grown: Grown) -> str:
     assert in_big is not None
     if in_big.why in COUNTED or in_big.why == "placeholder":
         return "counted over the crawl"
-    if in_big.duplicate_of is not None:
-        better = in_big.duplicate_of
+    # Of a picture that gave way only the pairs say so that passed all else, its best caption first.
+    gave_way = [f.duplicate_of for f in big.fates.values() if f.image == image and f.duplicate_of]
+    if gave_way:
+        better = gave_way[0]
         own = grown.step_of[image]
         if better not in grown.step_of or grown.step_of[better] > own:
             return "its picture came before the better one"
