@@ -188,7 +188,7 @@ def _check_disk(store: Store) -> None:
         free = shutil.disk_usage(store.root).free
         if free < _NEEDED_DISK_BYTES:
             raise EnvironmentProblem(
-                f"{store.root} has {free / 2**20:.0f} MiB free, a run needs at least "
+                f"disk full: {store.root} has {free / 2**20:.0f} MiB free, a run needs at least "
                 f"{_NEEDED_DISK_BYTES / 2**20:.0f} MiB; free some or set run.root elsewhere"
             )
 

@@ -232,8 +232,7 @@ class Campaign:
         else:
             self._ended_by_itself()
             blow.then = "room made, started again"
-            # While it writes, or as it starts on what there is.
-            if "disk full" not in blow.said and "MiB free, a run needs" not in blow.said:
+            if "disk full" not in blow.said:
                 blow.wrong = "it does not say that the disk is full"
 
     def _silent(self, job: Job, blow: Blow, chance: random.Random) -> None:

@@ -73,11 +73,7 @@ def test_a_campaign_on_jobs_that_pretend(
     assert verdict.is_good, told
     assert len(campaign.blows) == 12 and verdict.compared > 5, told
     full = [b for b in campaign.blows if b.strike.kind == "full"]
-    full_said = ("disk full", "MiB free, a run needs")
-    assert all(
-        any(said in b.said for said in full_said) or b.then == "had nothing left to write"
-        for b in full
-    ), told
+    assert all("disk full" in b.said or b.then == "had nothing left to write" for b in full), told
     for blow in campaign.blows:
         if "is damaged" in blow.said:
             assert "removed" in blow.then, told

@@ -210,13 +210,19 @@ def test_similarity_is_that_of_open_clip_itself(spark, scored):
         assert abs(row["clip_similarity"] - cosine) < 1e-3
 
 
+def pages_of(file: Path) -> bytes:
+    """All bytes of a Parquet file but its footer, which tells how long its part took."""
+    whole = file.read_bytes()
+    return whole[: -8 - int.from_bytes(whole[-8:-4], "little")]
+
+
 def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, scored, tmp_path):
     store, first = copied(scored, tmp_path / "run"), scored[1]
     scores, embeddings = rows(spark, store, SCORES), rows(spark, store, EMBEDDINGS)
     kept = tmp_path / "run/embeddings/part-00000.parquet"
     lost = tmp_path / "run/embeddings/part-00001.parquet"
     before = kept.stat().st_mtime_ns
-    lost_rows = pq.read_table(lost)
+    pages_before = pages_of(lost)
     lost.unlink()
     store.remove("scores")
 
@@ -224,7 +230,7 @@ def test_only_missing_parts_are_embedded_again_and_give_the_same(spark, scored, 
         u: a.to_json() for u, a in first.items()
     }
     assert kept.stat().st_mtime_ns == before
-    assert pq.read_table(lost).equals(lost_rows)  # to the last bit; the footer tells other seconds
+    assert pages_of(lost) == pages_before
     assert rows(spark, store, SCORES) == scores
     assert rows(spark, store, EMBEDDINGS) == embeddings
 
