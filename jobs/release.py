@@ -11,12 +11,10 @@ python -m jobs.release report RELEASE [--view FILE] [--against RUN_OR_RELEASE] -
 import argparse
 import sys
 
-import fsspec
-
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.redact import redact
-from pipeline.core.storage import Store
+from pipeline.core.storage import Store, file_system
 from pipeline.shards.describe import describe, mixing
 from pipeline.shards.export import LAYOUTS, export
 from pipeline.shards.publish import owned
@@ -93,7 +91,7 @@ def _verify(args: argparse.Namespace) -> int:
         print(problem)
     print(f"{args.release}: {len(problems)} problems" if problems else f"{args.release}: sound")
     if not problems and not args.view:
-        fs, root = fsspec.core.url_to_fs(args.release)
+        fs, root = file_system(args.release)
         print(mixing(fs, root, release.load(fs, root).shards))
     return 1 if problems else 0
 
@@ -150,7 +148,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _describe(args: argparse.Namespace) -> int:
     view = _view(args)
-    fs, root = fsspec.core.url_to_fs(args.release)
+    fs, root = file_system(args.release)
     starts = views.byte_starts(view.manifest)
     rows = (
         (shard, view.rows(number, 0, shard.samples, starts))

@@ -40,6 +40,14 @@ class Superseded(Exception):
     """Another attempt at the same part was faster; what this one made is dropped."""
 
 
+def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URL, and the path in it. No listing is remembered: other processes write
+    there too, and a file that an old listing lacks would be taken for missing."""
+    given = {"use_listings_cache": False} if "://" in url else {}
+    found: tuple[fsspec.AbstractFileSystem, str] = fsspec.core.url_to_fs(url, **given)
+    return found
+
+
 class Store:
     """A folder that a run lives in, on any fsspec file system. Picklable: tasks get a copy.
 
@@ -55,9 +63,7 @@ class Store:
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        # Other processes write here too: no listing is to be remembered.
-        given = {"use_listings_cache": False} if "://" in self.root else {}
-        return fsspec.core.url_to_fs(self.root, **given)[0]
+        return file_system(self.root)[0]
 
     @property
     def is_local(self) -> bool:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.core import release, ustar
 from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest, ShardEntry
+from pipeline.core.storage import file_system
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def verify(folder: str, selected: Selected | None = None) -> list[Problem]:
     checked, for a view; the SHA-256 of whole tars, and shards without such rows, are not.
     Memory: one sample and one sample table. Raises nothing on damage.
     """
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = file_system(folder)
     try:
         manifest = release.load(fs, root)
     except InputError as error:

@@ -8,14 +8,13 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import fsspec
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.languages import UNDETERMINED
 from pipeline.core.release import ShardEntry
-from pipeline.core.storage import Store
+from pipeline.core.storage import Store, file_system
 from pipeline.stages.assemble import masked
 from pipeline.stages.materialise import without_tombstones
 from pipeline.stats import earlier, page
@@ -51,7 +50,7 @@ def write_report(view: View, out: str, against: str = "", title: str = "") -> in
     against: an earlier run or release. Raises InputError when there is none, or the release is
     damaged.
     """
-    fs, root = fsspec.core.url_to_fs(view.root)
+    fs, root = file_system(view.root)
     release_ = Release(view.root)
     live = without_tombstones(view)
     picks = _pick(release_, live)

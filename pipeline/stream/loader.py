@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import PairmillError
+from pipeline.core.storage import file_system
 from pipeline.stream import chunks, views
 from pipeline.stream.cache import DiskCache
 from pipeline.stream.chunks import I32
@@ -266,7 +267,7 @@ class Stream:
         self._ahead.clear()
 
     def _opened_samples(self) -> Samples:
-        fs, root = fsspec.core.url_to_fs(self.view.root)
+        fs, root = file_system(self.view.root)
         reading, manifest = self._reading, self.view.manifest
         if isinstance(fs, fsspec.implementations.local.LocalFileSystem):
             return LocalSamples(root, manifest, self._under_way)

@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Iterator
 from typing import IO
 
-import fsspec
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
+from pipeline.core.storage import file_system
 from pipeline.stream.samples import Members, members
 
 _READ_BYTES = 4 << 20
@@ -33,7 +33,7 @@ class Release:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._fs, self._root = file_system(url)
         self.manifest = release.load(self._fs, self._root)
         sizes = [s.samples for s in self.manifest.shards]
         self._starts = list(itertools.accumulate(sizes, initial=0))

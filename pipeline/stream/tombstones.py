@@ -4,10 +4,9 @@ import posixpath
 import threading
 import time
 
-import fsspec
-
 from pipeline.core import release
 from pipeline.core.errors import InputError
+from pipeline.core.storage import file_system
 
 # How long a removal may go unseen by a run that is under way.
 _LOOK_AGAIN_S = 60.0
@@ -22,7 +21,7 @@ class Tombstones:
 
     def __init__(self, root: str, url: str = "") -> None:
         self._is_named = bool(url)
-        fs, path = fsspec.core.url_to_fs(url or root)
+        fs, path = file_system(url or root)
         self._fs = fs
         self._path = path if url else posixpath.join(path, release.TOMBSTONES)
         self._lock = threading.Lock()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pipeline.core import release
 from pipeline.core.errors import InputError
 from pipeline.core.release import Manifest
+from pipeline.core.storage import file_system
 from pipeline.stream.chunks import I32, I64, Chunks
 
 U8 = npt.NDArray[np.uint8]
@@ -88,7 +89,7 @@ def byte_starts(manifest: Manifest) -> I64:
 
 def whole(root: str) -> View:
     """A view of all samples. Raises InputError when `root` is no release."""
-    fs, path = fsspec.core.url_to_fs(root)
+    fs, path = file_system(root)
     return View(root, release.load(fs, path))
 
 
@@ -99,7 +100,7 @@ def select(root: str, condition: str) -> View:
     Raises InputError when the condition cannot be evaluated, naming the columns there are, or when
     there is no release. Cost: one scan of the columns that the condition names.
     """
-    fs, path = fsspec.core.url_to_fs(root)
+    fs, path = file_system(root)
     manifest = release.load(fs, path)
     starts = byte_starts(manifest)
     bits = np.zeros(int(starts[-1]), dtype=np.uint8)
@@ -122,7 +123,7 @@ def save(view: View, url: str) -> None:
         "samples": view.samples,
         "sha256": hashlib.sha256(bits.data).hexdigest(),
     }
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = file_system(url)
     fs.makedirs(posixpath.dirname(path), exist_ok=True)
     with fs.open(path, "wb") as file:
         file.write(json.dumps(head).encode() + b"\n")
@@ -133,7 +134,7 @@ def load(root: str, url: str) -> View:
     """The view in a file, of the release at `root`. Raises InputError when the file is missing or
     damaged, or is a view of another release."""
     manifest = whole(root).manifest
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = file_system(url)
     try:
         data = fs.cat_file(path)
     except FileNotFoundError:

@@ -102,10 +102,6 @@ def test_a_run_that_is_not_as_it_would_have_been_fails(
     ]
 
 
-@pytest.mark.xfail(
-    reason="after a network that went away, and `make retry`, the release is whole but not yet that of "
-    "an undisturbed run"
-)
 @pytest.mark.spark
 @pytest.mark.slow
 @pytest.mark.timeout(1500)

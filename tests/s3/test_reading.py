@@ -4,11 +4,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import fsspec
 import pytest
 
+from pipeline.core import release
+from pipeline.core.storage import Store
 from pipeline.stream.loader import Reading, Stream
 from pipeline.stream.ranges import Patience
 from pipeline.stream.signed import SignedReads
+from pipeline.stream.tombstones import Tombstones
 from tests.s3 import faulty
 from tests.s3.faulty import INTERNAL_ERROR, SLOW_DOWN, TORN, UNANSWERED, UNHEARD, Faults
 from tests.shards import plain_release
@@ -98,3 +102,18 @@ def test_an_epoch_from_a_server_that_fails_now_and_then(
         stream.close()
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_what_is_taken_down_elsewhere_is_seen_though_the_folder_was_listed(bucket: str) -> None:
+    import s3fs
+
+    root = f"s3://{bucket}/release"
+    Tombstones(root)
+    for fs in (Store(root).fs, fsspec.core.url_to_fs(root)[0]):
+        fs.find(root)  # remembered, by the one that remembers
+    elsewhere = s3fs.S3FileSystem(skip_instance_cache=True)
+    elsewhere.pipe_file(f"{bucket}/release/{release.TOMBSTONES}", b"one\n")
+    try:
+        assert Tombstones(root).keys() == {"one"}
+    finally:
+        elsewhere.rm_file(f"{bucket}/release/{release.TOMBSTONES}")
