@@ -312,7 +312,13 @@ def test_opt_outs_that_came_later_are_found_and_taken_down(
     told = capfd.readouterr().out
     assert "header:x-robots-tag:noai" in told and "robots.txt" in told and "http:410" not in told
     asked = [json.loads(line) for line in log.read_bytes()[before:].splitlines()]
-    assert {line["status"] for line in asked if line["image"]} <= {206, 301, 410, 429}
+    answers: dict[str, list[int]] = {}
+    for line in asked:
+        if line["image"]:
+            answers.setdefault(line["image"], []).append(line["status"])
+    # Some sites send everybody away once, a second later they answer.
+    strange = [a for a in answers.values() if not set(a) <= {206, 301, 410} and a != [429, 206]]
+    assert strange == []
     assert not [line for line in asked if line["image"] and line["host"] == closed]
     robots = Counter((r["scheme"], r["host"]) for r in asked if r["target"] == "/robots.txt")
     assert closed in {host for _, host in robots} and set(robots.values()) == {1}
