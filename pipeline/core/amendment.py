@@ -18,9 +18,11 @@ C = TypeVar("C", bound=StageSection)
 class Amendment(Generic[C]):
     """name: what a person calls it. find: the parts to replace. build: replaces them; returns the
     accounts of the whole stage. settle: called before `find` where the config has other values of
-    what the stage says is `settled_by` this amendment."""
+    what the stage says is `settled_by` this amendment. later: told when nothing is found: what will
+    be, and when."""
 
     name: str
     find: Callable[[Store], list[int]]
     build: Callable[["Context[C]", Sequence[int]], list[Account]]
     settle: Callable[["Context[C]"], object] | None = None
+    later: Callable[[Store], str] | None = None

@@ -132,7 +132,8 @@ def amend(
     if not parts and not is_cut_short:
         if is_changed:
             records.settle(store, stage, identity)
-        print(f"{stage.name}: {amendment.name}: nothing is due", file=sys.stderr)
+        later = f": {amendment.later(store)}" if amendment.later else ""
+        print(f"{stage.name}: {amendment.name}: nothing is due{later}", file=sys.stderr)
         return None
     with (
         claimed(store),

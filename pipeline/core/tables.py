@@ -220,9 +220,16 @@ IMAGES = Table(
             column(
                 "retry_at",
                 pa.int64(),
-                "from when on `retry` asks again, Unix time",
+                "from when on `retry` asks again by the settings of that download, Unix time",
                 unit="s",
                 null="never: it succeeded, or never will",
+            ),
+            column(
+                "retry_after_s",
+                pa.int32(),
+                "how long the host asked to be left alone (Retry-After)",
+                unit="s",
+                null="it did not ask",
             ),
             column("etag", pa.string(), "of the response, for `recheck`", null="not ok or none"),
             column(

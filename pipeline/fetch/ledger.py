@@ -1,6 +1,7 @@
 """What is known of pictures that were asked for before: which to ask for again, and what stands
 then."""
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,11 +15,12 @@ from pipeline.core.reasons import Status
 Row = dict[str, Any]
 
 # Columns of `images` that say what is due.
-DECIDED_BY = ["image_id", "status", "retry_at", "fetched_at"]
+DECIDED_BY = ["image_id", "status", "downloads", "fetched_at", "retry_after_s"]
 ASKED_AGAIN = "asked again"
 # Reasons beside the statuses.
 CHANGED = "changed"  # it is another picture now, which is stored
 NOT_REACHED = "not_reached"  # it could not be asked for just now; what is stored stays
+_MAY_PASS = [str(status) for status in Status if status.is_transient]
 # The first wait doubles with each download. No wait is longer than a week.
 _MAX_WAIT_S = 7 * 86_400
 
@@ -39,31 +41,64 @@ class Known(NamedTuple):
 UNKNOWN = Known()
 
 
+def whole_seconds(retry_after_s: float | None) -> int | None:
+    """A host's Retry-After as `images` keeps it."""
+    return None if retry_after_s is None else min(math.ceil(retry_after_s), 2**31 - 1)
+
+
+class Waits(NamedTuple):
+    """How long failures that may pass are left alone. first_s: after the first download, doubled
+    with each further one. downloads: in all."""
+
+    first_s: float
+    downloads: int
+
+
+NO_WAITS = Waits(0.0, 0)  # nothing is asked for again
+
+
 def retry_at(
     status: Status,
     image_id: bytes,
     downloads: int,
-    now: int,
+    fetched_at: int,
     retry_after_s: float | None,
-    base_s: float,
-    most: int,
+    waits: Waits,
 ) -> int | None:
     """When to ask again, Unix time in seconds; None for never.
 
     status: how download number `downloads` ended. retry_after_s: the host's own word, which counts
-    when it is later. base_s: the first wait. most: downloads in all. Waits are up to a quarter
-    longer than told, by the image's id, so that a host is not asked for all at once.
+    when it is later. Waits are up to a quarter longer than told, by the image's id, so that a host
+    is not asked for all at once.
     """
-    if not status.is_transient or downloads >= most:
+    if not status.is_transient or downloads >= waits.downloads:
         return None
-    wait_s = min(base_s * 2.0 ** (downloads - 1), _MAX_WAIT_S)
+    wait_s = min(waits.first_s * 2.0 ** (downloads - 1), _MAX_WAIT_S)
     wait_s *= 1 + random.Random(bytes(image_id)).random() / 4
-    return now + round(max(wait_s, retry_after_s or 0.0))
+    return fetched_at + round(max(wait_s, retry_after_s or 0.0))
 
 
-def due_for_retry(rows: pa.RecordBatch, now: int) -> pa.BooleanArray:
+def retry_times(rows: pa.RecordBatch, waits: Waits) -> pa.Int64Array:
+    """When `retry` asks again for each picture, by these waits and not by those of the download;
+    null for never. rows: of `images`, with at least `DECIDED_BY`."""
+    may_pass = pc.is_in(rows.column("status"), pa.array(_MAY_PASS))
+    found: list[int | None] = [None] * rows.num_rows
+    where = pc.indices_nonzero(may_pass)
+    for at, row in zip(where.to_pylist(), rows.take(where).to_pylist(), strict=True):
+        found[at] = retry_at(
+            Status(row["status"]),
+            row["image_id"],
+            row["downloads"],
+            row["fetched_at"],
+            row["retry_after_s"],
+            waits,
+        )
+    return pa.array(found, pa.int64())
+
+
+def due_for_retry(rows: pa.RecordBatch, now: int, waits: Waits) -> pa.BooleanArray:
     """Which pictures `retry` asks for again. rows: of `images`, with at least `DECIDED_BY`."""
-    return pc.fill_null(pc.less_equal(rows.column("retry_at"), now), False)
+    return pc.fill_null(pc.less_equal(retry_times(rows, waits), now), False)
 
 
 def due_for_recheck(rows: pa.RecordBatch, before: int) -> pa.BooleanArray:

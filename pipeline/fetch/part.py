@@ -23,6 +23,7 @@ from pipeline.fetch.ledger import (
     known_of,
     merge_all,
     retry_at,
+    whole_seconds,
 )
 from pipeline.fetch.picture import Picture
 from pipeline.fetch.schedule import Job
@@ -159,6 +160,7 @@ class Part:
             "downloads": known.downloads + (fetched.status is not Status.FILTERED),
             "etag": fetched.etag,
             "last_modified": fetched.last_modified,
+            "retry_after_s": whole_seconds(fetched.retry_after_s),
             "raw_round": None,
             "raw_offset": None,
             "raw_bytes": None,
@@ -181,9 +183,8 @@ class Part:
             image_id,
             row["downloads"],
             row["fetched_at"],
-            fetched.retry_after_s,
-            self._settings.retry_wait_s,
-            self._settings.max_downloads,
+            row["retry_after_s"],
+            self._settings.waits,
         )
         if row["status"] not in (Status.OK, Status.NOT_MODIFIED):
             row["etag"] = row["last_modified"] = None

@@ -13,6 +13,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.reasons import Status
 from pipeline.core.stage import StageSection, tuning
 from pipeline.core.usual import KEPT, Rule
+from pipeline.fetch.ledger import Waits
 from pipeline.fetch.picture import SIGNATURES, DecodeSettings
 
 _EMAIL = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.[^\s@<>()]+")
@@ -74,7 +75,7 @@ class DownloadSection(StageSection):
     # of the run's identity, its path is not.
     adopt: str = tuning("")
     # Run folders of earlier crawls, the oldest first: what they asked for is taken from there, and
-    # not asked for again but for failures that may have passed, from `images.retry_at` on. What
+    # not asked for again but for failures that may have passed, when their waits are over. What
     # these runs are is part of the run's identity, their paths are not.
     earlier: tuple[str, ...] = tuning(())
     # Filters that go before the download, by name, or true for all that can (see
@@ -222,6 +223,11 @@ class DownloadSection(StageSection):
         """What goes out as User-Agent, e.g. 'Pairmill/0.1 (+https://example.org/crawl)'."""
         who = f" (+{self.contact})" if self.contact else ""
         return f"{self.user_agent}/{__version__}{who}"
+
+    @property
+    def waits(self) -> Waits:
+        """Of `retry`."""
+        return Waits(self.retry_wait_s, self.max_downloads)
 
     @property
     def is_loopback_only(self) -> bool:

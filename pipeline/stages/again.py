@@ -1,6 +1,6 @@
 """`retry` and `recheck`: some pictures of a finished download are asked for again.
 
-`retry` takes failures that may pass, each from its `retry_at` on, and what filters before the
+`retry` takes failures that may pass, each when its wait is over, and what filters before the
 download left out and would not any more; what failed for good is never asked for again. `recheck`
 asks whether stored pictures are still as they were, by ETag and Last-Modified. Either replaces the
 rows of a part whole, and puts new bytes beside the old ones in a raw tar of its own, so that a kill
@@ -26,7 +26,14 @@ from pipeline.core.filter import Filter
 from pipeline.core.following import Live
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES, Table
-from pipeline.fetch.ledger import ASKED_AGAIN, DECIDED_BY, due_for_recheck, due_for_retry
+from pipeline.fetch.ledger import (
+    ASKED_AGAIN,
+    DECIDED_BY,
+    Waits,
+    due_for_recheck,
+    due_for_retry,
+    retry_times,
+)
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.tallies import Tallies, clear
 from pipeline.stages import filtered
@@ -44,8 +51,9 @@ def retry(config: DownloadSection, filters: Mapping[str, Filter]) -> Amendment[D
     """Ask again for failures that are due, and for what the filters do not leave out any more: kept
     of `asked again` are those that are stored now."""
     left_out = filtered.table_of(config, filters)
-    choosing = partial(_due_or_let_in, left_out, int(time.time()))
-    return replace(_again("retry", choosing, left_out), settle=filtered.note)
+    choosing = partial(_due_or_let_in, left_out, int(time.time()), config.waits)
+    later = partial(_due_later, config.waits)
+    return replace(_again("retry", choosing, left_out), settle=filtered.note, later=later)
 
 
 def recheck(config: DownloadSection, _: Mapping[str, Filter]) -> Amendment[DownloadSection]:
@@ -59,14 +67,33 @@ def _the_same(choose: Choose, _: Store, __: int) -> Choose:
     return choose
 
 
-def _due_or_let_in(left_out: Table | None, now: int, store: Store, part: int) -> Choose:
+def _due_or_let_in(
+    left_out: Table | None, now: int, waits: Waits, store: Store, part: int
+) -> Choose:
     reasons = filtered.reasons_in(store, part, left_out)
     still_out = pa.array(list(reasons), pa.binary())
 
     def choose(rows: pa.RecordBatch) -> pa.BooleanArray:
-        return pc.or_(due_for_retry(rows, now), filtered.let_in(rows, still_out))
+        return pc.or_(due_for_retry(rows, now, waits), filtered.let_in(rows, still_out))
 
     return choose
+
+
+def _due_later(waits: Waits, store: Store) -> str:
+    """Of failures that may pass: how many there are, and when the first one is due."""
+    count, first = 0, None
+    for part in store.committed(IMAGES):
+        for rows in store.read_part(IMAGES, part, DECIDED_BY):
+            times = retry_times(rows, waits)
+            count += len(times) - times.null_count
+            first = min((t for t in (first, pc.min(times).as_py()) if t is not None), default=None)
+    if first is None:
+        return "no failure may pass"
+    told = time.strftime("%F %T UTC", time.gmtime(first))
+    return (
+        f"{count:,} failures may pass, the first is due at {told}, as download.retry_wait_s = "
+        f"{waits.first_s:g} or its host says"
+    )
 
 
 def _again(

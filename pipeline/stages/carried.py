@@ -2,8 +2,8 @@
 
 A candidate's row in `images` comes from the last run that asked for it, and its picture is copied
 from that run's raw tar to this one's, so that new captions of old pictures are judged, and a run
-needs no other one. What failed for good stays so; what may have passed is asked for again, from its
-`retry_at` on and `max_downloads` times in all. A picture whose raw tar has been removed is asked
+needs no other one. What failed for good stays so; what may have passed is asked for again when
+its wait is over, `max_downloads` times in all. A picture whose raw tar has been removed is asked
 for like one that nobody knows.
 
 Cost: one join on 16-byte keys, of the candidates with the ids, parts and statuses of all earlier
@@ -24,6 +24,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.reasons import Status
 from pipeline.core.storage import Store
 from pipeline.core.tables import CANDIDATES, ID, IMAGES, Table, column
+from pipeline.fetch.ledger import DECIDED_BY, Waits, due_for_retry
 
 if TYPE_CHECKING:
     from pipeline.core.context import Context
@@ -119,12 +120,12 @@ def take_over(
     return found
 
 
-def due_of(rows: Iterable[Row]) -> set[bytes]:
+def due_of(rows: Collection[Row], waits: Waits) -> set[bytes]:
     """image_ids of rows that failed for a reason that may have passed by now."""
-    now = time.time()
-    return {
-        row["image_id"] for row in rows if row["retry_at"] is not None and row["retry_at"] <= now
-    }
+    schema = pa.schema([IMAGES.schema.field(name) for name in DECIDED_BY])
+    known = pa.RecordBatch.from_pylist(list(rows), schema)
+    due = known.filter(due_for_retry(known, int(time.time()), waits))
+    return set(due.column("image_id").to_pylist())
 
 
 def account_of(rows: Iterable[Row], taken: Collection[bytes]) -> Account:

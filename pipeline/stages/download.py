@@ -25,6 +25,7 @@ from pipeline.core.tables import CANDIDATES, IMAGES, Table
 from pipeline.fetch import adopt
 from pipeline.fetch.hosts_table import fold
 from pipeline.fetch.known_hosts import KnownHosts
+from pipeline.fetch.ledger import NO_WAITS, Waits
 from pipeline.fetch.settings import DownloadSection
 from pipeline.fetch.tallies import Tallies, clear, tally
 from pipeline.stages import adopted, carried, filtered, spread
@@ -80,7 +81,14 @@ def build(ctx: Context[DownloadSection]) -> list[Account]:
     if ctx.config.adopt:
         found, folder = adopted.index(ctx), adopt.list_shards(ctx.config.adopt)[0]
     left_out, earlier = filtered.note(ctx), carried.note(ctx)
-    open_ = partial(open_part, ctx.store, folder=folder, left_out=left_out, earlier=earlier)
+    open_ = partial(
+        open_part,
+        ctx.store,
+        folder=folder,
+        left_out=left_out,
+        earlier=earlier,
+        waits=ctx.config.waits,
+    )
     live = Live("images", Tallies(ctx.store).grown)
     at_once = ctx.config.open_parts
     accounts = ctx.run_lanes(
@@ -162,6 +170,7 @@ def open_part(
     folder: str | None = None,
     left_out: Table | None = None,
     earlier: Sequence[str] = (),
+    waits: Waits = NO_WAITS,
 ) -> "PartFiles":
     """A part of a run as the downloader takes it. Its raw tar is published before its rows.
 
@@ -169,7 +178,7 @@ def open_part(
     for which it is true: they get a raw tar of their own and new rows, the part's next round.
     folder: what `adopted.places` are relative to; without it nothing is adopted.
     left_out: the table of candidates that are not to be asked for (see `stages.filtered`).
-    earlier: run folders, of what `carried` has noted.
+    earlier: run folders, of what `carried` has noted. waits: of what failed in these.
     """
     from pipeline.fetch.part import COLUMNS, PartFiles, PartResult
 
@@ -214,7 +223,7 @@ def open_part(
     if choose is None and earlier:
         tar = raw.RawTar(raw_file)
         known = carried.take_over(store, part, earlier, tar, reasons)
-        due, written = carried.due_of(known.values()), tar.end
+        due, written = carried.due_of(known.values(), waits), tar.end
     return PartFiles(
         candidates, raw_file, publish, discard, round_, known, due, places, reasons, written
     )

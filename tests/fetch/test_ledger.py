@@ -2,19 +2,21 @@
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.reasons import Status
-from pipeline.fetch.ledger import account_of, merge_all, retry_at
+from pipeline.core.tables import IMAGES
+from pipeline.fetch.ledger import DECIDED_BY, Waits, account_of, due_for_retry, merge_all, retry_at
 
 NOW, ID = 1_800_000_000, b"i" * 16
 STATUSES = [status for status in Status if status is not Status.NOT_MODIFIED]
 
 
 def when(status: Status, downloads: int = 1, after_s: float | None = None, most: int = 6) -> Any:
-    return retry_at(status, ID, downloads, NOW, after_s, 3600.0, most)
+    return retry_at(status, ID, downloads, NOW, after_s, Waits(3600.0, most))
 
 
 def test_only_what_may_pass_is_asked_for_again() -> None:
@@ -33,6 +35,30 @@ def test_waits_double_up_to_a_week_and_the_host_has_its_say() -> None:
     assert max(waits) <= 1.25 * 7 * 86_400
     assert when(Status.HTTP_429, after_s=90_000) == NOW + 90_000
     assert when(Status.HTTP_429, after_s=1) == NOW + waits[0]
+
+
+def test_the_present_waits_decide_what_is_due() -> None:
+    schema = pa.schema([IMAGES.schema.field(name) for name in DECIDED_BY])
+    failed = {"image_id": ID, "downloads": 1, "fetched_at": NOW}
+    rows = pa.RecordBatch.from_pylist(
+        [
+            failed | {"status": "connect"},
+            failed | {"status": "robots", "retry_after_s": 60},
+            failed | {"status": "http_5xx", "retry_after_s": 60},
+            failed | {"status": "timeout", "downloads": 3},
+            failed | {"status": "http_404"},
+            failed | {"status": "ok"},
+        ],
+        schema,
+    )
+
+    def due(after_s: int, first_s: float, most: int = 6) -> list[bool]:
+        return due_for_retry(rows, NOW + after_s, Waits(first_s, most)).to_pylist()
+
+    assert due(10, 3600) == [False] * 6
+    assert due(10, 0) == [True, False, False, True, False, False]
+    assert due(61, 0) == [True, False, True, True, False, False]
+    assert due(61, 0, 3) == [True, False, True, False, False, False]
 
 
 def row(key: int, status: Status, content: int) -> dict[str, Any]:
