@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from math import ceil
 
 from pipeline.match import blocks
-from pipeline.stages.plan_files import STAGES, Cluster, Rates, Ratios, StageRate
+from pipeline.stages.plan_files import Cluster, Rates, Ratios, StageRate
+from pipeline.stats.funnel import ORDER
 
 # Of one request to object storage: how much extract reads at a time, how much a multipart upload
 # sends at a time (s3fs), how many names a listing gives (S3's own bound).
@@ -135,7 +136,7 @@ def plan(pairs: float, cluster: Cluster, rates: Rates, recipe: Recipe) -> Plan:
     found = quantities(pairs, rates.ratios)
     units = found | {"vectors": vectors(found, rates)}
     stages = {}
-    for name in STAGES:
+    for name in ORDER:
         if name == "cluster" and not recipe.has_cluster:
             continue
         stages[name] = _cost(name, units, cluster, rates, recipe)

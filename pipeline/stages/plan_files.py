@@ -14,22 +14,9 @@ from pydantic import Field
 from pipeline.core.config import parse
 from pipeline.core.errors import ConfigError
 from pipeline.core.stage import Section
+from pipeline.stats.funnel import ORDER
 
 Unit = Literal["records", "pairs", "images", "pictures", "vectors", "measured", "kept"]
-
-# In line order; `cluster` is optional in a recipe.
-STAGES = (
-    "extract",
-    "dedupe",
-    "download",
-    "match",
-    "score",
-    "cluster",
-    "measure",
-    "decide",
-    "shard",
-    "report",
-)
 
 
 class Machines(Section):
@@ -181,8 +168,8 @@ def load_rates(path: str) -> Rates:
         checked["ratios"] = (Ratios, data["ratios"])
     _check(path, checked)
     found: Rates = parse(path, "", Rates, data)
-    missing = [name for name in STAGES if name not in found.stages]
-    unknown = sorted(set(found.stages) - set(STAGES))
+    missing = [name for name in ORDER if name not in found.stages]
+    unknown = sorted(set(found.stages) - set(ORDER))
     if missing or unknown:
         wrong = [f"missing {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown)
         raise ConfigError(f"{path}: [stages.<name>]: {'; '.join(wrong)}")

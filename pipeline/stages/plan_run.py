@@ -17,7 +17,8 @@ from pipeline.core.storage import Store
 from pipeline.match import blocks
 from pipeline.stages.line import LINE
 from pipeline.stages.plan import Recipe, model_factor, vectors
-from pipeline.stages.plan_files import STAGES, Rates, Ratios, StageRate
+from pipeline.stages.plan_files import Rates, Ratios, StageRate
+from pipeline.stats.funnel import ORDER
 from pipeline.stats.summary import Run
 
 # What a stage reads beside tables.
@@ -46,7 +47,7 @@ def measured_rates(root: str, base: Rates) -> Rates:
     """
     run = Run(root)
     records = {record["stage"]: record for record in run.records if record["state"] == "done"}
-    missing = [name for name in STAGES if name not in records]
+    missing = [name for name in ORDER if name not in records]
     if missing:
         raise InputError(
             f"{run.store.root}: {', '.join(missing)} not finished; finish the run first"

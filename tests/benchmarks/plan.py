@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.stages.plan import Recipe, quantities, stage_work, vectors
-from pipeline.stages.plan_files import STAGES, Rates, load_rates
+from pipeline.stages.plan_files import Rates, load_rates
 from pipeline.stages.plan_run import counts_of, measured_rates, recipe_of_run
+from pipeline.stats.funnel import ORDER
 from tests.benchmarks.line import mill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def _compare(run: Path, pages: int, rates: Rates, recipe: Recipe) -> list[dict[s
     own = measured_rates(str(run), rates)
     real = counts_of(str(run))
     real |= {"vectors": vectors(real, rates)}
-    for name in STAGES:
+    for name in ORDER:
         rate = rates.stages[name]
         core_s, shuffled = stage_work(name, planned[rate.per], rate, rates, recipe)
         took = _took(run, name)

@@ -13,7 +13,6 @@ from pipeline.match.blocks import Rates as BlockRates
 from pipeline.match.blocks import choose_plan
 from pipeline.stages.plan import Recipe, model_factor, plan, stage_work
 from pipeline.stages.plan_files import (
-    STAGES,
     Cluster,
     Machines,
     Power,
@@ -22,6 +21,7 @@ from pipeline.stages.plan_files import (
     load_rates,
     to_toml,
 )
+from pipeline.stats.funnel import ORDER
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RATES = load_rates(str(CONF / "rates" / "measured.toml"))
@@ -44,7 +44,7 @@ def test_every_cluster_of_the_project_is_planned_for(
 ) -> None:
     assert job.main(["--pairs", "10e9", "--cluster", str(path)]) == 0
     told = capsys.readouterr().out
-    for needed in (*STAGES[:5], "core-h", "Assumed", "downloaded_per_image", "LAION-5B"):
+    for needed in (*ORDER[:5], "core-h", "Assumed", "downloaded_per_image", "LAION-5B"):
         assert needed in told
 
 
