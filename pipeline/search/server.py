@@ -1,6 +1,7 @@
 """The explorer: a page on this machine's loopback interface, for one person."""
 
 import json
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,11 @@ class Explorer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.nearest, self.model = nearest, model
         self.lock = threading.Lock()  # neither index nor model is for two threads at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
@@ -72,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
                 elif url.path.startswith("/picture/") and body is None:
                     row = _number(url.path.removeprefix("/picture/"))
                     self._send(HTTPStatus.OK, self.server.nearest.picture(row), "image/jpeg")
+                elif url.path == "/favicon.ico":
+                    self._send(HTTPStatus.NO_CONTENT, b"", "image/x-icon")
                 elif url.path == "/search":
                     self._found(url.query, body)
                 else:

@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.score import clip
 from pipeline.search import building
 from pipeline.search.asking import Model
 from pipeline.search.nearest import Nearest
+from tests.browser import browser
 from tests.search.conftest import kept_pictures, vectors_of
 from tests.stats.test_notebooks import ROOT, run_cells
 
@@ -177,3 +179,48 @@ def test_a_name_that_another_page_points_here_is_refused(store, made):
         assert ask(explorer, "/search?text=x", host="evil.example")[0] == 421
         assert ask(explorer, "/search", b"", headers={"Content-Length": "99999999999"})[0] == 413
         assert ask(explorer, "/", host="localhost:1")[0] == 200
+
+
+def test_a_person_searches_in_a_browser(store, made):
+    """By words, by one of the pictures found, and by a picture of one's own; nothing that the web
+    wrote is more than text, and nothing is asked of anybody else."""
+    with served(made.root) as explorer, browser() as tab:
+        base = f"http://127.0.0.1:{explorer.server_address[1]}/"
+        tab.open(base)
+        tab.run("document.getElementById('text').value = 'a red star'")
+        tab.run("document.querySelector('button[type=submit]').click()")
+        wait(tab, "document.querySelectorAll('#hits li').length > 0")
+        captions = [p["caption"] for p in made.kept]
+        shown = json.loads(
+            tab.run(
+                "JSON.stringify([...document.querySelectorAll('#hits span')].map(e => e.textContent))"
+            )
+        )
+        assert shown and set(shown) <= set(captions)
+        assert tab.run("document.querySelectorAll('#hits span *').length") == 0
+        for width in (420, 1280):
+            tab.size(width)
+            assert tab.run("document.documentElement.scrollWidth") <= width
+        wait(tab, "[...document.images].some(i => i.naturalWidth > 0)")
+
+        tab.run("document.querySelectorAll('#hits li button')[1].click()")
+        wait(tab, f"document.querySelector('#hits span').textContent === {json.dumps(shown[1])}")
+        assert tab.run("document.querySelector('#hits small').textContent").startswith("1.000")
+
+        tab.run("document.getElementById('hits').replaceChildren()")
+        tab.run(
+            "fetch('picture/0').then(r => r.blob()).then(b => { const d = new DataTransfer();"
+            "d.items.add(new File([b], 'mine.jpg')); const f = document.getElementById('file');"
+            "f.files = d.files; f.dispatchEvent(new Event('change')); }), 0"
+        )
+        wait(tab, "document.querySelectorAll('#hits li').length > 0")
+        assert float(tab.run("document.querySelector('#hits small').textContent")[:5]) > 0.999
+        assert tab.complaints == []
+        assert all(url.startswith(base) for url in tab.requests)
+
+
+def wait(tab, condition):
+    until = time.monotonic() + 60
+    while not tab.run(condition):
+        assert time.monotonic() < until, condition
+        time.sleep(0.02)
