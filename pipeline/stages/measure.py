@@ -56,7 +56,7 @@ def build(ctx: Context[MeasureSection]) -> list[Account]:
             ctx.read(LISTED),
             ctx.read(found) if len(found.schema) > 1 else None,
         )
-        ctx.write(inputs, rows.repartition("part"))
+        ctx.write(inputs, rows.repartition("part"), codec="lz4_raw")
     measuring = tuple(chosen for chosen in ctx.filters.values() if chosen.measures)
     work = PartWork(ctx.store, fields, measuring)
     accounts = ctx.run_parts(table, work, [(n, None) for n in ctx.store.folders(CANDIDATES)])
