@@ -32,7 +32,7 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -170,6 +170,9 @@ lock: setup  ## Lock the packages of conf/environment/*.in again
 
 licences: setup  ## Licence of every locked package; fails on one that licences.toml does not allow
 	@.venv/bin/python conf/environment/licences.py
+
+docs: setup  ## The documentation as a site in build/site; what pages say of the code is written anew
+	@$(PY) -m jobs.docs
 
 clean:  ## Remove runs and build output; keeps .venv
 	@rm -rf runs build
