@@ -21,6 +21,8 @@ $(foreach v,$(call given,$(GIVEN) $(TO_SUBMIT)),\
   $(if $(findstring $(NEWLINE),$(value $v)),$(error $v must be one line)))
 $(foreach v,$(call given,$(GIVEN)),$(eval override $v := $$(subst ','\'',$$(value $v))))
 $(foreach v,$(call given,$(TO_SUBMIT)),$(eval override $v := $$(value $v)))
+# The launcher reads them from its environment, where make does not put what it has overridden itself.
+$(foreach v,$(call given,$(TO_SUBMIT)),$(eval export $v))
 STAGES := extract dedupe download match score cluster measure decide shard
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python

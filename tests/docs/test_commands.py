@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.line import run_stages
@@ -94,7 +95,8 @@ def checkout(milled: Milled, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     for name in ("demo", "mine", "sample"):
         shutil.copytree(milled.root, folder / "runs" / name)
         (folder / "runs" / name / "_tallies").mkdir(exist_ok=True)  # there while a download runs
-    (folder / "requests.txt").write_text("domain:nobody.example\n")
+    samples = pq.read_table(milled.root / "release/.meta/00000.parquet", columns=["domain"])
+    (folder / "requests.txt").write_text(f"domain:{samples['domain'][0]}\n")
     yield folder
     shutil.rmtree(folder)
 
