@@ -17,7 +17,7 @@ from pipeline.core.config import RunSection
 from pipeline.core.errors import ConfigError
 from pipeline.core.reasons import Status
 from pipeline.core.stage import Section, Stage, StageSection
-from pipeline.core.tables import Table
+from pipeline.core.tables import HOSTS, Table
 from pipeline.match.lists import ListSection
 from pipeline.score.heads import HeadSection
 from pipeline.stages.line import LINE
@@ -37,6 +37,14 @@ SECTIONS: dict[str, type[Section]] = {
     "score.models": ModelSection,
     "score.heads": HeadSection,
     "shard.coyo": CoyoSection,
+}
+
+
+# What `Stage.uses` names.
+_USES = {
+    "filters": "all of the filters' (`[filters.*]`)",
+    "measures": "those of the filters (`[filters.*]`) that change what is measured",
+    "filters_first": "those of the filters that go before the download",
 }
 
 
@@ -93,13 +101,12 @@ def flow(name: str) -> str:
     stage = _stage(name)
     reads = [f"[`{t.name}`]({_writer(t)}.md#{t.name})" for t in stage.reads]
     writes = [f"[`{t.name}`](#{t.name})" for t in stage.writes]
-    # What others of the same kind write is not told by the record of a stage.
     rows = [
         ("reads", ", ".join(reads) or "what lies outside: archives, indexes, lists"),
         ("writes", ", ".join(writes)),
         ("other folders", ", ".join(_code(f"{folder}/") for folder in stage.folders)),
         ("to open", _code(stage.output) if stage.output else ""),
-        ("also depends on", ", ".join(_code(used) for used in stage.uses)),
+        ("settings besides its own", "; ".join(_USES[used] for used in stage.uses)),
     ]
     return _table(("", ""), [row for row in rows if row[1]])
 
@@ -107,6 +114,13 @@ def flow(name: str) -> str:
 def tables(name: str) -> str:
     """The columns of every table that a stage writes."""
     return "\n\n".join(_columns(table) for table in _stage(name).writes)
+
+
+def table_beside(name: str) -> str:
+    """The columns of a table that is kept beside what stages write."""
+    if name != HOSTS.name:
+        raise ConfigError(f"no table {name!r}: allowed: {HOSTS.name}")
+    return _columns(HOSTS)
 
 
 def _columns(table: Table) -> str:
@@ -219,6 +233,7 @@ def where(_: str) -> str:
 BLOCKS: dict[str, Callable[[str], str]] = {
     "flow": flow,
     "tables": tables,
+    "table": table_beside,
     "keys": section,
     "reasons": reasons,
     "filters": filter_list,

@@ -16,8 +16,8 @@ class Usage:
     """Of one stage, or of a session so far.
 
     cpu_seconds: of the driver, the JVM and its Python workers, ended ones included; None where
-    workers are on other machines, or where that is not known. task_seconds: of cores that tasks held, waits included.
-    shuffle_bytes: written to shuffles, compressed as they were.
+    workers are on other machines, or where that is not known. task_seconds: of cores that tasks
+    held, waits included. shuffle_bytes: written to shuffles, compressed as they were.
     """
 
     cpu_seconds: float | None
