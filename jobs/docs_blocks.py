@@ -88,7 +88,8 @@ def _code(text: str) -> str:
 def _sentence(text: str) -> str:
     """Begun by a capital, unless it begins with a name."""
     first = text.partition(" ")[0].rstrip(".,:;")
-    return text if re.search(r"[._`/]", first) else text[:1].upper() + text[1:]
+    is_name = re.search(r"[._`/]", first) or first in ("http", "https")
+    return text if is_name else text[:1].upper() + text[1:]
 
 
 def _writer(table: Table) -> str:
