@@ -106,7 +106,7 @@ class ShardSection(StageSection):
     # Where people turn to have something removed: an e-mail address or a page. The card says so,
     # and says that there is none while this is empty.
     optout_address: str = ""
-    # Languages that the card names; none: those of the captions that are kept.
+    # Languages that the card names, as ISO 639 codes; it names none unless they are given.
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
     # What COYO-700M's columns are filled from, see `[shard.coyo]`.
     coyo: CoyoSection = CoyoSection()

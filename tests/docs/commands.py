@@ -146,20 +146,19 @@ def check(words: list[str]) -> None:
         assert name in VARIABLES, name
         for file in re.findall(r"--properties-file (\S+)", value):
             assert (ROOT / file).is_file(), file
-    program = words[0]
+    program = words[0].removeprefix(".venv/bin/")
     if program == "make":
         check_make(words[1:])
-    elif program in (".venv/bin/python", "python") and words[1] == "-m":
+    elif program == "python" and words[1] == "-m":
         check_module(words[2], words[3:])
     elif program == "torchrun":
         at = words.index("-m")
         check_module(words[at + 1], words[at + 2 :])
     elif program == "spark-submit":
         check_module(words[1].removesuffix(".py").replace("/", "."), words[2:])
-    elif program.startswith(".venv/bin/"):
-        pass  # programs of the environment, and python -c
-    else:
+    elif program == words[0]:
         assert program in TOOLS, program
+    # Else a program of the environment, or python -c: what it is given is its own.
 
 
 def targets() -> set[str]:
