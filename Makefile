@@ -21,6 +21,8 @@ $(foreach v,$(call given,$(GIVEN) $(TO_SUBMIT)),\
   $(if $(findstring $(NEWLINE),$(value $v)),$(error $v must be one line)))
 $(foreach v,$(call given,$(GIVEN)),$(eval override $v := $$(subst ','\'',$$(value $v))))
 $(foreach v,$(call given,$(TO_SUBMIT)),$(eval override $v := $$(value $v)))
+# The launcher reads them from its environment, where make does not put what it has overridden itself.
+$(foreach v,$(call given,$(TO_SUBMIT)),$(eval export $v))
 STAGES := extract dedupe download match score cluster measure decide shard
 # What the set-up chose; SPARK_CONF_DIR holds Spark's log settings.
 PY = JAVA_HOME="$$(cat .venv/java_home)" SPARK_CONF_DIR=$(CURDIR)/conf SPARK_LOCAL_IP=127.0.0.1 .venv/bin/python
@@ -32,7 +34,7 @@ SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
     TESTS_SHARED="$$shared" MARKS='$(1)'
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -170,6 +172,9 @@ lock: setup  ## Lock the packages of conf/environment/*.in again
 
 licences: setup  ## Licence of every locked package; fails on one that licences.toml does not allow
 	@.venv/bin/python conf/environment/licences.py
+
+docs: setup  ## The documentation as a site in build/site; what pages say of the code is written anew
+	@$(PY) -m jobs.docs
 
 clean:  ## Remove runs and build output; keeps .venv
 	@rm -rf runs build

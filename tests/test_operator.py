@@ -89,6 +89,20 @@ def test_make_gives_text_on_as_it_is(tmp_path: Path, target: str) -> None:
         assert not (tmp_path / "evil").exists()
 
 
+def test_make_gives_the_launcher_its_cluster(tmp_path: Path) -> None:
+    stub = tmp_path / "stub"
+    stub.write_text(f'#!/bin/sh\necho "$CLUSTER $MASTER" > {tmp_path}/told\n')
+    stub.chmod(0o755)
+    words = [f"SUBMIT={stub}", "CLUSTER=standalone", "MASTER=spark://host:7077"]
+    subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "-o", "setup", "run", *words],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        check=True,
+    )
+    assert (tmp_path / "told").read_text() == "standalone spark://host:7077\n"
+
+
 def test_make_refuses_text_of_two_lines(tmp_path: Path) -> None:
     done = made(tmp_path, "import", {"FROM": "a\ntouch evil\n", "OUT": "b"})
     assert done.returncode != 0 and "FROM must be one line" in done.stderr

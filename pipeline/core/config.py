@@ -31,7 +31,9 @@ from pipeline.core.stage import Section, Stage, tuning
 class RunSection(Section):
     """`[run]`: where a run lives and the seed of everything random in it."""
 
+    # The run's folder, on a disk or on object storage.
     root: str
+    # Of everything that is drawn or sampled.
     seed: int = 0
     # Where `jobs/run.py` lets the download go: the real web, the embedded one, or the responses
     # recorded in the archives themselves.

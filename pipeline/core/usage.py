@@ -16,8 +16,8 @@ class Usage:
     """Of one stage, or of a session so far.
 
     cpu_seconds: of the driver, the JVM and its Python workers, ended ones included; None where
-    workers are on other machines. task_seconds: of cores that tasks held, waits included.
-    shuffle_bytes: written to shuffles, compressed as they were.
+    workers are on other machines, or where that is not known. task_seconds: of cores that tasks
+    held, waits included. shuffle_bytes: written to shuffles, compressed as they were.
     """
 
     cpu_seconds: float | None
@@ -29,6 +29,8 @@ class Usage:
         cpu = None
         if self.cpu_seconds is not None and earlier.cpu_seconds is not None:
             cpu = round(self.cpu_seconds - earlier.cpu_seconds, 2)
+            if cpu < 0:  # processes that had taken more have ended, and nobody has their time
+                cpu = None
         return Usage(
             cpu,
             round(self.task_seconds - earlier.task_seconds, 2),

@@ -9,8 +9,8 @@ class DemoSection(Section):
     """`[demo]`. Everything scales with `pages`: twice as many image URLs, a tenth as many hosts."""
 
     folder: str = tuning("build/web")  # where the web is written
-    pages: int = Field(default=3000, ge=20, le=10_000_000)
-    seed: int = Field(default=0, ge=0)
+    pages: int = Field(default=3000, ge=20, le=10_000_000)  # HTML pages of the web
+    seed: int = Field(default=0, ge=0)  # another one is another web
     archives: int = Field(default=4, ge=2, le=10_000)  # archive files, WARC and WAT together
     wat_share: float = Field(default=0.5, ge=0, le=1)  # share of the archives that are WAT
     korean_share: float = Field(

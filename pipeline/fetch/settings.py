@@ -50,6 +50,7 @@ class DownloadSection(StageSection):
     # Answers, also that there is none, are kept as long as the zone says, within these bounds.
     dns_min_ttl_s: float = tuning(60.0, ge=0)
     dns_max_ttl_s: float = tuning(3600.0, ge=0)
+    # Names that are kept in all.
     dns_cache_names: int = tuning(100_000, ge=1)
     # Whether IPv6 addresses are asked for; "auto": when this machine has a route to them.
     ipv6: Literal["auto", "on", "off"] = tuning("auto")
@@ -94,18 +95,24 @@ class DownloadSection(StageSection):
     silence_timeout_s: float = tuning(10.0, gt=0)
     # One picture: from its first attempt to its last, waits between them included.
     url_timeout_s: float = tuning(120.0, gt=0)
+    # Further attempts after a failure that may pass, and the wait before the first of them, which
+    # doubles.
     retries: int = tuning(1, ge=0, le=10)
     backoff_s: float = tuning(1.0, ge=0)
+    # Redirects that are followed for one picture.
     max_redirects: int = tuning(5, ge=0, le=20)
+    # A larger file is too_large, and no more of it is read.
     max_body_bytes: int = Field(default=50_000_000, gt=0)
 
-    # One host: what all tasks together may ask of it. Failures in a row, refusals (401, 403, 451)
-    # included, after which it is left alone; each failure makes it wait twice as long as the last.
+    # One host: requests at once, and the time from one to the next, of all tasks together.
     host_concurrency: int = tuning(4, ge=1)
     host_interval_s: float = tuning(0.1, ge=0)
     # A host that asks for a longer Crawl-delay is not asked for pictures at all.
     max_crawl_delay_s: float = tuning(30.0, ge=0)
+    # The longest Retry-After that is waited for while a part is open.
     max_retry_after_s: float = tuning(60.0, ge=0)
+    # Failures in a row, refusals (401, 403, 451) included, after which a host is left alone; each
+    # failure makes it wait twice as long as the last, up to max_backoff_s.
     host_failures: int = tuning(10, ge=1)
     max_backoff_s: float = tuning(60.0, ge=0)
 
@@ -128,20 +135,24 @@ class DownloadSection(StageSection):
     max_downloads: int = tuning(6, ge=1)
     recheck_after_s: float = tuning(30 * 86_400.0, ge=0)
 
-    # What is decoded and stored.
+    # What is decoded and stored: formats by content, whatever the server says.
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
     # Pillow's own bomb limit: a 24-bit picture of 256 MiB. Source: PIL.Image.MAX_IMAGE_PIXELS.
     max_pixels: int = Field(default=2**30 // 4 // 3, gt=0)
     # Longer animations are refused; 1,000 frames are 40 s at 25 a second.
     max_frames: int = Field(default=1000, ge=1)
+    # A picture with a shorter side is too_small.
     min_side_px: int = Field(default=1, ge=1)
     # 384, keep_ratio, only downwards. Source: the COYO-700M download recipe.
     image_size_px: int = Field(default=384, ge=16)
     resize_mode: Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "none"] = (
         "keep_ratio"
     )
+    # Of pictures that are encoded again.
     jpeg_quality: int = Field(default=90, ge=1, le=100)
+    # Whether the received bytes are stored when they are an upright sRGB JPEG of a size that fits.
     keep_original: bool = True
+    # Red, green and blue that transparency is laid over.
     background: tuple[int, int, int] = (255, 255, 255)
     # A picture with less texture is the same as another only when its bytes are. Source: PDQ's
     # authors take hashes under a quality of 50 for worthless; measured on drawings in docs.
@@ -159,7 +170,9 @@ class DownloadSection(StageSection):
     # "simplejpeg" decodes plain JPEGs to the same pixels in a little less time. All else is done by
     # Pillow in any case.
     jpeg_codec: Literal["pillow", "simplejpeg"] = "pillow"
+    # Decoders of a task, each a process.
     decode_workers: int = tuning(1, ge=1)
+    # One picture: a decoder that takes longer is ended, and the picture is `decode`.
     decode_timeout_s: float = tuning(30.0, gt=0)
     # What one decoder may write to: half of what a core is promised, so that the fetcher has the
     # other. A picture that needs more costs itself.

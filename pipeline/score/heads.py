@@ -78,7 +78,7 @@ class HeadSection(Section):
     """`[score.heads.<name>]`: one head. Its column is `<name>_score`."""
 
     path: str  # of the weight file, on every worker
-    kind: Kind
+    kind: Kind  # which network it is: the table in docs/how-it-works.md
     # Whose embeddings it reads: a name of [score.models], or "clip" for the model of [score].
     model: str = "clip"
     # What is made of the last layer: by the kind unless given. Softmax takes the output `index`.

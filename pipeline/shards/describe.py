@@ -21,6 +21,7 @@ _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _MOST_VALUES = 100_000
 _TOP = 10
 _WINDOW = 1000
+_HASHES = ("hash64",)  # numbers that mean nothing by themselves
 _LAID = {n for n in release.SIDECAR.names if n not in ("bytes", "jpg_bytes")}
 
 Rows = Iterable[tuple[ShardEntry, npt.NDArray[np.int32]]]
@@ -44,14 +45,15 @@ def describe(fs: fsspec.AbstractFileSystem, root: str, chosen: Rows) -> str:
         size += pc.sum(table["bytes"]).as_py()
         for field in table.schema:
             column = table[field.name]
-            if field.name in _LAID:
+            if field.name in _LAID or field.name in _HASHES:
                 continue
             if pa.types.is_string(field.type):
                 counts = texts.setdefault(field.name, Counter())
                 if len(counts) <= _MOST_VALUES:
                     counts.update(column.drop_null().to_pylist())
             elif pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
-                values = column.cast(pa.float64()).to_numpy()[::step]
+                # Quantiles need no more than a float64 tells of a large number.
+                values = column.cast(pa.float64(), safe=False).to_numpy()[::step]
                 numbers.setdefault(field.name, []).append(values[np.isfinite(values)])
     lines = [f"{total:,} samples, {size / 1e9:,.3f} GB in {len(picked):,} shards", ""]
     lines += _number_lines({name: np.concatenate(parts) for name, parts in numbers.items()})

@@ -37,6 +37,7 @@ class ExtractSection(StageSection):
     sample: bool = True
     seed: int = 0
     first_file: int = Field(default=0, ge=0)
+    # Where a crawl's lists and archives lie.
     crawl_base_url: str = "https://data.commoncrawl.org/"
 
     # Instead of all these: single pages, by Common Crawl's columnar index. A Parquet file, a folder
@@ -48,6 +49,7 @@ class ExtractSection(StageSection):
     index: str = ""
     index_languages: tuple[str, ...] = ()
     index_domains: tuple[str, ...] = ()
+    # Pages that are read by one task.
     index_pages_per_part: int = Field(default=20_000, ge=1)
     # Between two pages, read and dropped rather than asked for around.
     index_max_gap_bytes: int = tuning(1 << 20, ge=0)
@@ -65,6 +67,7 @@ class ExtractSection(StageSection):
 
     # Common Crawl cuts pages at 5 MiB; WAT records of link farms are larger.
     max_record_bytes: int = Field(default=32 << 20, ge=1024)
+    # Links of a page beyond are counted as over_page_cap.
     max_links_per_page: int = Field(default=10_000, ge=1)
     # Of one record; beyond, or when it crashes the parser, it is counted as crashed and left out.
     record_timeout_s: float = Field(default=60.0, gt=0)

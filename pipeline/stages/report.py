@@ -90,7 +90,9 @@ class ReportSection(StageSection):
     largest_groups: groups of duplicates shown, the largest; groups_per_rule: random ones of each
         rule; pictures_per_group: dropped pictures of each, at most.
     failed_urls: example URLs shown for each status of failed downloads, at most.
+    thumbnail_px: longer side of the pictures on the page. seed: of the random examples.
     top: length of lists such as domains.
+    title: of the page.
     against: an earlier run or release, a folder or URL: what moved since is told.
     purpose, creators, funding, uses, maintenance: what the datasheet says that no table knows.
     """

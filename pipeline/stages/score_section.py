@@ -37,6 +37,7 @@ _TAKEN = (CLIP_MODEL, COPY_MODEL, "flipped")
 class ModelSection(Section):
     """`[score.models.<name>]`: a further model; its similarity is `clip_similarity_<name>`."""
 
+    # As in `[score]`, all three.
     model: str
     pretrained: str = ""
     precision: Precision = "auto"
@@ -55,12 +56,14 @@ class ScoreSection(StageSection):
     model: str = clip.SHIPPED_MODEL
     # A tag that open_clip knows for the model, or the path of a weight file on every worker.
     pretrained: str = ""
+    # What the towers compute in; "auto": what the processor or GPU is good at.
     precision: Precision = "auto"
     # Further models by name, over the same pictures, each decoded once for all.
     models: Mapping[Name, ModelSection] = Field(default_factory=dict)
     # Score mirrored pictures as well, by `model`: what is written in a picture says less there.
     # Source: Yu et al. 2023, arXiv:2309.15954, which filters by the score of the mirrored picture.
     flipped: bool = False
+    # Pictures, or captions, that go through a tower together.
     batch_size: int = Field(64, gt=0, le=65536)
     # Of the models, per task; 0: the cores that Spark gives a task (spark.task.cpus). The last bits
     # of embeddings depend on it.

@@ -98,6 +98,7 @@ class ShardSection(StageSection):
 
     # Target. The number of shards is rounded, and no two differ by more than one sample.
     samples_per_shard: int = Field(default=10_000, gt=0, le=10**7)
+    # As the dataset card has it.
     name: str = Field(default="Pairmill release", min_length=1)
     # An identifier the Hugging Face Hub knows.
     licence: str = "other"
@@ -105,7 +106,9 @@ class ShardSection(StageSection):
     # Where people turn to have something removed: an e-mail address or a page. The card says so,
     # and says that there is none while this is empty.
     optout_address: str = ""
+    # Languages that the card names, as ISO 639 codes; it names none unless they are given.
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    # What COYO-700M's columns are filled from, see `[shard.coyo]`.
     coyo: CoyoSection = CoyoSection()
     # Pictures a task holds while it writes a shard.
     read_ahead_mb: int = tuning(64, gt=0)
