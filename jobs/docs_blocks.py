@@ -26,6 +26,7 @@ from pipeline.stages.shard import CoyoSection
 from pipeline.stats.wording import FIXED
 
 _MARK = re.compile(r"(<!-- generated: ([\w.-]+)(?: ([\w.-]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+_NAME = re.compile(r"<(?!br>)")  # a line's end in a cell is meant
 
 STAGES = {stage.name: stage for stage in LINE}
 SECTIONS: dict[str, type[Section]] = {
@@ -73,7 +74,15 @@ def _stage(name: str) -> Stage:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    """Text of a table's cell. Outside of code a `<part>` would be taken for markup."""
+    pieces = text.replace("|", "\\|").split("`")
+    outside = [_NAME.sub("&lt;", piece) for piece in pieces[::2]]
+    pieces[::2] = outside
+    return "`".join(pieces)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
