@@ -8,9 +8,10 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filters
 from jobs.line import EXTRA, run_stages
@@ -203,12 +204,18 @@ def _laid_over(path: str) -> list[str]:
         raise ConfigError(f"no file of settings at {path}; some are in conf/judge/") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}") from None
-    found = []
     for name, values in sections.items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {name} stands outside of a section, such as [judge]")
-        found += [f"{name}.{key}={json.dumps(value)}" for key, value in values.items()]
-    return found
+    return list(_overrides("", sections))
+
+
+def _overrides(prefix: str, values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _overrides(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"
 
 
 def _evaluation(config: Config, section: JudgeSection, out: str) -> str:

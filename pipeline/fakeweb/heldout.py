@@ -1,7 +1,7 @@
 """Held-out tasks of the embedded web: pictures that no web shows, with what is true of them.
 
-colours/      classification: one thing, which colour it has; 11 classes
-shapes/       the same pictures, which shape it has; 11 classes
+backgrounds/  classification: one thing on a background, by its colour; 9 classes
+shapes/       the same pictures, by the thing's shape; 11 classes
 captions-en/  retrieval: scenes with a true caption in English
 captions-ko/  the same of other scenes, in Korean
 """
@@ -19,16 +19,24 @@ from PIL import Image
 from pipeline.core.errors import ConfigError
 from pipeline.fakeweb.captions import Lang, describe
 from pipeline.fakeweb.images import size_of
-from pipeline.fakeweb.pictures import COLOURS, Group, Scene, render, sample_scene
+from pipeline.fakeweb.pictures import (
+    BACKGROUND_COLOURS,
+    COLOURS,
+    Group,
+    Scene,
+    render,
+    sample_scene,
+)
 from pipeline.fakeweb.shapes import OUTLINES
 
 # Webs are made from seeds under 2**32, and pairmill-tiny from the streams 2**40 and 2**40 + 1.
 _STREAM = 2**40 + 2
 _SETTINGS = "heldout.json"
 _SHAPES = tuple(OUTLINES)
-# Of a colour: of every shape in it; of a shape: of every colour it has.
+# Of a background: under every shape; of a shape: in every colour. The colour of the thing is no
+# task: it is never the background's, so that who sees backgrounds alone is under chance.
 _TEMPLATES = {
-    "colours": [f"a {{c}} {shape}" for shape in _SHAPES],
+    "backgrounds": [f"a {shape} on a {{c}} background" for shape in _SHAPES],
     "shapes": [f"a {colour} {{c}}" for colour in COLOURS],
 }
 
@@ -36,11 +44,11 @@ _TEMPLATES = {
 def write_heldout(folder: str, seed: int = 0, each: int = 4, scenes: int = 250) -> None:
     """Write the tasks, once: a folder that holds them with these settings is left as it is.
 
-    each: pictures of every shape in every colour. scenes: of each retrieval task. Raises
+    each: pictures of every shape on every background. scenes: of each retrieval task. Raises
     ConfigError when the folder holds something else.
     """
     final = Path(folder)
-    settings = {"format": 1, "seed": seed, "each": each, "scenes": scenes}
+    settings = {"format": 2, "seed": seed, "each": each, "scenes": scenes}
     told = final / _SETTINGS
     if told.is_file() and json.loads(told.read_text()) == settings:
         return
@@ -61,29 +69,24 @@ def _things(folder: Path, seed: int, each: int) -> None:
     for name, lines in _TEMPLATES.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "templates.txt").write_text("\n".join(lines) + "\n")
-    for colour in COLOURS:
+    for background in BACKGROUND_COLOURS:
         for shape in _SHAPES:
             for number in range(each):
-                data = _drawn(_one_thing(rng, colour, shape), rng)
-                file = f"{colour}-{shape}-{number}.jpg"
-                for path in (folder / "colours" / colour, folder / "shapes" / shape):
+                data = _drawn(_one_thing(rng, background, shape), rng)
+                file = f"{background}-{shape}-{number}.jpg"
+                for path in (folder / "backgrounds" / background, folder / "shapes" / shape):
                     path.mkdir(exist_ok=True)
                     (path / file).write_bytes(data)
 
 
-def _one_thing(rng: np.random.Generator, colour: str, shape: str) -> Scene:
-    """A scene with one thing of this colour and shape in it and nothing else."""
+def _one_thing(rng: np.random.Generator, background: str, shape: str) -> Scene:
+    """A scene with one thing of this shape on this background and nothing else."""
     while True:
         scene = sample_scene(rng)
-        if scene.background != colour:
-            size = scene.groups[0].size
-            return Scene(
-                (Group(shape, colour, 1, size),),
-                None,
-                scene.pattern,
-                scene.background,
-                scene.nuisance,
-            )
+        group = scene.groups[0]
+        if group.colour != background:
+            one = Group(shape, group.colour, 1, group.size)
+            return Scene((one,), None, scene.pattern, background, scene.nuisance)
 
 
 def _captions(folder: Path, seed: int, number: int, lang: Lang, scenes: int) -> None:

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +49,28 @@ def create(name: str, seed: int, device: Any) -> tuple[Any, Any]:
     is_own = name in INCLUDED or name == clip.SHIPPED_MODEL
     torch.manual_seed(seed)
     try:
-        model = open_clip.create_model(
-            name,
-            pretrained=None,
-            force_preprocess_cfg={"resize_mode": "squash"} if is_own else None,
-        )
+        with _unwarned():
+            model = open_clip.create_model(
+                name,
+                pretrained=None,
+                force_preprocess_cfg={"resize_mode": "squash"} if is_own else None,
+            )
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # noqa: BLE001 - a foreign architecture can fail in any way
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ConfigError(f"judge.model = {name!r} cannot be made: {told}") from None
     return model.to(device), tokenizer
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without the warning that there are no weights, which is what is wanted."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def shape_of(model: Any) -> Shape:

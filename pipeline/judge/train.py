@@ -75,7 +75,7 @@ def train(
     steps = max(1, round(section.samples / section.batch_size))
     optimizer, schedule = _optimizer(model, section, steps, where)
     mean, std = models.scale_of(model, where)
-    batches = _batches(view, section, seed, decoders(model), tokenizer)
+    batches = _batches(view, section, seed, decoders(model), tokenizer, where.type == "cuda")
     losses: list[Any] = []
     for step in range(1, steps + 1):
         pixels, tokens, weight = (tensor.to(where, non_blocking=True) for tensor in next(batches))
@@ -127,7 +127,12 @@ def _optimizer(model: Any, section: JudgeSection, steps: int, where: Any) -> tup
 
 
 def _batches(
-    view: View, section: JudgeSection, seed: int, decoder: Decoder, tokenizer: Any
+    view: View,
+    section: JudgeSection,
+    seed: int,
+    decoder: Decoder,
+    tokenizer: Any,
+    pinned: bool,
 ) -> Generator[Any, None, None]:
     """Pixels uint8 [n, side, side, 3], token ids int64 [n, length] and weights float [n], epoch
     after epoch."""
@@ -140,7 +145,7 @@ def _batches(
     while True:
         dataset.set_epoch(epoch)
         yield from DataLoader(
-            dataset, batch_size=None, num_workers=section.workers, pin_memory=section.workers > 0
+            dataset, batch_size=None, num_workers=section.workers, pin_memory=pinned
         )
         epoch += 1
 

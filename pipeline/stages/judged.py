@@ -15,6 +15,8 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.overlay import Overlay
 from pipeline.core.records import digest
 from pipeline.core.run import run
+from pipeline.core.spark_files import is_reached
+from pipeline.core.storage import Store
 from pipeline.stages import decide, measure, shard
 from pipeline.stages.line import LINE
 from pipeline.stream import views
@@ -32,7 +34,7 @@ def pool(config: Config, held_to: Sequence[str], folder: str) -> str:
     recipe enables. folder: where it is made, once.
     """
     kept = {name: chosen for name, chosen in config.filters.items() if name in held_to}
-    store = Overlay(folder, config.run.root, _BORROWED)
+    store = _beside(folder, config)
     stages = (measure.STAGE.name, decide.STAGE.name, shard.STAGE.name)
     run(stages, LINE, _on(config, config, kept), store=store)
     return store.path(shard.RELEASE)
@@ -48,7 +50,7 @@ def view(config: Config, recipe: Config, name: str, pool: str, folder: str) -> V
     refuse_unanswerable(config, recipe, name)
     judged = _on(config, recipe, recipe.filters)
     identity = [judged.identity(stage) for stage in (measure.STAGE, decide.STAGE)]
-    store = Overlay(f"{folder}/{name}-{digest([identity, pool])}", config.run.root, _BORROWED)
+    store = _beside(f"{folder}/{name}-{digest([identity, pool])}", config)
     run((measure.STAGE.name, decide.STAGE.name), LINE, judged, store=store)
     files = store.path("decisions", "*.parquet").replace("'", "''")
     chosen = f"pair_id IN (SELECT pair_id FROM read_parquet('{files}') WHERE is_kept)"
@@ -73,6 +75,17 @@ def refuse_unanswerable(config: Config, recipe: Config, name: str) -> None:
             f"{name}: decide.captions = {decides.captions.value!r} gives pictures captions of "
             "others, which the pool does not hold: 'own' can be judged"
         )
+
+
+def _beside(folder: str, config: Config) -> Overlay:
+    """A folder that borrows the run's tables. Raises ConfigError where it cannot."""
+    for root in (folder, config.run.root):
+        if not is_reached(Store(root)):
+            raise ConfigError(
+                f"{root} is where Spark does not read by itself: a run is judged on a disk, a NAS, "
+                "HDFS, or s3a:// (docs/storage.md)"
+            )
+    return Overlay(folder, config.run.root, _BORROWED)
 
 
 def _on(config: Config, recipe: Config, filters: Any) -> Config:

@@ -15,17 +15,19 @@ from pipeline.judge.tasks import Classification, Retrieval
 def test_tasks_are_made_once_and_the_same(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_heldout(str(tmp_path / name), each=1, scenes=6)
-    english, korean, colours, shapes = tasks.load(str(tmp_path / "a"))
-    assert isinstance(colours, Classification) and isinstance(shapes, Classification)
-    assert len(colours.classes) == len(shapes.classes) == 11
-    assert len(colours.pictures) == len(shapes.pictures) == 121
-    by_name = {p.path.name: p.read() for p in colours.pictures}
+    backgrounds, english, korean, shapes = tasks.load(str(tmp_path / "a"))
+    assert isinstance(backgrounds, Classification) and isinstance(shapes, Classification)
+    assert (len(backgrounds.classes), len(shapes.classes)) == (9, 11)
+    assert len(backgrounds.pictures) == len(shapes.pictures) == 99
+    by_name = {p.path.name: p.read() for p in backgrounds.pictures}
     assert by_name == {p.path.name: p.read() for p in shapes.pictures}
-    assert "a red {c}" in shapes.templates and "a {c} heart" in colours.templates
+    assert (
+        "a red {c}" in shapes.templates and "a heart on a {c} background" in backgrounds.templates
+    )
     assert isinstance(english, Retrieval) and isinstance(korean, Retrieval)
     assert english.captions[0].isascii() and not korean.captions[0].isascii()
     assert [p.read() for p in english.pictures] != [p.read() for p in korean.pictures]
-    for name in ("colours/red", "shapes/ring", "captions-en", "captions-ko"):
+    for name in ("backgrounds/red", "shapes/ring", "captions-en", "captions-ko"):
         compared = filecmp.dircmp(tmp_path / "a" / name, tmp_path / "b" / name)
         assert not compared.diff_files and not compared.left_only and not compared.right_only
     marked = tmp_path / "a" / "captions-en" / "0.jpg"

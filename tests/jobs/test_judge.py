@@ -33,7 +33,10 @@ def test_settings_of_conf_are_laid_over_a_recipe(path: Path) -> None:
         (["--recipes", RECIPE, "--set", "judge.recall_k=[5]"], "must begin with 1"),
         (["--recipes", RECIPE, "--set", "judge.scaling_shares=[0, 1]"], "must lie above 0"),
         (["--recipes", RECIPE, "--evaluation", "none"], "there is no such folder"),
-        (["--recipes", str(ROOT / "conf/laion.toml")], "laion: score.model = 'ViT-B-32', while"),
+        (
+            ["--recipes", str(ROOT / "conf/laion.toml")],
+            "laion: score.model = 'ViT-B-32-quickgelu', while",
+        ),
         (["--recipes", RECIPE, "--set", "run.web=live"], "give EVAL=<folder of held-out tasks>"),
     ],
 )

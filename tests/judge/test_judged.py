@@ -48,8 +48,8 @@ def test_a_recipe_is_what_decide_keeps_of_the_pool(
     # As the run itself decided, by the same recipe.
     assert own.samples == len(kept(milled.root / "decisions")) < pool.samples
     assert {k for b in Stream(own, 10) for k in b.keys} == kept(milled.root / "decisions")
-    pairs = pq.read_table(milled.root / "measures", columns=["consent_given"])
-    assert pool.samples == sum(bool(v) for v in pairs["consent_given"].to_pylist())
+    pairs = pq.read_table(milled.root / "measures", columns=["is_consented"])
+    assert pool.samples == sum(bool(v) for v in pairs["is_consented"].to_pylist())
 
     loose = load(
         milled.root, "filters.clip_similarity.low=0.2", "filters.caption_words.min_words=2"
@@ -74,6 +74,12 @@ def test_a_recipe_is_what_decide_keeps_of_the_pool(
 def test_what_a_run_cannot_answer_is_refused(tmp_path: Path, sets: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         judged.refuse_unanswerable(load(tmp_path), load(tmp_path, *sets), "mine")
+
+
+def test_where_spark_does_not_read_is_refused(tmp_path: Path) -> None:
+    config = load(tmp_path, "run.root=s3://bucket/run")
+    with pytest.raises(ConfigError, match="s3://bucket/run is where Spark does not read by itself"):
+        judged.pool(config, HELD_TO, str(tmp_path / "pool"))
 
 
 def test_what_is_tuned_otherwise_is_not(tmp_path: Path) -> None:
