@@ -10,7 +10,8 @@ CONFIG ?= conf/demo.toml
 # What users give may hold names from anywhere: make expands nothing in it, and what stands between
 # single quotes below stays there.
 GIVEN := CONFIG SET FROM ARCHIVES RELEASE VIEW OUT LIST WHERE LAYOUT EXPECTED REGISTRY IMAGES \
-  DATASET CRAWL RUN W SIZES N R SEED STRIKES AGAINST DOMAIN SLICE MODEL PORT PRETRAINED PAIRS RATES SIZE
+  DATASET CRAWL RUN W SIZES N R SEED STRIKES AGAINST DOMAIN SLICE MODEL PORT PRETRAINED PAIRS RATES SIZE \
+  RECIPES JUDGE EVAL
 TO_SUBMIT := CLUSTER MASTER SPARK_ARGS DIST
 define NEWLINE
 
@@ -32,9 +33,13 @@ SOURCE = $(if $(ARCHIVES),--archives '$(ARCHIVES)') $(if $(FROM),--from '$(FROM)
 SIDE_BY_SIDE = shared=$$(mktemp -d); trap 'rm -r "$$shared"' EXIT; \
   $(MAKE) --no-print-directory --output-sync=target -k -j2 from-spark from-plain \
     TESTS_SHARED="$$shared" MARKS='$(1)'
+JUDGED = --config '$(CONFIG)' --recipes $(foreach r,$(or $(RECIPES),$(CONFIG)),'$(r)') \
+  --out '$(or $(OUT),runs/judge)' $(if $(JUDGE),--judge '$(JUDGE)') \
+  $(if $(RELEASE),--release '$(RELEASE)') $(if $(RUN),--run '$(RUN)') $(if $(EVAL),--evaluation '$(EVAL)') \
+  $(if $(MODEL),--model '$(MODEL)') $(foreach s,$(SET),--set '$(s)')
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES)
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES) judge scaling
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -78,6 +83,12 @@ status: setup  ## What of a run is done, running, missing, with rates and time l
 
 what-if: setup  ## Counts by other bounds, nothing written: SET="clip_similarity.low=0.28,0.30" CONFIG=
 	@$(SUBMIT) jobs/what_if.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)')
+
+judge: setup  ## Train a small CLIP on what each of RECIPES="a.toml b.toml" keeps, on all and on chance; a table: [CONFIG= RUN= RELEASE= EVAL= MODEL= JUDGE= OUT=]
+	@$(SUBMIT) jobs/judge.py judge $(JUDGED)
+
+scaling: setup  ## Curves of samples against score for several models, on one of RECIPES=: as judge
+	@$(SUBMIT) jobs/judge.py scaling $(JUDGED)
 
 register: setup  ## Add a finished release to a registry: REGISTRY=<folder> CONFIG= [RELEASE=<name>]
 	@$(SUBMIT) jobs/register.py --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') \

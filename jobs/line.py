@@ -23,6 +23,7 @@ from pipeline.core.storage import Store
 from pipeline.fakeweb.config import DemoSection
 from pipeline.fetch import adopt
 from pipeline.fetch.settings import DownloadSection
+from pipeline.judge.settings import JudgeSection
 from pipeline.stages import download, extract, verify
 from pipeline.stages.line import LINE
 from pipeline.stages.takedown import BLOCKED, lists_of
@@ -32,7 +33,11 @@ from pipeline.stats.state import render, states
 if TYPE_CHECKING:
     from pipeline.fakeweb.serving import Served
 
-EXTRA: dict[str, type[Section]] = {"demo": DemoSection, verify.STAGE.name: verify.STAGE.config}
+EXTRA: dict[str, type[Section]] = {
+    "demo": DemoSection,
+    "judge": JudgeSection,
+    verify.STAGE.name: verify.STAGE.config,
+}
 
 # By whether the release is on this machine's file system.
 _HOW_TO_READ = {

@@ -12,6 +12,7 @@ ALLOWED = {
     "pipeline.core": set(),
     **{f"pipeline.{part}": {"pipeline.core"} for part in PARTS},
     "pipeline.search": {"pipeline.core", "pipeline.score"},
+    "pipeline.judge": {"pipeline.core", "pipeline.score", "pipeline.stream"},
     "pipeline.stages": {"pipeline.core", *(f"pipeline.{part}" for part in PARTS)},
     "filters": {"pipeline.core"},
     "notebooks": {"pipeline.stats", "jobs"},

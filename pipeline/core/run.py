@@ -73,11 +73,18 @@ def guarded(work: Callable[[], object]) -> int:
 
 
 def run(
-    names: Sequence[str], line: Line, config: Config, redo: bool = False
+    names: Sequence[str],
+    line: Line,
+    config: Config,
+    redo: bool = False,
+    store: Store | None = None,
 ) -> list[dict[str, Any]]:
-    """Run the named stages in line order; their records. Finished ones are skipped."""
+    """Run the named stages in line order; their records. Finished ones are skipped.
+
+    store: where they run, if not in the recipe's `run.root`.
+    """
     chosen = [stage for stage in line if stage.name in names]
-    store = Store(config.run.root)
+    store = store or Store(config.run.root)
     # The last stage's first: what is missing in the recipe (weights, a contact) is told before
     # archives are listed, which asks the network.
     identities = {stage.name: _identity(stage, config) for stage in reversed(chosen)}

@@ -147,7 +147,7 @@ class ImageMaker:
     def _original(self, host: Host, shape: int = 10, folder: str = "") -> Image:
         """A sound image. shape 0 is of extreme aspect ratio, 1 of very few bytes."""
         rng = self._rng
-        width, height = _size(rng)
+        width, height = size_of(rng)
         names, weights = zip(*_ENCODINGS, strict=True)
         encoding = names[int(rng.choice(len(names), p=np.array(weights) / sum(weights)))]
         if shape == 0:
@@ -220,7 +220,7 @@ class ImageMaker:
     def _troubled(self, kind: Kind, number: int) -> None:
         host = self._host_for(kind, number) if HOSTILITIES[kind].has_own_host else self._any_host()
         encoding = _BOMB_ENCODINGS.get(kind, Encoding.JPEG)
-        width, height = _size(self._rng)
+        width, height = size_of(self._rng)
         if kind is Kind.TINY:
             width, height = (1, 1) if number % 2 == 0 else (24, 18)
             encoding = Encoding.GIF if number % 2 == 0 else Encoding.PNG
@@ -314,7 +314,7 @@ def _hostile(image: Image, kind: Kind) -> Image:
     return replace(image, kind=kind, expected=hostility.expected, or_else=hostility.or_else)
 
 
-def _size(rng: np.random.Generator) -> tuple[int, int]:
+def size_of(rng: np.random.Generator) -> tuple[int, int]:
     """Width and height in pixels, long side 280 to 900, short side at least 210."""
     low, high = ((280, 480), (480, 700), (700, 900))[int(rng.choice(3, p=(0.7, 0.25, 0.05)))]
     long_side = int(rng.integers(low, high))

@@ -238,7 +238,7 @@ def load(
             f"cannot be loaded: {told}; offline, download the weights elsewhere and give their path"
         ) from None
     loaded.eval()
-    return _wrap(loaded, tokenizer, kind, where, _layers(kind, where, threads))
+    return wrap(loaded, tokenizer, kind, where, _layers(kind, where, threads))
 
 
 def _layers(kind: str, where: Any, threads: int) -> LayerMaker:
@@ -253,7 +253,9 @@ def _layers(kind: str, where: Any, threads: int) -> LayerMaker:
     return fixed.layer_maker(threads)
 
 
-def _wrap(loaded: Any, tokenizer: Any, kind: str, where: Any, layer: LayerMaker) -> Clip:
+def wrap(loaded: Any, tokenizer: Any, kind: str, where: Any, layer: LayerMaker) -> Clip:
+    """An open_clip model in evaluation mode, on its device, as what embeds. It has the weights of
+    this moment: of a model that is trained on, wrap it again."""
     import torch
 
     cfg = import_open_clip().transform.PreprocessCfg(**loaded.visual.preprocess_cfg)
