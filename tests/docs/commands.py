@@ -179,9 +179,11 @@ def _rule(target: str) -> str:
     )
     assert found, target
     text = found[0]
-    for macro in ("OPTIONS", "SOURCE"):
+    for macro in ("OPTIONS", "SOURCE", "JUDGED"):
         if f"$({macro})" in text:
-            text += re.search(rf"^{macro} = .*$", MAKEFILE, re.MULTILINE)[0]  # type: ignore[index]
+            defined = re.search(rf"^{macro} = (?:.*\\\n)*.*$", MAKEFILE, re.MULTILINE)
+            assert defined, macro
+            text += defined[0]
     if "$(SUBMIT)" in text:
         text += "$(SPARK_ARGS) $(CLUSTER) $(MASTER)"
     return text
