@@ -26,6 +26,8 @@ class Overlay(Store):
 
     def path(self, *parts: str) -> str:
         """Where a file or folder is: beneath where it is borrowed, else in the own root."""
-        relative = posixpath.join("", *parts)
+        if not parts:
+            return self.root
+        relative = posixpath.join(*parts)
         is_borrowed = any(relative == n or relative.startswith(f"{n}/") for n in self._borrowed)
         return posixpath.join(self.beneath if is_borrowed else self.root, relative)

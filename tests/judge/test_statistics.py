@@ -10,6 +10,8 @@ from scipy import stats
 
 from pipeline.judge.statistics import difference, estimate
 
+# scipy warns of values that are nearly equal.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 SOME = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=12)
 
 
