@@ -130,7 +130,11 @@ def test_records_tell_what_a_stage_took(spark: object, tmp_path: Path) -> None:
         return build_source(context)
 
     line = (Stage("source", (), (SOURCE,), SourceSection, build), LINE[1])
-    heavy, light = run(["source", "even"], line, config(tmp_path))
+    # Idle workers of earlier tests that end meanwhile take their time with them: it is not told then.
+    for attempt in range(3):
+        heavy, light = run(["source", "even"], line, config(tmp_path / str(attempt)))
+        if "cpu_seconds" in heavy:
+            break
     assert heavy["cpu_seconds"] >= 0.6
     assert heavy["task_seconds"] >= 0.6
     assert heavy["shuffle_bytes"] > 20_000 > light["shuffle_bytes"]
