@@ -61,14 +61,18 @@ def evaluate(run_root: str, web_folder: str, limits: Limits | None = None) -> Fi
 
 
 def _register(db: duckdb.DuckDBPyConnection, store: Store, name: str) -> bool:
-    """Make a table of the run known to SQL, if it is there."""
+    """Make a table of the run known to SQL, if it is there. Raises DamagedFile."""
     found = sorted(store.fs.find(store.path(name)))
     files = [
         f for f in found if f.endswith(".parquet") and not posixpath.basename(f).startswith(".")
     ]
-    if files:
-        db.register(name, ds.dataset(files, filesystem=store.fs).to_table())
-    return bool(files)
+    tables = []
+    for file in files:
+        with store.open_table(file) as rows:
+            tables.append(rows.read())
+    if tables:
+        db.register(name, pa.concat_tables(tables))
+    return bool(tables)
 
 
 def _requests(log: Sequence[Line]) -> pa.Table:

@@ -105,8 +105,8 @@ def _newest(rows: pa.Table) -> pa.Table:
 def _rows(store: Store, bucket: int, hosts: pa.Array) -> Iterator[Row]:
     """The rows of some hosts in a bucket."""
     try:
-        with store.fs.open(store.path(_file(bucket)), "rb") as file:
-            for batch in pq.ParquetFile(file).iter_batches():
+        with store.open_table(store.path(_file(bucket))) as rows:
+            for batch in rows.iter_batches():
                 chosen = batch.filter(pc.is_in(batch.column("host"), value_set=hosts))
                 yield from chosen.to_pylist()
     except FileNotFoundError:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core import records, release
 from pipeline.core.errors import ConfigError, ContractError
@@ -101,8 +100,8 @@ def _image_ids(
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for number in batch.column("id").to_pylist():
-            with store.fs.open(paths[number], "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(columns=["image_id"])
+            with store.open_table(paths[number]) as rows:
+                yield from rows.iter_batches(columns=["image_id"])
 
 
 def _write_table(

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core.spark import read_table
 from pipeline.core.storage import Store
@@ -58,5 +57,5 @@ def _ids(
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for number in batch.column("id").to_pylist():
-            with store.fs.open(paths[number], "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(columns=["image_id"])
+            with store.open_table(paths[number]) as rows:
+                yield from rows.iter_batches(columns=["image_id"])

@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import DamagedFile, InputError
 from pipeline.core.ids import text_id
+from pipeline.core.storage import Store
 from pipeline.core.tables import DECISIONS, IMAGES, NEIGHBORS, SCORES
 from pipeline.fakeweb.evaluate import evaluate
 from pipeline.fakeweb.gentleness import Limits, gentleness, is_gentle
@@ -225,3 +227,15 @@ def test_nothing_to_evaluate_is_refused(tmp_path, web):
         evaluate(str(tmp_path), str(web))
     with pytest.raises(InputError, match="no embedded web"):
         evaluate(str(tmp_path), str(tmp_path))
+
+
+def test_a_damaged_table_is_named(web, tmp_path):
+    store = Store(str(tmp_path / "run"))
+    with store.publish_part(SCORES, 0) as sink:
+        sink.write_rows([{"pair_id": b"p" * 16, "image_id": b"i" * 16, "clip_similarity": 0.5}])
+    (file,) = (tmp_path / "run/scores").glob("part-*.parquet")
+    damaged = bytearray(file.read_bytes())
+    damaged[60] ^= 4
+    file.write_bytes(damaged)
+    with pytest.raises(DamagedFile, match=re.escape(str(file))):
+        evaluate(store.root, str(web))
