@@ -104,12 +104,12 @@ def test_a_run_that_is_not_as_it_would_have_been_fails(
 
 @pytest.mark.spark
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_a_run_stands_a_few_strikes_and_nothing_is_left(tmp_path: Path) -> None:
     table = tmp_path / "table.md"
     command = [sys.executable, "-m", "tests.chaos", "--seed", "3", "--strikes", "5"]
     done = subprocess.run(
-        [*command, "--pages", "60", "--minutes", "20", "--out", str(table)],
+        [*command, "--pages", "60", "--minutes", "35", "--out", str(table)],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
