@@ -20,6 +20,7 @@ from PIL import Image
 
 from pipeline.fakeweb.captions import Lang, describe
 from pipeline.fakeweb.pictures import Scene, render, sample_scene
+from pipeline.judge.train import decayed
 from pipeline.score import clip, towers
 from pipeline.score.compat import import_open_clip
 
@@ -80,13 +81,7 @@ def train(examples: Examples, epochs: int, batch: int, peak_rate: float, seed: i
     tokenizer = open_clip.get_tokenizer(clip.SHIPPED_MODEL)
     preprocess = model.visual.preprocess_cfg
     mean, std = (torch.tensor(preprocess[key]).view(3, 1, 1) for key in ("mean", "std"))
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
-        lr=peak_rate,
-        betas=(0.9, 0.98),
-    )
+    optimizer = torch.optim.AdamW(decayed(model, 0.02), lr=peak_rate, betas=(0.9, 0.98))
     steps = epochs * (len(examples.scenes) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_rate, steps, pct_start=0.1)
     rng = np.random.default_rng([TRAINING_STREAM, seed, 1])

@@ -51,6 +51,7 @@ class Summed:
         """The file itself stays open: its owner closes it."""
 
     def write(self, data: bytes) -> int:
+        """All of some bytes; how many they are."""
         self._file.write(data)
         self._size += len(data)
         held = self._open + bytes(data)

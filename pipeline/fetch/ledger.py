@@ -90,7 +90,7 @@ def retry_times(rows: pa.RecordBatch, waits: Waits) -> pa.Int64Array:
             row["image_id"],
             row["downloads"],
             row["fetched_at"],
-            row["retry_after_s"],
+            row.get("retry_after_s"),  # tables of older runs have no such column
             waits,
         )
     return pa.array(found, pa.int64())

@@ -101,6 +101,18 @@ def train(
     return Trained(model, tokenizer, where, last, steps, seen, seen / view.samples)
 
 
+def decayed(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimizer: matrices decay, gains and biases do not.
+
+    Source: CLIP, arXiv:2103.00020, section 2.5.
+    """
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learnt if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in learnt if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
 def _optimizer(model: Any, section: JudgeSection, steps: int, where: Any) -> tuple[Any, Any]:
     """AdamW without decay of gains and biases, warmed up linearly, then down by a cosine.
 
@@ -108,11 +120,7 @@ def _optimizer(model: Any, section: JudgeSection, steps: int, where: Any) -> tup
     """
     import torch
 
-    named = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in named if p.ndim >= 2], "weight_decay": section.weight_decay},
-        {"params": [p for p in named if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = decayed(model, section.weight_decay)
     optimizer = torch.optim.AdamW(
         groups, lr=section.peak_rate, betas=(0.9, 0.98), eps=1e-6, fused=True
     )

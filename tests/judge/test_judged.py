@@ -83,5 +83,9 @@ def test_where_spark_does_not_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_tuned_otherwise_is_not(tmp_path: Path) -> None:
+    config = load(tmp_path)
     other = load(tmp_path, "score.device=cpu", "download.timeout_s=1", "shard.name=other")
-    judged.refuse_unanswerable(load(tmp_path), other, "mine")
+    for section in ("score", "download", "shard"):
+        assert other.sections[section] != config.sections[section]
+    assert other.sections["score"].identity() == config.sections["score"].identity()
+    judged.refuse_unanswerable(config, other, "mine")  # raises nothing
