@@ -7,7 +7,6 @@ Source: libdeflate.h (libdeflate_gzip_decompress_ex), Eric Biggers.
 """
 
 import ctypes
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from pipeline.core.jit import kernel, signed
+from pipeline.core.libdeflate import address, library
 from pipeline.core.strings import Bytes
 
 Rows = npt.NDArray[np.int64]
@@ -46,27 +46,18 @@ class Inflater:
     """libdeflate's memory for one thread. Raises MemoryError."""
 
     def __init__(self) -> None:
-        library = _library()
-        self._free = library.libdeflate_free_decompressor
-        self.handle: int = library.libdeflate_alloc_decompressor()
+        loaded = library()
+        loaded.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
+        self._free = loaded.libdeflate_free_decompressor
+        self._free.argtypes = [ctypes.c_void_p]
+        self.handle: int = loaded.libdeflate_alloc_decompressor()
         if not self.handle:
             raise MemoryError
-        function = ctypes.cast(library.libdeflate_gzip_decompress_ex, ctypes.c_void_p).value
-        assert function is not None
-        self.function: int = function
+        self.function = address(loaded.libdeflate_gzip_decompress_ex)
 
     def __del__(self) -> None:
         if getattr(self, "handle", 0):
             self._free(self.handle)
-
-
-def _library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("deflate._deflate")
-    assert spec is not None
-    library = ctypes.CDLL(spec.origin)
-    library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
-    library.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
-    return library
 
 
 @intrinsic  # type: ignore[untyped-decorator]

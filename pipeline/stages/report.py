@@ -1,19 +1,20 @@
 """Statistics of a run, and one page that shows them: reads every table, writes `stats`."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import structlog
 from pydantic import Field
-from pyspark.sql import DataFrame
 
 import pipeline
 from pipeline.core.accounts import Account
 from pipeline.core.context import Context
-from pipeline.core.progress import watch
+from pipeline.core.progress import Reading, watch
 from pipeline.core.provenance import gather
-from pipeline.core.spark import cut
-from pipeline.core.stage import Stage, StageSection
+from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import Store
 from pipeline.core.tables import (
     CANDIDATES,
@@ -31,27 +32,18 @@ from pipeline.core.tables import (
     measures_table,
 )
 from pipeline.stages.report_counts import distribution_rows, reason_patterns, stats_table
-from pipeline.stages.report_duplicates import chain_rows, group_sheets, sql
+from pipeline.stages.report_duplicates import chain_rows, group_sheets
 from pipeline.stages.report_examples import examples, failures
 from pipeline.stages.report_scores import cut_rows, read_cuts
 from pipeline.stages.report_sources import source_rows
+from pipeline.stages.report_tables import Row, Tables, opened
 from pipeline.stages.score_section import (
     measures_of,
     score_fields,
     scores_of,
     similarity_columns,
 )
-from pipeline.stats import (
-    duplicates,
-    earlier,
-    figures,
-    funnel,
-    page,
-    scores,
-    sources,
-    verdicts,
-    wording,
-)
+from pipeline.stats import duplicates, earlier, figures, funnel, page, scores, verdicts, wording
 from pipeline.stats.datasheet import Stated, datasheet
 from pipeline.stats.drift import Drift, compare
 from pipeline.stats.pictures import Album
@@ -59,7 +51,6 @@ from pipeline.stats.pictures import Album
 REPORT = "report/report.html"
 DRIFT = "report/drift.json"
 DATASHEET = "report/datasheet.md"
-Row = tuple[str, str, str, float]
 _PICTURE_BUDGET_BYTES = 8 * 10**6
 _TABLES = (
     PAIRS,
@@ -74,12 +65,6 @@ _TABLES = (
     CUTOFFS,
     SHARDS,
 )
-_DERIVED = {
-    "dropped": duplicates.dropped,
-    "linked": duplicates.linked_edges,
-    "domains": sources.domains,
-    "hosts": sources.hosts,
-}
 
 
 class ReportSection(StageSection):
@@ -95,6 +80,8 @@ class ReportSection(StageSection):
     title: of the page.
     against: an earlier run or release, a folder or URL: what moved since is told.
     purpose, creators, funding, uses, maintenance: what the datasheet says that no table knows.
+    threads: of the counting, which is done in the driver's process; 0: all that it may use.
+    memory_mb: what counting may take; beyond, rows go to temporary files (TMPDIR).
     """
 
     title: str = "Dataset report"
@@ -114,6 +101,8 @@ class ReportSection(StageSection):
     funding: str = ""
     uses: str = ""
     maintenance: str = ""
+    threads: int = tuning(0, ge=0, le=1024)
+    memory_mb: int = tuning(6000, ge=500)
 
 
 def check(section: ReportSection) -> str:
@@ -123,32 +112,26 @@ def check(section: ReportSection) -> str:
 
 
 def build(ctx: Context[ReportSection]) -> list[Account]:
-    """Count in Spark, write the stats table, then draw the page from it on the driver."""
-    tables = _tables(ctx)
-    scored = score_fields(ctx.sections)
-    cuts = read_cuts(tables[CUTOFFS.name])
-    limits = figures.limits(ctx.filters, scored, scores.ends(cuts))
-    columns = figures.numeric_columns(ctx.filters, scored)
-    categories = figures.category_columns(ctx.filters)
-    with watch(ctx.spark, f"{ctx.stage}: figures"):
+    """Count, write the stats table, then draw the page from it."""
+    section = ctx.config
+    read = [scores_of(ctx.sections) if table is SCORES else table for table in _TABLES]
+    read.append(measures_of(ctx.sections, ctx.filters))
+    with opened(ctx.store, read, threads=section.threads, memory_mb=section.memory_mb) as tables:
+        scored = score_fields(ctx.sections)
+        cuts = read_cuts(tables)
+        limits = figures.limits(ctx.filters, scored, scores.ends(cuts))
+        columns = figures.numeric_columns(ctx.filters, scored)
         records = [r for r in funnel.load_records(ctx.store) if r["stage"] != ctx.stage]
-        rows = [*_funnel_rows(records), *_bound_rows(limits), *cut_rows(cuts)]
-        reasons, moved = reason_patterns(ctx, tables)
-        rows += verdicts.reason_rows(reasons)
-        rows += [("rows", "rows", "moved", float(moved))] if moved else []
-        rows.append(("rows", "rows", "kept", float(verdicts.kept_of(reasons))))
-        similar = similarity_columns(ctx.sections)
-        rows += distribution_rows(ctx, tables, columns, categories, similar)
-        rows += _rows(ctx, figures.counts(ctx.config.top), tables)
-        rows += source_rows(ctx, tables)
-        rows += _rows(ctx, duplicates.counts(), tables)
-        rows += chain_rows(ctx, tables)
-    rows.sort()
-    table = ctx.from_arrow(stats_table(rows))
-    ctx.write(STATS, table.coalesce(1).sortWithinPartitions(*STATS.key))
-    found = page.Figures(rows)
-    with watch(ctx.spark, f"{ctx.stage}: examples"):
-        html = _html(ctx, tables, columns, list(categories), records, limits, cuts, found)
+        with _step(ctx, tables, "figures"):
+            rows = [*_funnel_rows(records), *_bound_rows(limits), *cut_rows(cuts)]
+            rows += _counted(ctx, tables, columns)
+        rows.sort()
+        found = page.Figures(rows)
+        with _step(ctx, tables, "examples"):
+            html = _html(ctx, tables, columns, records, limits, cuts, found)
+    ctx.store.remove(STATS.name)
+    with ctx.store.publish_part(STATS, 0) as sink:
+        sink.write(stats_table(rows))
     sheet = _datasheet(ctx, records, cuts, limits, found)
     for path, text in ((DATASHEET, sheet), (REPORT, html)):
         with ctx.store.publish(path) as file:
@@ -157,27 +140,33 @@ def build(ctx: Context[ReportSection]) -> list[Account]:
     return [Account("pairs", judged, judged)]
 
 
-def _tables(ctx: Context[ReportSection]) -> dict[str, DataFrame]:
-    """Every table by name; `judged`: measures with what was decided; and `_DERIVED`.
-
-    Rows of PAIRS without a caption only withhold their image: they are no pairs, and left out.
-    """
-    read = [scores_of(ctx.sections) if table is SCORES else table for table in _TABLES]
-    tables = {table.name: ctx.read(table) for table in read}
-    tables["pairs"] = tables["pairs"].where("caption IS NOT NULL")
-    measures = ctx.read(measures_of(ctx.sections, ctx.filters))
-    verdicts = tables["decisions"].drop("image_id")
-    tables |= {"measures": measures, "judged": measures.join(verdicts, "pair_id")}
-    for name, query in _DERIVED.items():
-        # Cut from how they came about, so that the plans of what is asked of them stay small.
-        tables[name] = cut(sql(ctx, query(), tables))
-    return tables
+@contextmanager
+def _step(ctx: Context[ReportSection], tables: Tables, name: str) -> Iterator[None]:
+    """Tells how many questions the tables have answered so far."""
+    label = f"{ctx.stage}: {name}"
+    started = time.monotonic()
+    with watch(ctx.spark, label, lambda: Reading(tables.asked, 0, detail=f"{tables.asked} counts")):
+        yield
+    seconds = round(time.monotonic() - started, 1)
+    structlog.get_logger().info("step_done", label=label, seconds=seconds)
 
 
-def _rows(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> list[Row]:
-    """The rows of a query that gives figures."""
-    found = sql(ctx, query, tables).collect()
-    return [(row.figure, row.series, row.bucket, row.value) for row in found]
+def _counted(
+    ctx: Context[ReportSection], tables: Tables, columns: Sequence[figures.Column]
+) -> Iterator[Row]:
+    """All figures that are counted of tables."""
+    reasons, moved = reason_patterns(tables)
+    yield from verdicts.reason_rows(reasons)
+    if moved:
+        yield "rows", "rows", "moved", float(moved)
+    yield "rows", "rows", "kept", float(verdicts.kept_of(reasons))
+    categories = figures.category_columns(ctx.filters)
+    similar = similarity_columns(ctx.sections)
+    yield from distribution_rows(tables, columns, categories, similar)
+    yield from tables.figures(figures.counts(ctx.config.top))
+    yield from source_rows(tables, ctx.config.top)
+    yield from tables.figures(duplicates.counts())
+    yield from chain_rows(tables)
 
 
 def _funnel_rows(records: list[dict[str, Any]]) -> Iterator[Row]:
@@ -200,9 +189,8 @@ def _bound_rows(limits: Mapping[str, wording.Limit]) -> Iterator[Row]:
 
 def _html(
     ctx: Context[ReportSection],
-    tables: Mapping[str, DataFrame],
+    tables: Tables,
     columns: list[figures.Column],
-    categories: list[str],
     records: list[dict[str, Any]],
     limits: Mapping[str, wording.Limit],
     cuts: Sequence[scores.Cut],
@@ -212,7 +200,8 @@ def _html(
     album = Album(ctx.store, section.thumbnail_px, _PICTURE_BUDGET_BYTES)
     at_all = found.series("reason", "at_all")
     kept = int(found.value("rows", "rows", "kept"))
-    groups = examples(ctx, tables, album, kept, {r: int(n) for r, n in at_all.items()})
+    groups = examples(section, tables, album, kept, {r: int(n) for r, n in at_all.items()})
+    categories = list(figures.category_columns(ctx.filters))
     by_count = sorted(at_all, key=lambda reason: (-at_all[reason], reason))
     return page.render(
         page.Page(
@@ -222,7 +211,7 @@ def _html(
             columns,
             categories,
             limits,
-            failures(ctx, tables),
+            failures(tables, section.seed, section.failed_urls),
             [
                 page.Gallery(name, tuple(groups.get(key, ())))
                 for key, name in (
@@ -235,7 +224,7 @@ def _html(
                 page.Gallery(reason, tuple(groups.get(f"reason:{reason}", ())), int(at_all[reason]))
                 for reason in by_count
             ],
-            group_sheets(ctx, tables, album, _sheet_query(ctx.config)),
+            group_sheets(tables, album, _sheet_query(section)),
             album.left_out,
             cuts,
             similarity_columns(ctx.sections),

@@ -1,14 +1,11 @@
 """The report's part on duplicates: chains, and groups to look at."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
 
-from pyspark.sql import DataFrame
-
-from pipeline.core.context import Context
 from pipeline.core.raw import PLACE, Place
-from pipeline.stats import duplicates, wording
+from pipeline.stages.report_tables import Row, Tables
+from pipeline.stats import duplicates, samples, wording
 from pipeline.stats.chains import find_chains
 from pipeline.stats.pictures import Album
 from pipeline.stats.sheets import Group, Member, Sheet
@@ -18,25 +15,17 @@ from pipeline.stats.sheets import Group, Member, Sheet
 _MOST_LINKS = 500_000
 
 
-def sql(ctx: Context[Any], query: str, tables: Mapping[str, DataFrame]) -> DataFrame:
-    """A query that names tables in braces."""
-    used: dict[str, Any] = {name: rows for name, rows in tables.items() if f"{{{name}}}" in query}
-    return ctx.spark.sql(query, None, **used)
-
-
-def chain_rows(
-    ctx: Context[Any], tables: Mapping[str, DataFrame]
-) -> Iterator[tuple[str, str, str, float]]:
+def chain_rows(tables: Tables) -> Iterator[Row]:
     """What links between kept pictures come to, where there are not too many to follow."""
-    links = sql(ctx, duplicates.links(_MOST_LINKS), tables).collect()
+    links = tables.ask(duplicates.links(_MOST_LINKS))
     figure, series = "duplicate_chain", "kept"
     yield figure, series, "links", float(len(links))
     if len(links) > _MOST_LINKS:
         return
-    sizes = sql(ctx, duplicates.linked_sizes(), tables).collect() if links else []
+    sizes = tables.ask(duplicates.linked_sizes()) if links else []
     found = find_chains(
-        [(bytes(row.a), bytes(row.b)) for row in links],
-        {bytes(row.image_id): row.pictures for row in sizes},
+        [(row["a"], row["b"]) for row in links],
+        {row["image_id"]: row["pictures"] for row in sizes},
     )
     for bucket, value in (
         ("linked", found.linked),
@@ -49,20 +38,18 @@ def chain_rows(
         yield figure, series, bucket, float(value)
 
 
-def group_sheets(
-    ctx: Context[Any], tables: Mapping[str, DataFrame], album: Album, query: str
-) -> list[Sheet]:
+def group_sheets(tables: Tables, album: Album, query: str) -> list[Sheet]:
     """The largest groups of duplicates, and random ones by the rule of their least sure member.
 
     query: of `duplicates.samples`.
     """
-    rows = [row.asDict() for row in sql(ctx, query, tables).collect()]
+    rows = tables.ask(query)
     rows.sort(key=lambda row: (row["sheet"], row["place"], row["position"]))
-    wanted = {bytes(row[name]) for row in rows for name in ("image_id", "duplicate_of")}
-    stored = pictures_of(ctx, tables["measures"], wanted)
+    wanted = {row[name] for row in rows for name in ("image_id", "duplicate_of")}
+    stored = pictures_of(tables, wanted)
 
     def member(image: bytes, told: str = "") -> Member:
-        size, domain, place = stored.get(bytes(image), ("", "", None))
+        size, domain, place = stored.get(image, ("", "", None))
         return Member(album.picture(place) if place else None, size, domain, told)
 
     found: dict[str, list[Group]] = {}
@@ -82,21 +69,19 @@ def group_sheets(
     return [sheet for sheet in largest + chance if sheet.groups]
 
 
-def pictures_of(
-    ctx: Context[Any], measures: DataFrame, wanted: set[bytes]
-) -> dict[bytes, tuple[str, str, Place]]:
+def pictures_of(tables: Tables, wanted: set[bytes]) -> dict[bytes, tuple[str, str, Place]]:
     """Size in words, domain and place of some images, by image_id."""
     if not wanted:
         return {}
-    listed = ", ".join(f"X'{image.hex()}'" for image in sorted(wanted))
-    query = (
+    rows = tables.ask(
         f"SELECT DISTINCT original_width, original_height, domain, {', '.join(PLACE)} "
-        f"FROM {{measures}} WHERE image_id IN ({listed})"
+        f"FROM measures WHERE image_id IN ({samples.listed(wanted)})"
     )
-    found = {}
-    for width, height, domain, image_id, *place in ctx.spark.sql(
-        query, measures=measures
-    ).collect():
-        image = bytes(image_id)
-        found[image] = (f"{width}\u00a0×\u00a0{height}", domain, Place(image, *place))
-    return found
+    return {
+        row["image_id"]: (
+            f"{row['original_width']}\u00a0×\u00a0{row['original_height']}",
+            row["domain"],
+            Place(*(row[name] for name in PLACE)),
+        )
+        for row in rows
+    }

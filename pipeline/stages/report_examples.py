@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark.sql import DataFrame
-
-from pipeline.core.context import Context
 from pipeline.core.languages import UNDETERMINED
 from pipeline.core.raw import PLACE, Place
-from pipeline.stages.report_duplicates import pictures_of, sql
+from pipeline.stages.report_duplicates import pictures_of
+from pipeline.stages.report_tables import Tables
 from pipeline.stats import page, samples, sources, wording
 from pipeline.stats.pictures import Album
 
@@ -23,20 +21,19 @@ _OF_MEASURES = (
 
 
 def examples(
-    ctx: Context[Any], tables: Mapping[str, DataFrame], album: Album, kept: int,
-    reasons: Mapping[str, int],
-) -> dict[str, list[page.Example]]:  # fmt: skip
+    section: Any, tables: Tables, album: Album, kept: int, reasons: Mapping[str, int]
+) -> dict[str, list[page.Example]]:
     """Pairs to show, by group ('kept', 'reason:<reason>', 'highest', 'lowest'), in order.
 
-    kept: how many pairs are kept; reasons: how many have each reason.
+    section: `[report]`. kept: how many pairs are kept; reasons: how many have each reason.
     """
-    groups = _groups(ctx, tables, kept, reasons)
+    groups = _groups(section, tables, kept, reasons)
     wanted = {pair for pairs in groups.values() for pair in pairs}
     if not wanted:
         return {}
-    told = _told_of(ctx, tables, wanted)
+    told = _told_of(tables, wanted)
     others = {row["duplicate_of"] for row in told.values()} - {None}
-    originals = pictures_of(ctx, tables["measures"], {bytes(other) for other in others})
+    originals = pictures_of(tables, others)
     return {
         name: [_example(told[pair], album, originals) for pair in pairs]
         for name, pairs in groups.items()
@@ -44,44 +41,33 @@ def examples(
 
 
 def _groups(
-    ctx: Context[Any], tables: Mapping[str, DataFrame], kept: int, reasons: Mapping[str, int]
+    section: Any, tables: Tables, kept: int, reasons: Mapping[str, int]
 ) -> dict[str, list[bytes]]:
     """Ids of the pairs of each group, in order."""
-    section = ctx.config
-    query = samples.chosen(
-        section.seed, kept, section.kept_examples, reasons, section.examples_per_reason
-    )
+    seed, wanted = section.seed, section.examples_per_reason
     groups: dict[str, list[bytes]] = {}
-    limits = {"kept": section.kept_examples}
-    for row in sorted(sql(ctx, query, tables).collect(), key=lambda r: (r.chance, r.pair_id)):
-        for name in ("kept",) if row.is_kept else tuple(f"reason:{r}" for r in row.reasons):
-            group = groups.setdefault(name, [])
-            if len(group) < limits.get(name, section.examples_per_reason):
-                group.append(bytes(row.pair_id))
+    rows = tables.ask(samples.chosen(seed, kept, section.kept_examples, reasons, wanted))
+    for row in sorted(rows, key=lambda row: samples.place(row["pair_id"], seed)):
+        reason = row["reason"]
+        group = groups.setdefault("kept" if reason is None else f"reason:{reason}", [])
+        if len(group) < (section.kept_examples if reason is None else wanted):
+            group.append(row["pair_id"])
     for name, order in (("highest", "DESC"), ("lowest", "ASC")):
         if section.extreme_examples:
-            rows = sql(ctx, samples.extreme(order, section.extreme_examples), tables).collect()
-            groups[name] = [bytes(row.pair_id) for row in rows]
+            found = tables.ask(samples.extreme(order, section.extreme_examples))
+            groups[name] = [row["pair_id"] for row in found]
     return groups
 
 
-def _told_of(
-    ctx: Context[Any], tables: Mapping[str, DataFrame], wanted: set[bytes]
-) -> dict[bytes, dict[str, Any]]:
+def _told_of(tables: Tables, wanted: set[bytes]) -> dict[bytes, dict[str, Any]]:
     """All that is shown of some pairs, by id."""
     ids = samples.listed(wanted)
     places = ", ".join(PLACE)
-    measured = sql(
-        ctx,
-        f"SELECT {_OF_MEASURES}, {places} FROM {{measures}} WHERE pair_id IN ({ids})",
-        tables,
-    ).collect()
-    decided = sql(
-        ctx, f"SELECT {_OF_DECISION} FROM {{decisions}} WHERE pair_id IN ({ids})", tables
-    ).collect()
-    found = {bytes(row.pair_id): row.asDict() for row in measured}
+    measured = tables.ask(f"SELECT {_OF_MEASURES}, {places} FROM measures WHERE pair_id IN ({ids})")
+    decided = tables.ask(f"SELECT {_OF_DECISION} FROM decisions WHERE pair_id IN ({ids})")
+    found = {row["pair_id"]: row for row in measured}
     for row in decided:
-        found[bytes(row.pair_id)] |= row.asDict()
+        found[row["pair_id"]] |= row
     return found
 
 
@@ -89,9 +75,7 @@ def _example(
     row: Mapping[str, Any], album: Album, originals: Mapping[bytes, tuple[str, str, Place]]
 ) -> page.Example:
     gave_way_to = row["duplicate_of"]
-    _, _, other = (
-        originals.get(bytes(gave_way_to), ("", "", None)) if gave_way_to else ("", "", None)
-    )
+    _, _, other = originals.get(gave_way_to, ("", "", None)) if gave_way_to else ("", "", None)
     language = None if row["caption_lang"] == UNDETERMINED else row["caption_lang"]
     return page.Example(
         page.shorten(row["caption"]),
@@ -114,15 +98,12 @@ def _duplicate(row: Mapping[str, Any]) -> str | None:
     return wording.duplicate(rule, row["duplicate_distance"], row["duplicate_similarity"])
 
 
-def failures(ctx: Context[Any], tables: Mapping[str, DataFrame]) -> dict[str, list[page.Failure]]:
-    """Example URLs of every status of a failed download."""
-    if not ctx.config.failed_urls:
+def failures(tables: Tables, seed: int, per_status: int) -> dict[str, list[page.Failure]]:
+    """Example URLs of every status of a failed download, so many of each at most."""
+    if not per_status:
         return {}
-    query = sources.failures(ctx.config.seed, ctx.config.failed_urls)
     found: dict[str, list[page.Failure]] = {}
-    for row in sql(ctx, query, tables).collect():
-        failure = page.Failure(
-            page.shorten(row.url), page.shorten(row.status_detail or "", 120) or None
-        )
-        found.setdefault(row.status, []).append(failure)
+    for row in tables.ask(sources.failures(seed, per_status)):
+        detail = page.shorten(row["status_detail"] or "", 120) or None
+        found.setdefault(row["status"], []).append(page.Failure(page.shorten(row["url"]), detail))
     return found

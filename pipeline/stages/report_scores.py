@@ -2,17 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from pyspark.sql import DataFrame
-
+from pipeline.stages.report_tables import Row, Tables
 from pipeline.stats import scores
 
-Row = tuple[str, str, str, float]
 
-
-def read_cuts(table: DataFrame) -> list[scores.Cut]:
+def read_cuts(tables: Tables) -> list[scores.Cut]:
     """The rows of CUTOFFS, in their order."""
-    rows = table.drop("last_id").collect()
-    found = [scores.Cut(**row.asDict()) for row in rows]
+    found = [scores.Cut(**row) for row in tables.ask("SELECT * EXCLUDE (last_id) FROM cutoffs")]
     return sorted(found, key=lambda c: (c.filter, c.measure, c.side, c.language or ""))
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+# What is not below is no measure of anything, but a mistake.
+LARGEST = 1e300
 _TARGET_BINS = 30
 _LOG_FROM_RATIO = 20  # a measure that spans more than this is drawn on a log scale
 _MOST_DECADES_AT = {10: 4, 5: 8, 2: 20}  # bins per decade -> decades it is used up to
@@ -33,23 +35,23 @@ class Bins:
         return len(self.edges) - 1
 
     def index_sql(self, value: str) -> str:
-        """Spark SQL that gives the bin number of a double, null for null."""
+        """DuckDB's SQL that gives the bin number of a double, null for null."""
         if not self.per_decade:
-            raw = f"floor(({value} - {self.first!r}D) / {self.step!r}D)"
+            raw = f"floor(({value} - {_double(self.first)}) / {_double(self.step)})"
         else:
             shift = int(self.has_zero) - int(self.first)
             raw = (
-                f"CASE WHEN {value} <= 0D THEN 0L "
-                f"WHEN {value} > 0D THEN floor(log10({value}) * {self.per_decade}) + {shift} END"
+                f"CASE WHEN {value} <= 0 THEN 0 "
+                f"ELSE floor(log10({value}) * {self.per_decade}) + {shift} END"
             )
         # least and greatest skip nulls, so a null must be kept null by hand.
         return (
             f"CASE WHEN {value} IS NOT NULL THEN "
-            f"CAST(least(greatest({raw}, 0L), {self.count - 1}L) AS INT) END"
+            f"CAST(least(greatest({raw}, 0), {self.count - 1}) AS USMALLINT) END"
         )
 
     def index(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Bin numbers of doubles, as `index_sql` gives them; `count` for NaN."""
+        """Bin numbers of doubles, as `index_sql` gives them; `count` for NaN and infinities."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if not self.per_decade:
                 raw = np.floor((values - self.first) / self.step)
@@ -58,7 +60,12 @@ class Bins:
                 raw = np.floor(np.log10(values) * self.per_decade) + shift
                 raw = np.where(values <= 0, 0, raw)
         raw = np.clip(raw, 0, self.count - 1)
-        return np.where(np.isnan(values), self.count, raw).astype(np.int64)
+        return np.where(np.abs(values) < LARGEST, raw, self.count).astype(np.int64)
+
+
+def _double(number: float) -> str:
+    """A number as DuckDB's SQL writes a double; a plain one would be a decimal."""
+    return f"CAST({number!r} AS DOUBLE)"
 
 
 def choose(low: float, high: float, *, integer: bool, log: bool | None = None) -> Bins:

@@ -1,6 +1,5 @@
-"""Figures of duplicates as Spark SQL text: groups, rules, distances, links, groups to look at.
-
-As in `figures`, names in braces are the run's tables. `{dropped}` is `dropped()`, `{linked}` is
+"""Figures of duplicates as text in DuckDB's SQL: groups, rules, distances, links, groups to look
+at. Of the tables they name, `dropped` is `dropped()`, `owners` is `owners()` and `linked` is
 `linked_edges()`.
 """
 
@@ -8,6 +7,7 @@ from collections.abc import Iterable
 
 from pipeline.core.balance import MEASURES
 from pipeline.core.reasons import MatchRule
+from pipeline.stats import samples as chosen_by_chance
 
 # Low edges of the bins of group sizes: each small size by itself, then 1, 2, 5 of every decade.
 GROUP_EDGES = (2, 3, 4, 5, 6, *(n * 10**k for k in range(1, 7) for n in (1, 2, 5)))
@@ -20,32 +20,44 @@ def dropped() -> str:
     return (
         "SELECT DISTINCT image_id, duplicate_of, duplicate_rule AS rule, "
         "duplicate_distance AS distance, duplicate_similarity AS similarity "
-        "FROM {decisions} WHERE duplicate_of IS NOT NULL"
+        "FROM decisions WHERE duplicate_of IS NOT NULL"
+    )
+
+
+def owners() -> str:
+    """The picture that each fingerprint gave way to or is: fingerprint, owner.
+
+    None where all its pairs fail another bound. Captions over the most that are kept of a picture
+    do not keep the picture out, nor do balance and caps, which come after.
+    """
+    after = ", ".join(
+        f"'{measure}_{side}'"
+        for measure in ("caption_rank", *MEASURES)
+        for side in ("low", "high", "missing")
+    )
+    # The first of them before all: lists are slow to compare.
+    is_after = f"reasons[1] IN ({after}) AND list_has_all([{after}], reasons)"
+    is_in = f"len(reasons) = 0 OR duplicate_of IS NOT NULL OR ({is_after})"
+    decided = (
+        f"(SELECT pair_id, coalesce(duplicate_of, image_id) AS owner FROM decisions WHERE {is_in})"
+    )
+    return (
+        "SELECT fingerprint, min(owner) AS owner "
+        f"FROM measures JOIN {decided} USING (pair_id) GROUP BY fingerprint"
     )
 
 
 def linked_edges() -> str:
-    """Every edge with the pictures that its ends gave way to or are: rule, owner_a, owner_b.
-
-    An owner is null where all pairs of that end fail another bound. Captions over the most that
-    are kept of a picture do not keep the picture out, nor do balance and caps, which come after.
-    """
-    is_after = " OR ".join(
-        f"startswith(r, '{measure}_')" for measure in ("caption_rank", *MEASURES)
-    )
-    owner = (
-        "(SELECT fingerprint, min(coalesce(duplicate_of, image_id)) AS owner FROM {judged} "
-        f"WHERE duplicate_of IS NOT NULL OR forall(reasons, r -> {is_after}) "
-        "GROUP BY fingerprint)"
-    )
+    """Every edge with the pictures that its ends gave way to or are: rule, owner_a, owner_b; null
+    for an end without one."""
     edges = (
-        "(SELECT fingerprint_a, fingerprint_b, rule FROM {neighbors} UNION ALL "
-        f"SELECT fingerprint_a, fingerprint_b, '{MatchRule.COPY.value}' AS rule FROM {{copies}})"
+        "(SELECT fingerprint_a, fingerprint_b, rule FROM neighbors UNION ALL "
+        f"SELECT fingerprint_a, fingerprint_b, '{MatchRule.COPY.value}' AS rule FROM copies)"
     )
     return (
         f"SELECT e.rule, a.owner AS owner_a, b.owner AS owner_b FROM {edges} e "
-        f"LEFT JOIN {owner} a ON e.fingerprint_a = a.fingerprint "
-        f"LEFT JOIN {owner} b ON e.fingerprint_b = b.fingerprint"
+        "LEFT JOIN owners a ON e.fingerprint_a = a.fingerprint "
+        "LEFT JOIN owners b ON e.fingerprint_b = b.fingerprint"
     )
 
 
@@ -60,30 +72,32 @@ def _counts() -> Iterable[str]:
     )
     sizes = (
         f"(SELECT {low} END AS bucket, pictures FROM (SELECT count(*) + 1 AS pictures "
-        f"FROM {{dropped}} WHERE rule <> '{_RELEASED}' GROUP BY duplicate_of))"
+        f"FROM dropped WHERE rule <> '{_RELEASED}' GROUP BY duplicate_of))"
     )
     yield (
-        "SELECT 'duplicate_group' AS figure, series, bucket, CAST(n AS DOUBLE) AS value FROM ("
-        "SELECT bucket, stack(3, 'groups', count(*), 'pictures', sum(pictures), "
-        f"'largest', max(pictures)) AS (series, n) FROM {sizes} GROUP BY bucket)"
+        "SELECT 'duplicate_group' AS figure, series, bucket, CAST(n AS DOUBLE) AS value FROM "
+        "(UNPIVOT (SELECT bucket, count(*) AS groups, CAST(sum(pictures) AS BIGINT) AS pictures, "
+        f"max(pictures) AS largest FROM {sizes} GROUP BY bucket) "
+        "ON groups, pictures, largest INTO NAME series VALUE n)"
     )
-    yield _count("duplicate_rule", "'pictures'", "rule", "{dropped}")
+    yield _count("duplicate_rule", "'pictures'", "rule", "dropped")
     yield _count(
-        "duplicate_distance", "rule", "CAST(distance AS STRING)",
-        "{dropped} WHERE distance IS NOT NULL",
+        "duplicate_distance", "rule", "CAST(distance AS VARCHAR)",
+        "dropped WHERE distance IS NOT NULL",
     )  # fmt: skip
     for figure, source in (
-        ("duplicate_similarity", "{dropped} WHERE similarity IS NOT NULL"),
-        ("copy_similarity", "{copies}"),
+        ("duplicate_similarity", "dropped WHERE similarity IS NOT NULL"),
+        ("copy_similarity", "copies"),
     ):
-        step = f"floor(round(similarity / {_SIMILARITY_STEP}D, 6)) * {_SIMILARITY_STEP}D"
-        yield _count(figure, "'copy'", f"format_string('%.2f', {step})", source)
-    yield _count("neighbor_distance", "rule", "CAST(distance AS STRING)", "{neighbors}")
+        width = f"CAST({_SIMILARITY_STEP} AS DOUBLE)"
+        step = f"floor(round(similarity / {width}, 6)) * {width}"
+        yield _count(figure, "'copy'", f"printf('%.2f', {step})", source)
+    yield _count("neighbor_distance", "rule", "CAST(distance AS VARCHAR)", "neighbors")
     joins = (
         "CASE WHEN owner_a IS NULL OR owner_b IS NULL THEN 'outside' "
         "WHEN owner_a = owner_b THEN 'inside' ELSE 'between' END"
     )
-    yield _count("duplicate_edges", "rule", joins, "{linked}")
+    yield _count("duplicate_edges", "rule", joins, "linked")
 
 
 def _count(figure: str, series: str, bucket: str, source: str) -> str:
@@ -97,19 +111,19 @@ def links(most: int) -> str:
     """Pairs of kept pictures that edges link, at most `most` + 1 of them: a, b."""
     return (
         "SELECT DISTINCT least(owner_a, owner_b) AS a, greatest(owner_a, owner_b) AS b "
-        f"FROM {{linked}} WHERE owner_a <> owner_b LIMIT {most + 1}"
+        f"FROM linked WHERE owner_a <> owner_b LIMIT {most + 1}"
     )
 
 
 def linked_sizes() -> str:
     """Pictures of the groups that are linked to another: image_id of the kept one, pictures."""
     ends = (
-        "(SELECT owner_a AS owner FROM {linked} WHERE owner_a <> owner_b "
-        "UNION SELECT owner_b FROM {linked} WHERE owner_a <> owner_b)"
+        "(SELECT owner_a AS owner FROM linked WHERE owner_a <> owner_b "
+        "UNION SELECT owner_b FROM linked WHERE owner_a <> owner_b)"
     )
     return (
-        "SELECT duplicate_of AS image_id, count(*) + 1 AS pictures FROM {dropped} "
-        f"LEFT SEMI JOIN {ends} ON owner = duplicate_of GROUP BY duplicate_of"
+        "SELECT duplicate_of AS image_id, count(*) + 1 AS pictures FROM dropped "
+        f"SEMI JOIN {ends} ON owner = duplicate_of GROUP BY duplicate_of"
     )
 
 
@@ -121,19 +135,19 @@ def samples(seed: int, largest: int, per_rule: int, members: int) -> str:
     rule, distance, similarity, position (from 1, the surest first). Of groups with more than
     `members` dropped ones they are spread evenly, the last included.
     """
-    unsure = "struct(distance IS NULL AS is_copy, distance, -similarity AS unlike)"
+    unsure = "distance IS NOT NULL, distance DESC, similarity, rule"
     groups = (
-        f"(SELECT duplicate_of, count(*) AS pictures, max_by(rule, {unsure}) AS loosest "
-        f"FROM {{dropped}} WHERE rule <> '{_RELEASED}' GROUP BY duplicate_of)"
+        f"(SELECT duplicate_of, count(*) AS pictures, first(rule ORDER BY {unsure}) AS loosest "
+        f"FROM dropped WHERE rule <> '{_RELEASED}' GROUP BY duplicate_of)"
     )
-    chance = f"xxhash64({seed}, duplicate_of)"
+    chance = chosen_by_chance.place_sql("duplicate_of", seed)
     big = (
         f"(SELECT duplicate_of, pictures, loosest FROM {groups} "
         f"ORDER BY pictures DESC, duplicate_of LIMIT {largest})"
     )
     by_chance = (
         f"(SELECT *, row_number() OVER (PARTITION BY loosest ORDER BY {chance}, duplicate_of) "
-        f"AS place FROM {groups} LEFT ANTI JOIN {big} USING (duplicate_of))"
+        f"AS place FROM {groups} ANTI JOIN {big} USING (duplicate_of))"
     )
     chosen = (
         "(SELECT 'largest' AS sheet, duplicate_of, pictures, "
@@ -143,9 +157,9 @@ def samples(seed: int, largest: int, per_rule: int, members: int) -> str:
     )
     surest = "distance IS NULL, distance, similarity DESC, image_id"
     placed = (
-        "(SELECT /*+ BROADCAST(c) */ c.*, d.image_id, d.rule, d.distance, d.similarity, "
+        "(SELECT c.*, d.image_id, d.rule, d.distance, d.similarity, "
         f"row_number() OVER (PARTITION BY duplicate_of ORDER BY {surest}) AS position "
-        f"FROM {{dropped}} d JOIN {chosen} c USING (duplicate_of))"
+        f"FROM dropped d JOIN {chosen} c USING (duplicate_of))"
     )
     return (
         f"SELECT * FROM {placed} WHERE floor(position * {members} / pictures) > "

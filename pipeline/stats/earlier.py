@@ -102,8 +102,7 @@ def count(
         totals["samples"] += entry.samples
         totals["kept"] += len(rows)
         if names:
-            numbers = [_numbers(table[n], each[n]) for n in names]
-            counts.add_numbers(np.stack(numbers, axis=1), is_chosen)
+            counts.add_values([_values(table[n]) for n in names], is_chosen)
         for name in texts:
             counts.add_texts(name, table[name].combine_chunks(), is_chosen)
         if "domain" in wanted:
@@ -147,8 +146,9 @@ def _columns(schema: pa.Schema) -> list[Column]:
     return found
 
 
-def _numbers(column: pa.ChunkedArray, bin_: Bins) -> npt.NDArray[np.int64]:
-    return bin_.index(column.cast(pa.float64()).to_numpy())
+def _values(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    return found
 
 
 def _add_domains(

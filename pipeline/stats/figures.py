@@ -1,7 +1,6 @@
-"""The figures of a run as Spark SQL text, and what they say about the measured columns.
+"""The figures of a run as text in DuckDB's SQL, and what they say about the measured columns.
 
-A query of counts gives the columns of `tables.STATS`: figure, series, bucket, value. Names in
-braces are the run's tables.
+A query of counts gives the columns of `tables.STATS`: figure, series, bucket, value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pipeline.core.raw import PLACE
 from pipeline.core.reasons import Status
 from pipeline.core.tables import pair_view
 from pipeline.stats import wording
+from pipeline.stats.bins import LARGEST
 from pipeline.stats.wording import Limit
 
 # Numbers of the pair view that say where bytes lie, or are sets of bits, and no sizes.
@@ -33,7 +33,6 @@ _COUNTED = (
     "measures",
     "decisions",
 )
-_LARGEST = "1e300D"
 # Texts that are counted of all pairs found, beside those that were judged.
 _OF_PAIRS = ("page_lang", "caption_kind", "caption_lang")
 
@@ -42,7 +41,8 @@ _OF_PAIRS = ("page_lang", "caption_kind", "caption_lang")
 class Column:
     """A column of the measures table as the report draws it.
 
-    sql: a double; null for null, NaN and infinities. log: see `bins.choose`.
+    sql: a double; null for null, NaN and infinities. log: see `bins.choose`. raw: SQL of its values
+    as they are, where these are not a column of that name.
     """
 
     name: str
@@ -52,6 +52,12 @@ class Column:
     is_integer: bool
     bounds: tuple[Bound, ...] = ()
     log: bool | None = None
+    raw: str = ""
+
+    @property
+    def values(self) -> str:
+        """SQL of its values as they are."""
+        return self.raw or f'"{self.name}"'
 
 
 def numeric_columns(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = ()) -> list[Column]:
@@ -70,10 +76,11 @@ def numeric_columns(filters: Mapping[str, Filter], scored: Sequence[pa.Field] = 
     found = [_column(numbers[n], tuple(bounds.get(n, ()))) for n in order]
     shape = "original_width / original_height"
     doc = "width over height of the received picture"
-    found.append(Column("width_over_height", f"({shape})", doc, "", False, log=True))
+    found.append(Column("width_over_height", f"({shape})", doc, "", False, log=True, raw=shape))
     if "caption_chars" not in numbers:  # no filter measures it
-        length = "CAST(char_length(caption) AS DOUBLE)"
-        found.append(Column("caption_chars", length, "length of the caption", "characters", True))
+        doc, length = "length of the caption", "length(caption)"
+        cast = f"CAST({length} AS DOUBLE)"
+        found.append(Column("caption_chars", cast, doc, "characters", True, raw=length))
     return found
 
 
@@ -95,8 +102,8 @@ def limits(
 
 def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:
     """Texts to count: name -> SQL. Text measures of filters, and what the pair view has."""
-    found = {f.name: f"`{f.name}`" for f in _measures(filters) if pa.types.is_string(f.type)}
-    language = "lower(regexp_extract(trim(page_lang), '^[A-Za-z]{{2,3}}', 0))"
+    found = {f.name: f'"{f.name}"' for f in _measures(filters) if pa.types.is_string(f.type)}
+    language = "lower(regexp_extract(trim(page_lang), '^[A-Za-z]{2,3}', 0))"
     return found | {
         "format": "format",
         "caption_lang": "caption_lang",
@@ -118,9 +125,9 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _column(field: pa.Field, bounds: tuple[Bound, ...]) -> Column:
     metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-    value = f"CAST(`{field.name}` AS DOUBLE)"
+    value = f'CAST("{field.name}" AS DOUBLE)'
     if pa.types.is_floating(field.type):
-        value = f"CASE WHEN NOT isnan({value}) AND abs({value}) < {_LARGEST} THEN {value} END"
+        value = f"CASE WHEN NOT isnan({value}) AND abs({value}) < {LARGEST!r} THEN {value} END"
     return Column(
         field.name,
         f"({value})",
@@ -134,50 +141,46 @@ def _column(field: pa.Field, bounds: tuple[Bound, ...]) -> Column:
 def extremes(columns: Sequence[Column]) -> str:
     """One row: the lowest and highest of every column, as low_0, high_0, low_1, ..."""
     wanted = [f"min({c.sql}) AS low_{i}, max({c.sql}) AS high_{i}" for i, c in enumerate(columns)]
-    return f"SELECT {', '.join(wanted)} FROM {{measures}}"
+    return f"SELECT {', '.join(wanted)} FROM measures"
 
 
 def grid_sql(score: str) -> str:
-    """Spark SQL of the cell of `SCORE_GRID` that a score lies in, an int; null for none."""
-    cell = f"round({score} / {SCORE_GRID!r}D)"
-    return f"CASE WHEN abs({cell}) < 1e9D THEN CAST({cell} AS INT) END"
+    """SQL of the cell of `SCORE_GRID` that a score lies in, an int; null for none."""
+    cell = f"round({score} / CAST({SCORE_GRID!r} AS DOUBLE))"
+    return f"CASE WHEN abs({cell}) < 1e9 THEN TRY_CAST({cell} AS INT) END"
 
 
-def alone_sql(names: Sequence[str]) -> str:
-    """Spark SQL of the number of the measure that alone drops a pair, by the `reasons` of a
-    decision; -1 where several do, or none of these."""
-    cases = " ".join(
-        f"WHEN '{name}_{side}' THEN {i}"
-        for i, name in enumerate(names)
-        for side in ("low", "high", "missing")
-    )
+def verdicts_sql(names: Sequence[str]) -> str:
+    """SQL of a table: pair_id, is_kept, alone (the number of the measure that alone drops the pair;
+    -1 where several do, or none of these)."""
+    lanes = [("", -1)]
+    lanes += [
+        (f"{n}_{side}", i) for i, n in enumerate(names) for side in ("low", "high", "missing")
+    ]
     return (
-        f"coalesce(CASE WHEN size(reasons) = 1 THEN CASE reasons[0] {cases} END END, -1)"
-        if cases
-        else "-1"
+        "SELECT pair_id, is_kept, coalesce(lane, -1) AS alone FROM decisions "
+        f"LEFT JOIN (VALUES {', '.join(map(str, lanes))}) lanes(reason, lane) "
+        "ON lanes.reason = CASE WHEN len(reasons) = 1 THEN reasons[1] END"
     )
 
 
 def _tally(table: str, items: Sequence[tuple[str, str, str]]) -> str:
-    """Counts of several figures in one pass over a table.
+    """Counts of several figures of a table.
 
     items: figure, series (SQL) and bucket (SQL; a row with null is not counted).
     """
-    structs = [
-        f"struct('{figure}' AS figure, {series} AS series, {bucket} AS bucket)"
+    return " UNION ALL ".join(
+        f"SELECT '{figure}' AS figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM "
+        f"(SELECT {series} AS series, {bucket} AS bucket FROM {table}) "
+        "WHERE bucket IS NOT NULL GROUP BY series, bucket"
         for figure, series, bucket in items
-    ]
-    return (
-        "SELECT figure, series, bucket, CAST(count(*) AS DOUBLE) AS value FROM ("
-        f"SELECT inline(array({', '.join(structs)})) FROM {{{table}}}) "
-        "WHERE bucket IS NOT NULL GROUP BY figure, series, bucket"
     )
 
 
 def _total(figure: str, bucket: str, value: str, table: str) -> str:
     return (
         f"SELECT '{figure}' AS figure, '{figure}' AS series, '{bucket}' AS bucket, "
-        f"CAST(coalesce({value}, 0) AS DOUBLE) AS value FROM {{{table}}}"
+        f"CAST(coalesce({value}, 0) AS DOUBLE) AS value FROM {table}"
     )
 
 
@@ -186,7 +189,7 @@ def _sizes() -> Iterable[str]:
     for table in _COUNTED:
         yield _total("rows", table, "count(*)", table)
     for bucket, which in (("first", "min"), ("last", "max")):
-        fetched = f"{which}(IF(status = '{Status.OK}', fetched_at, NULL))"
+        fetched = f"{which}(fetched_at) FILTER (status = '{Status.OK}')"
         yield _total("fetched", bucket, fetched, "images")
     yield _total("release", "shards", "count(*)", "shards")
     yield _total("release", "samples", "sum(samples)", "shards")
@@ -197,17 +200,29 @@ def _pages() -> str:
     """Distinct pages with pairs, by the language of their text."""
     return (
         "SELECT 'page_lang_detected' AS figure, 'pages' AS series, page_lang_detected AS bucket, "
-        "CAST(count(DISTINCT xxhash64(page_url)) AS DOUBLE) AS value FROM {pairs} GROUP BY 3"
+        "CAST(count(DISTINCT hash(page_url)) AS DOUBLE) AS value FROM pairs GROUP BY 3"
     )
 
 
 def _captions(top: int) -> str:
-    """The captions on most images; images per caption."""
+    """The captions on most images; images per caption.
+
+    The last of the commonest in one part has no more images than the last of all: what has fewer
+    need not be looked at.
+    """
+    each = (
+        "(SELECT c.caption AS caption, c.caption_images AS images "
+        "FROM (SELECT unnest(captions) AS c FROM candidates{}) WHERE c.caption_images > 1)"
+    )
+    one_part = each.format(" WHERE part = (SELECT min(part) FROM candidates)")
+    least = (
+        f"(SELECT CASE WHEN count(*) = {top} THEN min(images) ELSE 2 END FROM "
+        f"(SELECT max(images) AS images FROM {one_part} GROUP BY caption "
+        f"ORDER BY images DESC LIMIT {top}))"
+    )
     captions = (
-        "(SELECT c.caption AS caption, max(c.caption_images) AS images "
-        "FROM (SELECT explode(captions) AS c FROM {candidates}) "
-        "WHERE c.caption_images > 1 GROUP BY c.caption "
-        f"ORDER BY images DESC, caption LIMIT {top})"
+        f"(SELECT caption, max(images) AS images FROM {each.format('')} WHERE images >= {least} "
+        f"GROUP BY caption ORDER BY images DESC, caption LIMIT {top})"
     )
     return (
         "SELECT 'frequent_caption' AS figure, 'images' AS series, "
@@ -224,10 +239,10 @@ def counts(top: int) -> str:
         _tally(
             "images",
             [
-                ("rows", "'rows'", "IF(status = 'ok', 'downloaded', NULL)"),
+                ("rows", "'rows'", "CASE WHEN status = 'ok' THEN 'downloaded' END"),
                 ("status", "'images'", "status"),
                 ("consent", "'images'", "consent"),
-                ("http_status", "'images'", "CAST(http_status AS STRING)"),
+                ("http_status", "'images'", "CAST(http_status AS VARCHAR)"),
             ],
         ),
         _tally("pairs", [(name, "'pairs'", of_pair[name]) for name in _OF_PAIRS]),

@@ -31,12 +31,6 @@ _CJK_FONTS = (
     "Microsoft YaHei",
 )
 
-_JUDGED = """
-CREATE VIEW judged AS SELECT m.*, d.is_kept, d.reason, d.reasons, d.picture_id, d.duplicate_of,
-    d.duplicate_rule, d.duplicate_distance, d.duplicate_similarity
-FROM measures m JOIN decisions d USING (pair_id)
-"""
-
 
 class NotebookRun(summary.Run):
     """A run that tells what it lacks. Beside its tables there is `judged`: the rows of `measures`
@@ -45,7 +39,7 @@ class NotebookRun(summary.Run):
     def __init__(self, root: str) -> None:
         super().__init__(root)
         if {"measures", "decisions"} <= set(self.tables):
-            self.connection.execute(_JUDGED)
+            self.connection.execute(summary.JUDGED)
             self.tables = (*self.tables, "judged")
 
     def has(self, *tables: str) -> bool:

@@ -50,12 +50,12 @@ def extremes(measures: Sequence[str]) -> str:
     """The lowest and highest similarity of each measure, mismatched pairs included: measure, low,
     high (floats; null without any that is a number)."""
     measured = " UNION ALL ".join(
-        f"SELECT '{m}' AS measure, min({m}) AS low, max({m}) AS high FROM {{measures}} "
+        f"SELECT '{m}' AS measure, min({m}) AS low, max({m}) AS high FROM measures "
         f"WHERE NOT isnan({m})"
         for m in measures
     )
     mismatched = (
-        "SELECT measure, min(similarity) AS low, max(similarity) AS high FROM {null_scores} "
+        "SELECT measure, min(similarity) AS low, max(similarity) AS high FROM null_scores "
         "WHERE NOT isnan(similarity) GROUP BY measure"
     )
     return (
@@ -68,7 +68,7 @@ def mismatched(measure: str, bins: Bins) -> str:
     """The mismatched pairs of a measure: lang, bin (its number), rows."""
     number = bins.index_sql("CAST(similarity AS DOUBLE)")
     return (
-        f"SELECT lang, {number} AS bin, count(*) AS rows FROM {{null_scores}} "
+        f"SELECT lang, {number} AS bin, count(*) AS rows FROM null_scores "
         f"WHERE measure = '{measure}' AND NOT isnan(similarity) GROUP BY 1, 2"
     )
 

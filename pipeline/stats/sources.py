@@ -1,10 +1,9 @@
-"""Figures of domains and hosts as Spark SQL text: who has the pairs, who failed, who objects.
-
-Names in braces are the run's tables; `{domains}` is `domains()` and `{hosts}` is `hosts()`, both
-computed once.
+"""Figures of domains and hosts as text in DuckDB's SQL: who has the pairs, who failed, who
+objects. Of the tables they name, `domains` is `domains()` and `hosts` is `hosts()`.
 """
 
 from pipeline.core.reasons import Status
+from pipeline.stats import samples
 
 _NOT_FAILED = f"('{Status.OK}', '{Status.FILTERED}')"
 _SILENT = "('allowed', 'unknown', 'adopted')"
@@ -12,10 +11,10 @@ _SILENT = "('allowed', 'unknown', 'adopted')"
 
 def domains() -> str:
     """One row per registrable domain of pictures: domain, pairs found, pairs kept."""
-    kept = "SELECT domain, count(*) AS kept FROM {judged} WHERE is_kept GROUP BY domain"
-    found = "SELECT domain, count(*) AS pairs FROM {pairs} GROUP BY domain"
+    kept = "SELECT domain, count(*) AS kept FROM judged WHERE is_kept GROUP BY domain"
+    found = "SELECT domain, count(*) AS pairs FROM pairs GROUP BY domain"
     return (
-        "SELECT domain, coalesce(pairs, 0L) AS pairs, coalesce(kept, 0L) AS kept "
+        "SELECT domain, coalesce(pairs, 0) AS pairs, coalesce(kept, 0) AS kept "
         f"FROM ({found}) FULL JOIN ({kept}) USING (domain)"
     )
 
@@ -24,7 +23,7 @@ def hosts() -> str:
     """Images of each domain by what their download gave: domain, status, consent, images."""
     return (
         "SELECT c.domain, i.status, i.consent, count(*) AS images "
-        "FROM {images} i JOIN {candidates} c ON c.image_id = i.image_id GROUP BY 1, 2, 3"
+        "FROM images i JOIN candidates c ON c.image_id = i.image_id GROUP BY 1, 2, 3"
     )
 
 
@@ -32,42 +31,40 @@ def largest(top: int) -> str:
     """The `top` domains by pairs found and by pairs kept, with both counts; how many there are."""
 
     def best(by: str) -> str:
-        return f"(SELECT * FROM {{domains}} ORDER BY {by} DESC, domain LIMIT {top})"
+        return f"(SELECT * FROM domains ORDER BY {by} DESC, domain LIMIT {top})"
 
     shown = f"(SELECT * FROM {best('pairs')} UNION SELECT * FROM {best('kept')})"
     return (
-        "SELECT 'domain' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value FROM ("
-        f"SELECT domain, stack(2, 'pairs', pairs, 'kept', kept) AS (series, n) FROM {shown}) "
-        "UNION ALL SELECT 'domains', series, 'distinct', CAST(n AS DOUBLE) FROM ("
-        "SELECT stack(2, 'pairs', count_if(pairs > 0), 'kept', count_if(kept > 0)) AS (series, n) "
-        "FROM {domains})"
+        "SELECT 'domain' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value "
+        f"FROM (UNPIVOT {shown} ON pairs, kept INTO NAME series VALUE n) UNION ALL "
+        + " UNION ALL ".join(
+            f"SELECT 'domains', '{name}', 'distinct', CAST(count(*) FILTER ({name} > 0) AS DOUBLE) "
+            "FROM domains"
+            for name in ("pairs", "kept")
+        )
     )
 
 
 def sizes() -> str:
     """How many domains have as many pairs: series ('pairs', 'kept'), size, members."""
-    each = "SELECT stack(2, 'pairs', pairs, 'kept', kept) AS (series, size) FROM {domains}"
-    return (
-        f"SELECT series, size, count(*) AS members FROM ({each}) WHERE size > 0 "
-        "GROUP BY series, size"
-    )
+    each = "(UNPIVOT (SELECT pairs, kept FROM domains) ON pairs, kept INTO NAME series VALUE size)"
+    return f"SELECT series, size, count(*) AS members FROM {each} WHERE size > 0 GROUP BY ALL"
 
 
 def by_host(top: int) -> str:
     """The `top` domains with most failed downloads: 'host' has their images asked for ('asked') and
     downloaded ('ok'), 'host_status' has, by domain, what the others came to."""
     each = (
-        f"(SELECT domain, sum(IF(status <> '{Status.FILTERED}', images, 0L)) AS asked, "
-        f"sum(IF(status = '{Status.OK}', images, 0L)) AS ok, "
-        f"sum(IF(status NOT IN {_NOT_FAILED}, images, 0L)) AS failed FROM {{hosts}} "
-        "GROUP BY domain)"
+        f"(SELECT domain, sum(if(status <> '{Status.FILTERED}', images, 0)) AS asked, "
+        f"sum(if(status = '{Status.OK}', images, 0)) AS ok, "
+        f"sum(if(status NOT IN {_NOT_FAILED}, images, 0)) AS failed FROM hosts GROUP BY domain)"
     )
     worst = f"(SELECT * FROM {each} WHERE failed > 0 ORDER BY failed DESC, domain LIMIT {top})"
     return (
-        "SELECT 'host' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value FROM ("
-        f"SELECT domain, stack(2, 'asked', asked, 'ok', ok) AS (series, n) FROM {worst}) "
+        "SELECT 'host' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value "
+        f"FROM (UNPIVOT {worst} ON asked, ok INTO NAME series VALUE n) "
         "UNION ALL SELECT 'host_status', h.domain, h.status, CAST(sum(h.images) AS DOUBLE) "
-        f"FROM {{hosts}} h JOIN {worst} w ON h.domain = w.domain "
+        f"FROM hosts h JOIN {worst} w ON h.domain = w.domain "
         f"WHERE h.status NOT IN {_NOT_FAILED} GROUP BY 2, 3"
     )
 
@@ -76,7 +73,7 @@ def objecting(top: int) -> str:
     """Who objects: the `top` domains of every kind of opt-out ('consent_domain': series the kind),
     and how many there are of each ('consent_domains')."""
     each = (
-        "(SELECT consent, domain, sum(images) AS images FROM {hosts} "
+        "(SELECT consent, domain, sum(images) AS images FROM hosts "
         f"WHERE consent NOT IN {_SILENT} GROUP BY consent, domain)"
     )
     placed = (
@@ -93,13 +90,11 @@ def objecting(top: int) -> str:
 
 def failures(seed: int, per_status: int) -> str:
     """URLs of failed downloads, random ones of every status: status, status_detail, url."""
-    chosen = ", ".join(
-        f"min_by(struct(image_id, status_detail), xxhash64({seed + i}, image_id))"
-        for i in range(per_status)
-    )
+    one = "{'image_id': image_id, 'status_detail': status_detail}"
+    chosen = f"arg_min({one}, {samples.place_sql('image_id', seed)}, {per_status})"
     return (
-        "SELECT /*+ BROADCAST(p) */ p.status, p.one.status_detail AS status_detail, c.url FROM ("
-        f"SELECT status, explode(array_distinct(array({chosen}))) AS one FROM {{images}} "
-        "WHERE status <> 'ok' GROUP BY status) p "
-        "JOIN {candidates} c ON c.image_id = p.one.image_id ORDER BY 1, 3"
+        "SELECT p.status, p.one.status_detail AS status_detail, c.url FROM ("
+        f"SELECT status, unnest({chosen}) AS one FROM images WHERE status <> 'ok' "
+        "GROUP BY status) p "
+        "JOIN candidates c ON c.image_id = p.one.image_id ORDER BY 1, 3"
     )

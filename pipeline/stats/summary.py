@@ -1,7 +1,9 @@
 """A finished run for notebooks: every table as a DuckDB view. No Spark."""
 
 import posixpath
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -48,29 +50,43 @@ TABLES = (
 )
 
 
+# The rows of `measures` with what was decided.
+JUDGED = """
+CREATE VIEW judged AS SELECT m.*, d.is_kept, d.reason, d.reasons, d.picture_id, d.duplicate_of,
+    d.duplicate_rule, d.duplicate_distance, d.duplicate_similarity
+FROM measures m JOIN decisions d USING (pair_id)
+"""
+
+
 class Run:
     """A run's tables and stage records.
 
     tables: names of the tables that are there; each is a view of `connection` by that name.
+    settings: of DuckDB. where: a condition on the rows of a table, by its name.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        settings: Mapping[str, str | bool | int] = MappingProxyType({}),
+        where: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.store = Store(root)
         if not self.store.exists("_stages"):
             raise InputError(f"{self.store.root} is not a run: it has no _stages folder")
-        self.connection = duckdb.connect()
+        self.connection = duckdb.connect(config=dict(settings))
         if not self.store.is_local:
             self.connection.register_filesystem(self.store.fs)
-        self.tables = tuple(t.name for t in TABLES if self._register(t))
+        self.tables = tuple(t.name for t in TABLES if self._register(t, where.get(t.name)))
 
-    def _register(self, table: Table) -> bool:
-        files = self._files(table)
+    def _register(self, table: Table, condition: str | None) -> bool:
+        files = self.files(table)
         if files:
             rows = self.connection.read_parquet(files, hive_partitioning=bool(table.partition))
-            rows.create_view(table.name)
+            (rows.filter(condition) if condition else rows).create_view(table.name)
         return bool(files)
 
-    def _files(self, table: Table) -> list[str]:
+    def files(self, table: Table) -> list[str]:
         """Whole files only: what a running or killed task left has another name or folder."""
         fs, folder = self.store.fs, self.store.path(table.name)
         if not fs.exists(folder):

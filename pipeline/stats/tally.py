@@ -1,7 +1,6 @@
 """Counts of many measures at once, in bins: one pass over batches of rows, no row kept.
 
-A row comes as bin numbers, four in an int64, so that a table of a hundred measures crosses a
-shuffle and the border to Python as some twenty-five numbers a row.
+A row comes as the values of its measures.
 """
 
 from collections import Counter
@@ -14,35 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.tables import STATS
 from pipeline.stats.bins import Bins
 
-LANES = 4  # bin numbers in a word, 16 bits each
+Row = tuple[str, str, str, float]
 SERIES = ("dropped", "kept")
 _MOST_CATEGORIES = 200  # per figure and series: a text measure may have any number of values
-
-
-def words_sql(values: Sequence[str], bins: Sequence[Bins]) -> list[str]:
-    """Spark SQL of int64 words that hold the bin numbers of doubles; a missing value has the number
-    behind the last bin."""
-    lanes = [
-        f"CAST(coalesce({b.index_sql(value)}, {b.count}) AS BIGINT)"
-        for value, b in zip(values, bins, strict=True)
-    ]
-    words = []
-    for start in range(0, len(lanes), LANES):
-        shifted = [
-            lane if i == 0 else f"shiftleft({lane}, {16 * i})"
-            for i, lane in enumerate(lanes[start : start + LANES])
-        ]
-        words.append(" | ".join(shifted))
-    return words
-
-
-def unpack(words: npt.NDArray[np.int64], lanes: int) -> npt.NDArray[np.uint16]:
-    """Bin numbers of words: int64 [rows, words] -> uint16 [rows, lanes]."""
-    little = np.ascontiguousarray(words.astype("<i8", copy=False))
-    return little.view("<u2").reshape(len(words), -1)[:, :lanes]
 
 
 @dataclass(frozen=True)
@@ -53,8 +28,8 @@ class Counting:
         counted by language too, for their own figure, and not otherwise.
     categories: columns of text. grid: a column of integers, counted as they are in the figure
         'score_grid'; "" for none.
-    A batch has the columns word_0, word_1, ...; is_kept; alone (int32: the lane of the measure that
-    alone drops the pair, or -1); and those named here; by_language needs caption_lang.
+    A batch has the columns lane_0, lane_1, ... (numbers); is_kept; alone (int32: the lane of the
+    measure that alone drops the pair, or -1); and those named here; by_language needs caption_lang.
     """
 
     names: tuple[str, ...]
@@ -63,34 +38,33 @@ class Counting:
     categories: tuple[str, ...] = ()
     grid: str = ""
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """One batch of STATS with the counts of all. Buckets of lanes are bin numbers, '' where the
-        value is missing; series are 'kept', 'dropped' and 'alone'; by language '<lang>:kept'."""
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> list[Row]:
+        """Figure, series, bucket and rows of all batches together, sorted. Buckets of lanes are bin
+        numbers, '' where the value is missing; series are 'kept', 'dropped' and 'alone'; by
+        language '<lang>:kept'."""
         counts = Counts(self.names, self.bins)
         for batch in batches:
             if batch.num_rows:
                 self._add(counts, batch)
-        rows = sorted(counts.rows(self.by_language))
-        columns: list[Any] = list(zip(*rows, strict=True)) or [[]] * len(STATS.schema)
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(c, f.type) for c, f in zip(columns, STATS.schema, strict=True)],
-            names=STATS.schema.names,
-        )
+        return sorted(counts.rows(self.by_language))
 
     def _add(self, counts: "Counts", batch: pa.RecordBatch) -> None:
         is_kept = np.asarray(batch["is_kept"].to_numpy(zero_copy_only=False), bool)
-        words = [batch[f"word_{i}"].to_numpy() for i in range(-(-len(self.bins) // LANES))]
-        if words:
-            numbers = unpack(np.stack(words, axis=1), len(self.bins))
-            counts.add_numbers(numbers, is_kept, batch["alone"].to_numpy())
-            for lane, name in enumerate(self.names):
-                if name in self.by_language:
-                    mine = numbers[:, lane].astype(np.int64)
-                    counts.add_languages(name, mine, batch["caption_lang"], is_kept)
+        lanes = [_values(batch[f"lane_{i}"]) for i in range(len(self.bins))]
+        counts.add_values(lanes, is_kept, batch["alone"].to_numpy())
+        for lane, name in enumerate(self.names):
+            if name in self.by_language:
+                counts.add_languages(name, lanes[lane], batch["caption_lang"], is_kept)
         for name in self.categories:
             counts.add_texts(name, batch[name], is_kept)
         if self.grid:
             counts.add_integers("score_grid", batch[self.grid], is_kept)
+
+
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """Numbers of any kind; NaN for null."""
+    found: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return found.astype(np.float64) if found.dtype == object else found
 
 
 class Counts:
@@ -107,39 +81,39 @@ class Counts:
         self._texts: Counter[tuple[str, str, str]] = Counter()
         self._integers: dict[tuple[str, str], tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
-    def add_numbers(
+    def add_values(
         self,
-        numbers: npt.NDArray[Any],
+        lanes: Sequence[npt.NDArray[Any]],
         is_kept: npt.NDArray[np.bool_],
         alone: npt.NDArray[np.int32] | None = None,
     ) -> None:
-        """Count rows. numbers: [rows, measures]; alone: the measure that alone drops a row, or -1:
-        [rows]."""
-        size = self._counts.shape[1]
-        # One array, as bincount takes it; masks of rows would copy it once more.
-        found = np.add(numbers, self._starts[:-1], dtype=np.int64)
-        found += np.where(is_kept, size, 0)[:, None]
-        counted = np.bincount(found.ravel(), minlength=2 * size)
-        self._counts[:2] += counted.reshape(2, size)
-        if alone is not None:
-            rows = np.flatnonzero(alone >= 0)
-            mine = self._starts[alone[rows]] + numbers[rows, alone[rows]]
-            self._counts[2] += np.bincount(mine, minlength=size)
+        """Count rows. lanes: the rows' values, of each measure, NaN for none; alone: the measure
+        that alone drops a row, or -1: [rows]."""
+        from pipeline.stats.tally_kernel import count_values
+
+        mine = np.full(len(is_kept), -1, np.int32) if alone is None else alone
+        for lane, (values, bins) in enumerate(zip(lanes, self._bins, strict=True)):
+            of_lane = self._counts[:, self._starts[lane] : self._starts[lane + 1]]
+            scale = bins.per_decade, float(bins.first), float(bins.step), bins.has_zero
+            count_values(values, is_kept, mine, lane, *scale, of_lane)
 
     def add_texts(self, figure: str, column: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
         """Count rows by a column's values as text; '' for null."""
-        for series, chosen in zip(SERIES, (~is_kept, is_kept), strict=True):
-            for one in pc.value_counts(column.filter(pa.array(chosen))).to_pylist():
-                text = "" if one["values"] is None else str(one["values"])
-                self._texts[figure, series, text] += one["counts"]
+        coded = column.dictionary_encode()
+        names = ["" if name is None else str(name) for name in coded.dictionary.to_pylist()]
+        names.append("")
+        which = coded.indices.fill_null(len(names) - 1).to_numpy().astype(np.int64)
+        counted = np.bincount(2 * which + is_kept)
+        for cell in np.flatnonzero(counted).tolist():
+            self._texts[figure, SERIES[cell % 2], names[cell // 2]] += int(counted[cell])
 
     def add_integers(self, figure: str, column: pa.Array, is_kept: npt.NDArray[np.bool_]) -> None:
         """As `add_texts`, for many different integers."""
-        has = column.is_valid().to_numpy(zero_copy_only=False)
-        values = column.fill_null(0).to_numpy().astype(np.int64)
         for series, chosen in zip(SERIES, (~is_kept, is_kept), strict=True):
-            self._texts[figure, series, ""] += int((chosen & ~has).sum())
-            found, counts = np.unique(values[chosen & has], return_counts=True)
+            mine = column.filter(pa.array(chosen))
+            self._texts[figure, series, ""] += mine.null_count
+            counted = pc.value_counts(mine.drop_null())
+            found, counts = (counted.field(i).to_numpy().astype(np.int64) for i in (0, 1))
             known, before = self._integers.get((figure, series), (found[:0], counts[:0]))
             merged, places = np.unique(np.concatenate([known, found]), return_inverse=True)
             summed = np.zeros(len(merged), np.int64)
@@ -149,20 +123,22 @@ class Counts:
     def add_languages(
         self,
         name: str,
-        numbers: npt.NDArray[np.int64],
+        values: npt.NDArray[Any],
         languages: pa.Array,
         is_kept: npt.NDArray[np.bool_],
     ) -> None:
-        """Count rows by language and the number of one measure, where it has a value."""
+        """Count rows by language and the bin of one measure, where it has a value."""
         coded = languages.fill_null("").dictionary_encode()
-        size = self._bins[self._names.index(name)].count + 1
+        bins = self._bins[self._names.index(name)]
+        size, numbers = bins.count + 1, bins.index(values.astype(np.float64))
         cells = (coded.indices.to_numpy().astype(np.int64) * 2 + is_kept) * size + numbers
-        for cell, rows in zip(*np.unique(cells, return_counts=True), strict=True):
-            which, number = divmod(int(cell), size)
+        counted = np.bincount(cells)
+        names = coded.dictionary.to_pylist()
+        for cell in np.flatnonzero(counted).tolist():
+            which, number = divmod(cell, size)
             if number < size - 1:
-                language = coded.dictionary[which // 2].as_py()
-                series = f"{language}:{SERIES[which % 2]}"
-                self._texts[name, series, str(number)] += int(rows)
+                series = f"{names[which // 2]}:{SERIES[which % 2]}"
+                self._texts[name, series, str(number)] += int(counted[cell])
 
     def rows(self, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, str, str, float]]:
         """Figure, series, bucket, rows; a bucket of a measure is the number of a bin, '' for no

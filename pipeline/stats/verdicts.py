@@ -12,11 +12,11 @@ _SETS_KEPT = 200
 
 
 def patterns() -> str:
-    """Spark SQL of the patterns: reasons, rows; and of these the rows whose caption was handed
+    """DuckDB's SQL of the patterns: reasons, rows; and of these the rows whose caption was handed
     over: moved."""
     return (
         "SELECT reasons, count(*) AS rows, "
-        "count_if(is_kept AND picture_id <> image_id) AS moved FROM {decisions} GROUP BY reasons"
+        "count_if(is_kept AND picture_id <> image_id) AS moved FROM decisions GROUP BY reasons"
     )
 
 

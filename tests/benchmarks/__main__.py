@@ -47,6 +47,7 @@ WORKLOADS = {
     "decide": ("decide", "run"),
     "report": ("report", "run"),
     "report-1m": ("report", "run_1m"),
+    "notebooks": ("notebooks", "run"),
     "filters-all": ("filters", "run_all"),
     "shard-write": ("shards", "run_write"),
     "shard-read": ("shards", "run_read"),

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.accounts import Account
 from pipeline.core.config import RunSection
 from pipeline.core.context import Context
 from pipeline.core.filter import Filter, measured_fields
@@ -58,26 +59,12 @@ _CONF = Path(__file__).resolve().parents[2] / "conf"
 
 def run(scale: float = 1.0) -> dict[str, Any]:
     """Report on `ROWS * scale` pairs. page_mb: the size of the page."""
-    rows = max(1000, int(ROWS * scale))
     root = tempfile.mkdtemp(prefix="pairmill-bench-")
     try:
         store, enabled = Store(root), default_filters()
-        write(store, enabled, rows)
-        os.environ["PYSPARK_SUBMIT_ARGS"] = (
-            f"--properties-file {_CONF / 'spark-local.conf'} "
-            f"--conf spark.local.dir={root}/spark pyspark-shell"
-        )
-        spark = session("benchmark report")
-        spark.range(1).count()  # the session's own start is not the stage's cost
-        section = report.ReportSection()
-        sections = {"run": RunSection(root=root), "report": section}
-        ctx: Context[Any] = Context("report", spark, store, section, sections, enabled)
-        cpu, started = machine.spark_cpu_seconds(spark), time.perf_counter()
-        (account,) = report.build(ctx)
-        seconds = time.perf_counter() - started
-        cpu = machine.spark_cpu_seconds(spark) - cpu
+        write(store, enabled, max(1000, int(ROWS * scale)))
+        seconds, cpu, account = _reported(store, enabled)
         size = Path(root, report.REPORT).stat().st_size
-        spark.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return {
@@ -91,6 +78,35 @@ def run(scale: float = 1.0) -> dict[str, Any]:
 
 def run_1m() -> dict[str, Any]:
     return run(0.1) | {"workload": "report-1m"}
+
+
+def made(store: Store, scale: float) -> int:
+    """A run with its tables, its report and the report's figures in `store`; how many pairs."""
+    enabled = default_filters()
+    write(store, enabled, max(1000, int(ROWS * scale)))
+    _, _, account = _reported(store, enabled)
+    return account.rows_in
+
+
+def _reported(store: Store, enabled: Mapping[str, Filter]) -> tuple[float, float, Account]:
+    """(seconds, CPU seconds, account) of the stage alone."""
+    # What makes a folder a run; its records are small whatever the size.
+    Path(store.path("_stages")).mkdir()
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        f"--properties-file {_CONF / 'spark-local.conf'} "
+        f"--conf spark.local.dir={store.path('spark')} pyspark-shell"
+    )
+    spark = session("benchmark report")
+    spark.range(1).count()  # the session's own start is not the stage's cost
+    section = report.ReportSection()
+    sections = {"run": RunSection(root=store.root), "report": section}
+    ctx: Context[Any] = Context("report", spark, store, section, sections, enabled)
+    cpu, started = machine.spark_cpu_seconds(spark), time.perf_counter()
+    (account,) = report.build(ctx)
+    seconds = time.perf_counter() - started
+    cpu = machine.spark_cpu_seconds(spark) - cpu
+    spark.stop()
+    return seconds, cpu, account
 
 
 def write(store: Store, enabled: Mapping[str, Filter], rows: int) -> None:

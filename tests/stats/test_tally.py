@@ -1,16 +1,21 @@
-"""Counts of packed bin numbers are those of the rows, however they are cut into batches."""
+"""Counts of values in bins are those of the rows, however they are cut into batches."""
 
+import math
 from collections import Counter
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.stats.bins import Bins, choose
-from pipeline.stats.tally import Counting, unpack
+from pipeline.stats.bins import choose
+from pipeline.stats.tally import Counting, Counts
 
-VALUES = st.floats(0, 500) | st.just(float("nan"))
+VALUES = st.floats(0, 500, width=32) | st.just(float("nan"))
+# Of each lane; what is no number of a whole kind is missing.
+KINDS = [pa.float64(), pa.float64(), pa.float32(), pa.float64(), pa.float64()]
+DATABASE = duckdb.connect()
 
 
 @st.composite
@@ -28,16 +33,9 @@ def rows(draw: st.DrawFn) -> list[dict]:
     return draw(st.lists(row, max_size=40))
 
 
-def packed(found: list[dict], bins: list[Bins]) -> pa.RecordBatch:
-    """As Spark hands them over: four numbers of 16 bits in an int64."""
-    words = [[0] * len(found) for _ in range(2)]
-    for lane, bin_ in enumerate(bins):
-        numbers = bin_.index(np.array([r["values"][lane] for r in found], np.float64))
-        for i, n in enumerate(numbers.tolist()):
-            words[lane // 4][i] |= n << 16 * (lane % 4)
+def as_batch(found: list[dict], lanes: int) -> pa.RecordBatch:
     columns = {
-        "word_0": pa.array(words[0], pa.int64()),
-        "word_1": pa.array(words[1], pa.int64()),
+        **{f"lane_{i}": pa.array([r["values"][i] for r in found], KINDS[i]) for i in range(lanes)},
         "is_kept": pa.array([r["is_kept"] for r in found], pa.bool_()),
         "alone": pa.array([r["alone"] for r in found], pa.int32()),
         "caption_lang": pa.array([r["caption_lang"] for r in found], pa.string()),
@@ -53,9 +51,8 @@ def test_every_row_is_counted_once_in_its_bin(found: list[dict], size: int) -> N
     bins.append(choose(0, 1, integer=True))
     names = ("a", "b", "c", "d", "e")
     counting = Counting(names, tuple(bins), frozenset({"b"}), ("format",), "grid")
-    batches = [packed(found[i : i + size], bins) for i in range(0, len(found), size)]
-    (out,) = counting(iter(batches))
-    counted = {tuple(r.values())[:3]: r["value"] for r in out.to_pylist()}
+    batches = [as_batch(found[i : i + size], len(bins)) for i in range(0, len(found), size)]
+    counted = {row[:3]: row[3] for row in counting(iter(batches))}
     wanted: Counter[tuple[str, str, str]] = Counter()
     for row in found:
         series = "kept" if row["is_kept"] else "dropped"
@@ -77,6 +74,24 @@ def test_every_row_is_counted_once_in_its_bin(found: list[dict], size: int) -> N
     assert counted == wanted
 
 
-def test_lanes_are_unpacked_in_their_order() -> None:
-    words = np.array([[1 | 2 << 16 | 65535 << 32 | 4 << 48, 5]], np.uint64).astype(np.int64)
-    assert unpack(words, 5).tolist() == [[1, 2, 65535, 4, 5]]
+SPANS = st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.booleans())
+NUMBERS = st.lists(st.floats(width=32) | st.integers(-(2**40), 2**40).map(float), max_size=30)
+
+
+@given(SPANS, NUMBERS)
+def test_a_value_has_the_same_bin_in_a_loop_in_numpy_and_in_sql(span, values) -> None:
+    low, width, integer = span
+    low = math.floor(low) if integer else low
+    bins = choose(low, low + (math.ceil(width) if integer else width), integer=integer)
+    numbers = bins.index(np.array(values, np.float64)).tolist()
+    counts = Counts(("a",), (bins,))
+    counts.add_values([np.array(values, np.float64)], np.ones(len(values), bool))
+    counted = {bucket: rows for _, _, bucket, rows in counts.rows()}
+    assert counted == Counter("" if n == bins.count else str(n) for n in numbers)
+    for value, number in zip(values, numbers, strict=True):
+        if number < bins.count:
+            query = f"SELECT {bins.index_sql('v')} FROM (SELECT CAST(? AS DOUBLE) AS v)"
+            assert DATABASE.execute(query, [value]).fetchone() == (number,)
+    assert DATABASE.execute(f"SELECT {bins.index_sql('CAST(NULL AS DOUBLE)')}").fetchone() == (
+        None,
+    )
