@@ -102,7 +102,7 @@ class ReportSection(StageSection):
     uses: str = ""
     maintenance: str = ""
     threads: int = tuning(0, ge=0, le=1024)
-    memory_mb: int = tuning(6000, ge=500)
+    memory_mb: int = tuning(3000, ge=500)
 
 
 def check(section: ReportSection) -> str:

@@ -96,10 +96,10 @@ def _count(
     texts = [f'{text} AS "{name}"' for name, text in categories.items()]
     grid = f"{figures.grid_sql('clip_similarity')} AS grid"
     decided = figures.verdicts_sql([c.name for c in columns])
+    told = ", ".join(["CAST(pair_id AS UUID) AS pair", *values, *texts, grid])
     query = (
-        "SELECT m.* EXCLUDE (pair_id), d.is_kept, d.alone FROM "
-        f"(SELECT pair_id, {', '.join([*values, *texts, grid])} FROM measures) m "
-        f"JOIN ({decided}) d ON m.pair_id = d.pair_id"
+        f"SELECT m.* EXCLUDE (pair), d.is_kept, d.alone FROM (SELECT {told} FROM measures) m "
+        f"JOIN ({decided}) d ON m.pair = d.pair"
     )
     counting = Counting(
         tuple(lanes), tuple(bin_ for _, bin_ in lanes.values()),

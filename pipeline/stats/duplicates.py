@@ -39,11 +39,12 @@ def owners() -> str:
     is_after = f"reasons[1] IN ({after}) AND list_has_all([{after}], reasons)"
     is_in = f"len(reasons) = 0 OR duplicate_of IS NOT NULL OR ({is_after})"
     decided = (
-        f"(SELECT pair_id, coalesce(duplicate_of, image_id) AS owner FROM decisions WHERE {is_in})"
+        "(SELECT CAST(pair_id AS UUID) AS pair, coalesce(duplicate_of, image_id) AS owner "
+        f"FROM decisions WHERE {is_in})"
     )
     return (
-        "SELECT fingerprint, min(owner) AS owner "
-        f"FROM measures JOIN {decided} USING (pair_id) GROUP BY fingerprint"
+        "SELECT fingerprint, min(owner) AS owner FROM measures "
+        f"JOIN {decided} ON CAST(pair_id AS UUID) = pair GROUP BY fingerprint"
     )
 
 

@@ -151,14 +151,14 @@ def grid_sql(score: str) -> str:
 
 
 def verdicts_sql(names: Sequence[str]) -> str:
-    """SQL of a table: pair_id, is_kept, alone (the number of the measure that alone drops the pair;
-    -1 where several do, or none of these)."""
+    """SQL of a table: pair (its id as a UUID), is_kept, alone (the number of the measure that alone
+    drops the pair; -1 where several do, or none of these)."""
     lanes = [("", -1)]
     lanes += [
         (f"{n}_{side}", i) for i, n in enumerate(names) for side in ("low", "high", "missing")
     ]
     return (
-        "SELECT pair_id, is_kept, coalesce(lane, -1) AS alone FROM decisions "
+        "SELECT CAST(pair_id AS UUID) AS pair, is_kept, coalesce(lane, -1) AS alone FROM decisions "
         f"LEFT JOIN (VALUES {', '.join(map(str, lanes))}) lanes(reason, lane) "
         "ON lanes.reason = CASE WHEN len(reasons) = 1 THEN reasons[1] END"
     )

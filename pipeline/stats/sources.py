@@ -23,7 +23,8 @@ def hosts() -> str:
     """Images of each domain by what their download gave: domain, status, consent, images."""
     return (
         "SELECT c.domain, i.status, i.consent, count(*) AS images "
-        "FROM images i JOIN candidates c ON c.image_id = i.image_id GROUP BY 1, 2, 3"
+        "FROM images i JOIN candidates c "
+        "ON CAST(c.image_id AS UUID) = CAST(i.image_id AS UUID) GROUP BY 1, 2, 3"
     )
 
 

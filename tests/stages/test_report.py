@@ -1,5 +1,6 @@
 """The report stage on a made run: counted figures, examples, an inert page, a notebook."""
 
+import io
 import json
 import math
 import shutil
@@ -7,11 +8,13 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
+from pipeline.core.checksums import Summed, beside
 from pipeline.core.context import Context
-from pipeline.core.errors import InputError
+from pipeline.core.errors import ContractError, DamagedFile, InputError
 from pipeline.core.storage import Store
 from pipeline.stages.report import (
     DATASHEET,
@@ -294,6 +297,28 @@ def test_run_with_nothing_kept_and_no_filters(spark, tmp_path):
     page = HTMLParser(run_report(spark, made))
     text = page.body.text()
     assert "No pair was measured" in text and "No near-duplicates were found" in text
+
+
+def test_tables_that_are_damaged_or_are_not_there_are_named(html, made, tmp_path):
+    section = ReportSection()
+    copy = Path(shutil.copytree(made.root, tmp_path / "copy"))
+    context = Context("report", None, Store(str(copy)), section, {}, made.filters)  # type: ignore[arg-type]
+    file = copy / "decisions" / "part-00000.parquet"
+    data, summed = file.read_bytes(), Summed(io.BytesIO())
+    summed.write(data)
+    beside(file).write_bytes(summed.sums())
+    file.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    with pytest.raises(DamagedFile, match="decisions/part-00000.parquet is damaged"):
+        build(context)
+    file.write_bytes(data)
+    shutil.move(copy / "scores", copy / "away")
+    with pytest.raises(ContractError, match="table scores is not in"):
+        build(context)
+    table = pq.read_table(copy / "away" / "part-00000.parquet")
+    (copy / "scores").mkdir()
+    pq.write_table(table.drop_columns(["clip_similarity"]), copy / "scores/part-00000.parquet")
+    with pytest.raises(ContractError, match="scores.*missing.*clip_similarity"):
+        build(context)
 
 
 def test_overview_notebook_runs(html, made, monkeypatch):
