@@ -419,6 +419,7 @@ def scores_table(models: Sequence[str] = (), *, flipped: bool = False) -> Table:
             [
                 column("pair_id", ID, "of the pair"),
                 column("image_id", ID, "of its image"),
+                column("part", pa.int32(), "of its image"),
                 column("clip_similarity", pa.float32(), "cosine of picture and caption, -1 to 1"),
                 *similarity_fields(models, flipped=flipped),
             ]

@@ -3,7 +3,8 @@
 The rows of a part lie together: a task reads its candidates, images and scores, runs all enabled
 filters over them in one pass, and writes its part of `measures`; texts are read and written once,
 and the JVM sees none of them. Scores, and what was found of pictures by content, are brought to
-their parts before, which shuffles keys and numbers, twice. Cost: it grows linearly with pairs.
+their parts before, which shuffles keys and numbers, once; by image first where pictures have
+scorers, or semantic similarities. Cost: it grows linearly with pairs.
 """
 
 from pyspark.sql import DataFrame
@@ -75,8 +76,33 @@ def found_by_content(
 
     pictures: `picture_scores`, where there are scorers.
     """
+    found = _of_pictures(images, semantics, listed, pictures)
+    if found is None:
+        return scores.withColumns(
+            {
+                "semantic_similarity": F.lit(None).cast("float"),
+                "evaluation_list": F.lit(None).cast("string"),
+            }
+        )
+    is_blocked = F.coalesce("is_blocked", F.lit(False))
+    scored = scores.join(found.drop("part"), "image_id", "left").where(~is_blocked)
+    # A blocked picture has a row of its own, and none for its pairs.
+    blocked = found.where("is_blocked").withColumn("pair_id", F.lit(None).cast("binary"))
+    return scored.unionByName(blocked, allowMissingColumns=True).drop("is_blocked")
+
+
+def _of_pictures(
+    images: DataFrame, semantics: DataFrame, listed: DataFrame, pictures: DataFrame | None
+) -> DataFrame | None:
+    """What was found of downloaded pictures by content: image_id, part, is_blocked and what it is;
+    None for nothing. Where only lists tell anything, pictures that are on none have no row."""
+    others = [semantics.select("content_id", "semantic_similarity")]
+    others += [] if pictures is None else [pictures]
+    is_described = pictures is not None or not semantics.isEmpty()
+    if not is_described and listed.isEmpty():
+        return None
     is_blocked = F.col("status") == DropReason.BLOCKED.value
-    fetched = (
+    found = (
         without_blocked(images, listed)
         .where((F.col("status") == Status.OK.value) | is_blocked)
         .select(
@@ -87,16 +113,12 @@ def found_by_content(
             is_blocked.alias("is_blocked"),
         )
     )
-    alike = semantics.select("content_id", "semantic_similarity")
-    for found in (alike, *([] if pictures is None else [pictures])):
-        fetched = fetched.join(found, "content_id", "left")
-    fetched = fetched.join(evaluation_lists(listed), "fingerprint", "left")
-    pairs = fetched.drop("fingerprint", "content_id").join(scores, "image_id", "left")
-    return (
-        pairs.withColumn("pair_id", F.when(~F.col("is_blocked"), F.col("pair_id")))
-        .where(F.col("is_blocked") | F.col("pair_id").isNotNull())
-        .drop("is_blocked")
-    )
+    for other in others:
+        found = found.join(other, "content_id", "left")
+    found = found.join(evaluation_lists(listed), "fingerprint", "left")
+    if not is_described:
+        found = found.where("is_blocked OR evaluation_list IS NOT NULL")
+    return found.drop("fingerprint", "content_id")
 
 
 STAGE = Stage(

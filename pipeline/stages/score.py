@@ -71,10 +71,9 @@ def build(ctx: Context[ScoreSection]) -> list[Account]:
     _write_index(ctx)
     measures = _measures(ctx.config)
     vectors = ctx.read(EMBEDDINGS)
-    pairs = with_text_ids(found.captions, ["pair_id", "image_id", "content_id", "caption"])
-    scored = ctx.write(
-        scores_of(ctx.sections), compared(pairs, vectors, measures, ["pair_id", "image_id"])
-    )
+    keys = ["pair_id", "image_id", "part"]
+    pairs = with_text_ids(found.captions, [*keys, "content_id", "caption"])
+    scored = ctx.write(scores_of(ctx.sections), compared(pairs, vectors, measures, keys))
     _write_null(ctx, found, vectors, measures)
     ctx.store.remove(INPUTS.name)
     forget_earlier(ctx.store, ctx.stage)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Frames:
     """images: ok images with their content_id, but for the blocked ones. blocked: these. captions:
-    pair_id, image_id, content_id, lang and caption of each pair of `images`."""
+    pair_id, image_id, part, content_id, lang and caption of each pair of `images`."""
 
     images: "DataFrame"
     blocked: "DataFrame"
@@ -58,9 +58,10 @@ def frames(ctx: Context[ScoreSection]) -> Frames:
     captions = (
         ctx.read(CANDIDATES)
         .select("image_id", F.explode("captions").alias("c"))
-        .join(images.select("image_id", "content_id"), "image_id")
+        .join(images.select("image_id", "part", "content_id"), "image_id")
         .select(
             "image_id",
+            "part",
             "content_id",
             "c.pair_id",
             F.col("c.caption_lang").alias("lang"),

@@ -187,6 +187,5 @@ def measures_of(sections: Mapping[str, Any], filters: Mapping[str, Filter]) -> T
 
 def similarity_columns(sections: Mapping[str, Any]) -> list[str]:
     """Every similarity of SCORES, `clip_similarity` first."""
-    return [
-        name for name in scores_of(sections).schema.names if name not in SCORES.schema.names[:2]
-    ]
+    first = SCORES.schema.get_field_index("clip_similarity")
+    return scores_of(sections).schema.names[first:]

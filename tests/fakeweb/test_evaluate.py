@@ -232,7 +232,9 @@ def test_nothing_to_evaluate_is_refused(tmp_path, web):
 def test_a_damaged_table_is_named(web, tmp_path):
     store = Store(str(tmp_path / "run"))
     with store.publish_part(SCORES, 0) as sink:
-        sink.write_rows([{"pair_id": b"p" * 16, "image_id": b"i" * 16, "clip_similarity": 0.5}])
+        sink.write_rows(
+            [{"pair_id": b"p" * 16, "image_id": b"i" * 16, "part": 0, "clip_similarity": 0.5}]
+        )
     (file,) = (tmp_path / "run/scores").glob("part-*.parquet")
     damaged = bytearray(file.read_bytes())
     damaged[60] ^= 4

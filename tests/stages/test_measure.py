@@ -130,7 +130,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     write(store, CANDIDATES, candidates)
     write(store, IMAGES, [image(n, status) for n, status in enumerate(STATUSES)])
     scores = [
-        {"pair_id": pair["pair_id"], "image_id": c["image_id"], "clip_similarity": 0.3}
+        {
+            "pair_id": pair["pair_id"],
+            "image_id": c["image_id"],
+            "part": c["part"],
+            "clip_similarity": 0.3,
+        }
         for c, status in zip(candidates, STATUSES, strict=True)
         for pair in c["captions"]
         if status == "ok" and pair["pair_id"] not in UNSCORED
@@ -212,6 +217,32 @@ def test_what_is_found_by_content_comes_to_its_pairs(spark: Any, store: Store) -
     assert (known["pair_id"], further["pair_id"]) == (key(20, "p"), key(41, "p"))
 
 
+@pytest.mark.spark
+def test_lists_alone_and_nothing_at_all(spark: Any, store: Store) -> None:
+    ctx = context(spark, store, FILTERS)
+    scores = ctx.read(SCORES)
+    images = ctx.read(IMAGES).withColumn("fingerprint", F.col("image_id"))
+    nothing = ctx.read(SEMANTICS).where("false")
+    rows = [
+        {"fingerprint": key(n, "i"), "list": "a", "kind": kind, "rule": "sha256", "distance": 0}
+        for n, kind in ((0, "block"), (2, "evaluation"))
+    ]
+    listed = spark.createDataFrame(pa.Table.from_pylist(rows, LISTED.schema))
+    names = inputs_table().schema.names
+    found = measure.found_by_content(images, scores, nothing, listed).select(*names).toArrow()
+    told = [(r["image_id"], r["pair_id"], r["evaluation_list"]) for r in found.to_pylist()]
+    assert len(told) == 3 and set(told) == {
+        (key(0, "i"), None, None),
+        (key(2, "i"), key(20, "p"), "a"),
+        (key(4, "i"), key(41, "p"), None),
+    }
+    found = measure.found_by_content(images, scores, nothing, listed.where("false"))
+    plain = found.select(*names).toArrow().to_pylist()
+    assert {r["pair_id"] for r in plain} == {r.pair_id for r in scores.collect()}
+    assert {(r["semantic_similarity"], r["evaluation_list"]) for r in plain} == {(None, None)}
+    assert {r["part"] for r in plain} == {0}
+
+
 Images = list[tuple[str, bool, list[bool]]]
 
 
@@ -219,7 +250,9 @@ Images = list[tuple[str, bool, list[bool]]]
 @given(
     chosen=st.lists(
         st.tuples(
-            st.sampled_from(["ok", "ok", "http_404"]), st.booleans(), st.lists(st.booleans())
+            st.sampled_from(["ok", "ok", "http_404"]),
+            st.booleans(),
+            st.lists(st.booleans(), max_size=9),  # ids have a digit for them
         ),
         max_size=8,
     ),
