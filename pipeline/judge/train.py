@@ -3,8 +3,9 @@
 On the processor the same view, settings and seed give the same model.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -143,19 +144,25 @@ def _batches(
     pinned: bool,
 ) -> Generator[Any, None, None]:
     """Pixels uint8 [n, side, side, 3], token ids int64 [n, length] and weights float [n], epoch
-    after epoch."""
+    after epoch. Workers of the next epoch start, and decode what they hold ahead, while this one
+    is trained on: a small view has many epochs."""
     from torch.utils.data import DataLoader
 
     convert = partial(_tensors, decoder, tokenize_with(tokenizer))
     settings: dict[str, Any] = {"seed": seed, "partial_step": False}
-    dataset = StreamDataset(view, section.batch_size, convert=convert, **settings)
-    epoch = 0
-    while True:
+
+    def begun(epoch: int) -> Iterator[Any]:
+        dataset = StreamDataset(view, section.batch_size, convert=convert, **settings)
         dataset.set_epoch(epoch)
-        yield from DataLoader(
+        loader = DataLoader(
             dataset, batch_size=None, num_workers=section.workers, pin_memory=pinned
         )
-        epoch += 1
+        return iter(loader)
+
+    following = begun(0)
+    for epoch in itertools.count(1):
+        current, following = following, begun(epoch)
+        yield from current
 
 
 def _tensors(decoder: Decoder, tokenize: Any, batch: Batch) -> tuple[Any, Any, Any]:

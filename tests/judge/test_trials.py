@@ -1,5 +1,6 @@
 """Trials from end to end on pictures of one colour each: ordering, determinism, going on."""
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_right_captions_are_better_than_wrong_ones_and_nothing_is_done_twice(
     made = fresh.result(arms[0], SECTION, 0)
     same = ("metrics", "loss", "identity")
     assert {k: made[k] for k in same} == {k: results["right"][0][k] for k in same}
+
+
+def test_workers_give_the_same_batches_over_several_epochs_and_end(
+    good: View, held_out: list[tasks.Task], tmp_path: Path
+) -> None:
+    arm = Arm("right", lambda seed: good)
+    losses = []
+    for workers in (0, 2):
+        section = SECTION.model_copy(update={"samples": 288, "workers": workers, "cache_mb": 0})
+        trials = Trials(str(tmp_path / str(workers)), held_out, lambda line: None)
+        losses.append(trials.result(arm, section, 0)["loss"])
+    assert losses[0] == losses[1]
+    assert not multiprocessing.active_children()
 
 
 def test_whatever_a_trial_depends_on_makes_another(
