@@ -50,6 +50,8 @@ class IsolatedReader:
                 self._blame(job, str(death))
 
     def _read(self, job: Job, accounts: list[Account]) -> Iterator[pa.RecordBatch]:
+        if self._process is not None and self._process.has_ended:
+            self.close()  # between two archives: no record is to blame
         if self._process is None:
             self._process = Process(self._limits, self._reader)
         process = self._process

@@ -141,6 +141,11 @@ class Process:
             return False
         return True
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known to have ended, by itself or with its template."""
+        return bool(self._how or select.select([self._life], [], [], 0)[0])
+
     def send(self, job: Job) -> None:
         """Give it a job. Raises Died."""
         self.notes.clear()

@@ -184,10 +184,8 @@ def test_process_ends_with_its_task(tmp_path: Path, count: int) -> None:
     task.kill()
     task.wait()
     task.stdout.close()
-    end = time.monotonic() + 30
-    while any(map(_is_running, started)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(map(_is_running, started))
+    for pid in started:
+        _wait_for_the_end(pid)
 
 
 def template_pid(reader: str = CRASHER) -> int:
@@ -198,6 +196,13 @@ def template_pid(reader: str = CRASHER) -> int:
 
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _wait_for_the_end(pid: int) -> None:
+    end = time.monotonic() + 30
+    while _is_running(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _is_running(pid)
 
 
 def _is_running(pid: int) -> bool:
@@ -234,15 +239,13 @@ def test_template_that_is_killed_is_replaced(tmp_path: Path) -> None:
         template, child = template_pid(), started._process.pid
         os.kill(template, signal.SIGKILL)
         # What it forked dies with it, and reading goes on in a process of a new one.
-        end = time.monotonic() + 30
-        while _is_running(child) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not _is_running(child)
+        _wait_for_the_end(child)
         list(batches)
         assert template_pid() != template
         check(started, path, 3000, set())
+        # Between two archives it costs nothing.
         os.kill(template_pid(), signal.SIGKILL)
-        started.close()
+        _wait_for_the_end(started._process.pid)
         check(started, path, 3000, set())
     finally:
         started.close()
