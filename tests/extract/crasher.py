@@ -29,7 +29,7 @@ def _act(block: bytes) -> None:
     elif b"CRASH-abort" in block:
         os.abort()
     elif b"CRASH-exit" in block:
-        os._exit(3)
+        os._exit(int(os.environ.get("CRASH_STATUS", "3")))
     elif b"CRASH-hang" in block:
         while True:
             pass

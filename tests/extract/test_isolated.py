@@ -269,7 +269,8 @@ def test_environment_and_folder_are_those_of_the_task_when_it_starts(
 ) -> None:
     check(reader, archive(tmp_path / "x.warc.gz", 3, {}), 3, set())  # so there is a template
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TASK_SAYS", "\udcff")  # environments are bytes
+    monkeypatch.setenv("BYTES", "\udcff")
+    monkeypatch.setenv("CRASH_STATUS", "7")
     started = IsolatedReader(LIMITS, 0, CRASHER)
     try:
         rows, _ = read(started, Path("x.warc.gz"))
@@ -277,6 +278,8 @@ def test_environment_and_folder_are_those_of_the_task_when_it_starts(
         assert started._process is not None
         pid = started._process.pid
         assert Path(f"/proc/{pid}/cwd").readlink() == tmp_path
+        with pytest.raises(InputError, match="exit status 7"):
+            read(started, archive(Path("y.warc.gz"), 3, {1: "exit"}))
     finally:
         started.close()
 
