@@ -119,10 +119,12 @@ class Process:
         self._how = ""
         environment = list((os.environb | _SETTINGS).items())
         start = msgspec.msgpack.encode(Start(limits, reader, environment))
-        # The second try is for a template that died since its last fork.
+        # The second try is for a template that dies just now.
         if not self._start(reader, start) and not self._start(reader, start):
             self.notes.close()
-            raise EnvironmentProblem("the reading process does not start: its template is killed")
+            raise EnvironmentProblem(
+                "the reading process does not start: it, or what it is forked from, ends at once"
+            )
 
     def _start(self, reader: str, start: bytes) -> bool:
         template = _template(reader)

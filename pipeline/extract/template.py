@@ -72,7 +72,7 @@ def _read(connection: int, notes: int, template: int) -> None:
     try:
         # Killed with the template, however that ends.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == template:
+        if os.getppid() == template:  # it had not died before that was asked for
             with suppress(OSError, EOFError):  # the task is gone
                 serve(socket.socket(fileno=connection), Notes(notes))
         status = 0
