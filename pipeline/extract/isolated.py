@@ -6,135 +6,17 @@ arrived: nothing is lost and nothing comes twice.
 """
 
 import atexit
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from select import select
 
-import msgspec
 import pyarrow as pa
 
 from pipeline.core.accounts import Account
-from pipeline.core.errors import EnvironmentProblem, InputError
-from pipeline.core.wire import read_frame, write_frame
+from pipeline.core.errors import InputError
 from pipeline.extract.inflate import READING_MEMBER
-from pipeline.extract.task import Answer, Job, Limits, Notes, Start
+from pipeline.extract.process import Died, Process, end_templates
+from pipeline.extract.task import Job, Limits
 
-_START_S = 900.0  # kernels that are not on disk yet are compiled first
-_POLL_S = 0.5
-# How long a frame that has begun may take to arrive whole.
-_FRAME_S = 120.0
-# A record for which the process does nothing at all may take so many times its limit.
-_IDLE_FACTOR = 5
 READER = "pipeline.extract.rows"
-
-
-class _Died(Exception):
-    """The process ended, or had to be ended; the text says how."""
-
-
-class _Process:
-    """One reading process."""
-
-    def __init__(self, limits: Limits, reader: str) -> None:
-        self._timeout_s = limits.timeout_s
-        self.notes = Notes()
-        ours, theirs = socket.socketpair()
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            # Allocators that reserve gigabytes would take up the limit on memory.
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-            "MALLOC_ARENA_MAX": "2",
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.extract.worker", str(self.notes.descriptor)],
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            pass_fds=[self.notes.descriptor],
-        )
-        theirs.close()
-        self._socket = ours
-        ours.settimeout(_START_S)
-        try:
-            write_frame(ours, msgspec.msgpack.encode(Start(limits, reader)))
-            ready = read_frame(ours)
-        except (OSError, EOFError):
-            ready = None
-        if ready != b"ready":
-            self.close()
-            raise EnvironmentProblem(
-                f"the reading process does not start: {sys.executable} -m pipeline.extract.worker"
-            )
-        ours.settimeout(_FRAME_S)
-
-    def send(self, job: Job) -> None:
-        """Give it a job. Raises _Died."""
-        self.notes.clear()
-        try:
-            write_frame(self._socket, msgspec.msgpack.encode(job))
-        except OSError:
-            raise _Died(self.close()) from None
-
-    def receive(self) -> tuple[Answer, pa.RecordBatch | None]:
-        """The next answer and its rows. Raises _Died."""
-        self._wait()
-        try:
-            frame = read_frame(self._socket)
-            if frame is None:
-                raise EOFError
-            answer = msgspec.msgpack.decode(frame, type=Answer)
-            rows = read_frame(self._socket) if answer.has_rows else None
-        except (OSError, EOFError, msgspec.MsgspecError):
-            raise _Died(self.close()) from None
-        if answer.crash:
-            self.close()
-            raise _Died(answer.crash)
-        return answer, pa.ipc.open_stream(rows).read_next_batch() if rows else None
-
-    def _wait(self) -> None:
-        """Until something arrives, or it gets nowhere with a record for too long: in processor
-        time, so that a crowded machine is no reason to blame a record, or in much more time."""
-        seen, since, used = self.notes.read().steps, time.monotonic(), self._processor_s()
-        while not select([self._socket], [], [], min(_POLL_S, self._timeout_s / 4))[0]:
-            note, now = self.notes.read(), time.monotonic()
-            if note.is_waiting or note.steps != seen:
-                seen, since, used = note.steps, now, self._processor_s()
-            elif now - since > self._timeout_s and (
-                now - since > _IDLE_FACTOR * self._timeout_s
-                or self._processor_s() - used > self._timeout_s
-            ):
-                self.close()
-                raise _Died(f"no end after {self._timeout_s:g} s")
-
-    def _processor_s(self) -> float:
-        """Processor time of the process so far; 0 when it is gone."""
-        try:
-            with open(f"/proc/{self._process.pid}/stat", encoding="latin-1") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def close(self) -> str:
-        """End the process and wait for it; how it ended. The notes can be read afterwards."""
-        self._socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
-        if self._process.poll() is None:
-            self._process.kill()
-        code = self._process.wait()
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        return f"exit status {code}"
 
 
 class IsolatedReader:
@@ -145,7 +27,7 @@ class IsolatedReader:
         self._limits = limits
         self._max_crashes = max_crashes
         self._reader = reader
-        self._process: _Process | None = None
+        self._process: Process | None = None
 
     def read(
         self,
@@ -164,12 +46,14 @@ class IsolatedReader:
             try:
                 yield from self._read(job, accounts)
                 return
-            except _Died as death:
+            except Died as death:
                 self._blame(job, str(death))
 
     def _read(self, job: Job, accounts: list[Account]) -> Iterator[pa.RecordBatch]:
+        if self._process is not None and self._process.has_ended:
+            self.close()  # between two archives: no record is to blame
         if self._process is None:
-            self._process = _Process(self._limits, self._reader)
+            self._process = Process(self._limits, self._reader)
         process = self._process
         is_done = False
         try:
@@ -185,7 +69,7 @@ class IsolatedReader:
                 if batch is not None:
                     yield batch
                 is_done = answer.is_done
-        except _Died:
+        except Died:
             raise
         except BaseException:
             if not is_done:
@@ -242,3 +126,4 @@ def close_readers() -> None:
     """End the reading processes of this process."""
     while _readers:
         _readers.popitem()[1].close()
+    end_templates()

@@ -32,10 +32,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first frame. reader: the module that has PairRows, read_rows and warm_up."""
+    """The first frame. reader: the module that has PairRows, read_rows and warm_up. environment:
+    names and values; the task's may have changed since the template started."""
 
     limits: Limits
     reader: str
+    environment: list[tuple[bytes, bytes]]
 
 
 class Job(msgspec.Struct):

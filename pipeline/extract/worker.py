@@ -1,17 +1,14 @@
 """The process that reads archives: jobs in, rows out, over one socket, until it is closed.
 
-Run as `python -m pipeline.extract.worker <descriptor of the notes>`. Parsing hostile bytes may
-crash, hang or exhaust memory in native code; here that costs this process and one record.
+Forked from a template (`extract.template`). Parsing hostile bytes may crash, hang or exhaust memory
+in native code; here that costs this process and one record.
 """
 
-import contextlib
-import gc
 import importlib
 import os
 import resource
 import signal
 import socket
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -74,10 +71,6 @@ class Reader:
         self._clock = _Clock(notes, start.limits.timeout_s)
         self._encoder = msgspec.msgpack.Encoder()
         self._at: Place | None = None
-
-    def warm_up(self) -> None:
-        """Load what takes seconds and memory before either is limited."""
-        self._parser.warm_up()
 
     def do(self, job: Job) -> None:
         """Answer one job. Raises what ends the process."""
@@ -161,7 +154,6 @@ class Reader:
 
 def _limit_memory(more_bytes: int) -> None:
     """Let data grow by so much from here on. Address space would count what is only reserved."""
-    gc.freeze()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/status", encoding="ascii") as status:
         told = dict(line.split(":", 1) for line in status)
@@ -175,10 +167,11 @@ def serve(connection: socket.socket, notes: Notes) -> None:
     if first is None:
         return
     start = msgspec.msgpack.decode(first, type=Start)
+    os.environb.clear()
+    os.environb.update(start.environment)
     reader = Reader(connection, notes, start)
-    reader.warm_up()
     _limit_memory(start.limits.memory_bytes)
-    write_frame(connection, b"ready")
+    write_frame(connection, b"%d" % os.getpid())
     while (frame := read_frame(connection)) is not None:
         try:
             reader.do(msgspec.msgpack.decode(frame, type=Job))
@@ -191,9 +184,3 @@ def serve(connection: socket.socket, notes: Notes) -> None:
             write_frame(connection, msgspec.msgpack.encode(Answer(crash=why)))
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(OSError, EOFError):  # the task is gone
-        serve(socket.socket(fileno=0), Notes(int(sys.argv[1])))
-    os._exit(0)

@@ -28,6 +28,8 @@ def _act(block: bytes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif b"CRASH-abort" in block:
         os.abort()
+    elif b"CRASH-exit" in block:
+        os._exit(int(os.environ.get("CRASH_STATUS", "3")))
     elif b"CRASH-hang" in block:
         while True:
             pass

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import pytest
 
 from pipeline.core.accounts import Account
 from pipeline.core.errors import InputError
-from pipeline.extract.isolated import IsolatedReader
+from pipeline.extract import process
+from pipeline.extract.isolated import READER, IsolatedReader
 from pipeline.extract.records import read_records
 from pipeline.extract.task import Limits
 from tests.extract.archive import response
@@ -161,11 +163,11 @@ def test_large_record_and_damage_stay_within_the_limit(
 _PARENT = """
 import sys, time
 from pipeline.extract.isolated import IsolatedReader
-from tests.extract.test_isolated import CRASHER, LIMITS, accounts
+from tests.extract.test_isolated import CRASHER, LIMITS, accounts, template_pid
 reader = IsolatedReader(LIMITS, 10, CRASHER)
 batches = reader.read(sys.argv[1], accounts())
 next(batches)
-print(reader._process._process.pid, flush=True)
+print(reader._process.pid, template_pid(), flush=True)
 time.sleep(100)
 """
 
@@ -177,14 +179,30 @@ def test_process_ends_with_its_task(tmp_path: Path, count: int) -> None:
         [sys.executable, "-c", _PARENT, str(path)], stdout=subprocess.PIPE, text=True
     )
     assert task.stdout is not None
-    child = int(task.stdout.readline())
+    started = [int(pid) for pid in task.stdout.readline().split()]
+    assert len(started) == 2 and all(map(_is_running, started))
     task.kill()
     task.wait()
     task.stdout.close()
+    for pid in started:
+        _wait_for_the_end(pid)
+
+
+def template_pid(reader: str = CRASHER) -> int:
+    """The process that those of a reader are forked from."""
+    (pid,) = (t.process.pid for (name, _), t in process._templates.items() if name == reader)
+    return pid
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _wait_for_the_end(pid: int) -> None:
     end = time.monotonic() + 30
-    while _is_running(child) and time.monotonic() < end:
+    while _is_running(pid) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not _is_running(child)
+    assert not _is_running(pid)
 
 
 def _is_running(pid: int) -> bool:
@@ -194,22 +212,83 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def test_no_file_descriptors_are_left(tmp_path: Path) -> None:
+def test_no_file_descriptors_and_no_processes_are_left(
+    reader: IsolatedReader, tmp_path: Path
+) -> None:
     def opened() -> int:
         return len(os.listdir("/proc/self/fd"))
 
     path = archive(tmp_path / "x.warc.gz", 6, {2: "kill"})
-    before = opened()
+    check(reader, path, 6, {2})  # its template has descriptors of its own
+    before, children = opened(), _children(template_pid())
     for _ in range(2):
         started = IsolatedReader(LIMITS, 10, CRASHER)
         check(started, path, 6, {2})
         started.close()
     assert opened() == before
+    assert _children(template_pid()) == children and len(children) == 1
+
+
+def test_template_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.warc.gz", 3000, {})
+    started = IsolatedReader(LIMITS, 10, CRASHER)
+    try:
+        batches = started.read(str(path), accounts())
+        next(batches)
+        assert started._process is not None
+        template, child = template_pid(), started._process.pid
+        os.kill(template, signal.SIGKILL)
+        # What it forked dies with it, and reading goes on in a process of a new one.
+        _wait_for_the_end(child)
+        list(batches)
+        assert template_pid() != template
+        check(started, path, 3000, set())
+        # Between two archives it costs nothing.
+        os.kill(template_pid(), signal.SIGKILL)
+        _wait_for_the_end(started._process.pid)
+        check(started, path, 3000, set())
+    finally:
+        started.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("segfault", "killed by SIGSEGV"), ("exit", "exit status 3")]
+)
+def test_how_a_process_ended_is_told(tmp_path: Path, kind: str, told: str) -> None:
+    path = archive(tmp_path / "x.warc.gz", 3, {1: kind})
+    started = IsolatedReader(LIMITS, 0, CRASHER)
+    try:
+        with pytest.raises(InputError, match=rf"the parser died \({told}\)"):
+            read(started, path)
+    finally:
+        started.close()
+
+
+def test_environment_and_folder_are_those_of_the_task_when_it_starts(
+    reader: IsolatedReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(reader, archive(tmp_path / "x.warc.gz", 3, {}), 3, set())  # so there is a template
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BYTES", "\udcff")
+    monkeypatch.setenv("CRASH_STATUS", "7")
+    started = IsolatedReader(LIMITS, 0, CRASHER)
+    try:
+        rows, _ = read(started, Path("x.warc.gz"))
+        assert len(rows) == 3
+        assert started._process is not None
+        pid = started._process.pid
+        assert Path(f"/proc/{pid}/cwd").readlink() == tmp_path
+        with pytest.raises(InputError, match="exit status 7"):
+            read(started, archive(Path("y.warc.gz"), 3, {1: "exit"}))
+    finally:
+        started.close()
 
 
 def test_the_real_parser_in_its_process(tmp_path: Path) -> None:
     started = IsolatedReader(Limits(), 10)
     try:
         check(started, archive(tmp_path / "x.warc.gz", 30, {}), 30, set())
+        # No thread was there that could have held a lock when the process was forked.
+        assert len(os.listdir(f"/proc/{template_pid(READER)}/task")) == 1
     finally:
         started.close()
