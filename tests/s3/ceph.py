@@ -81,6 +81,7 @@ class Server:
 
 def unpacked(folder: Path) -> Path:
     """The folder with the packages' files, fetched unless they are there. Raises Unavailable."""
+    folder = folder.absolute()  # what unpacks runs elsewhere
     root = folder / "root"
     if (root / ".whole").exists():
         return root
