@@ -14,13 +14,14 @@ from pipeline.core.context import Context
 from pipeline.core.errors import InputError
 from pipeline.core.stage import Stage, StageSection, tuning
 from pipeline.core.storage import PartSink, Store
+from pipeline.core.table_files import row_groups
 from pipeline.core.tables import PAIRS
 
 if TYPE_CHECKING:
     from pipeline.extract.lists import ListFile, ListPart
 
-# Rows held in memory and written as one row group.
-_BATCH_ROWS = 8192
+# Rows that come from a reading process at a time, and that are written as one row group.
+_BATCH_ROWS, _GROUP_ROWS, _GROUP_BYTES = 8192, 1 << 16, 64 << 20
 
 
 class ExtractSection(StageSection):
@@ -168,9 +169,9 @@ def _read(
     )
     reader = shared_reader(limits, section.max_crashes)
     sink.accounts = [Account("records"), Account("links"), Account("pairs")]
-    for archive, ranges in wanted:
-        for batch in reader.read(archive, sink.accounts, ranges):
-            sink.write(batch)
+    batches = (b for name, ranges in wanted for b in reader.read(name, sink.accounts, ranges))
+    for group in row_groups(batches, _GROUP_ROWS, _GROUP_BYTES):
+        sink.write(group)
 
 
 def read_list(section: ExtractSection, part: int, rows: "ListPart", sink: PartSink) -> None:
@@ -178,8 +179,8 @@ def read_list(section: ExtractSection, part: int, rows: "ListPart", sink: PartSi
     from pipeline.extract.list_rows import ListRows
 
     found = ListRows(rows, _BATCH_ROWS)
-    for batch in found.read():
-        sink.write(batch)
+    for group in row_groups(found.read(), _GROUP_ROWS, _GROUP_BYTES):
+        sink.write(group)
     sink.accounts = [found.records, found.links, found.pairs]
 
 

@@ -17,6 +17,7 @@ from pipeline.core.errors import ContractError
 from pipeline.core.filter import Filter
 from pipeline.core.reasons import DropReason, Status
 from pipeline.core.storage import PartSink, Store
+from pipeline.core.table_files import row_groups
 from pipeline.core.tables import (
     CANDIDATES,
     CAPTION,
@@ -31,7 +32,7 @@ from pipeline.core.tables import (
 )
 
 _BATCH_ROWS = 8192  # candidates that are read at a time
-_GROUP_ROWS = 1 << 17  # of a row group that is written
+_GROUP_ROWS, _GROUP_BYTES = 1 << 17, 256 << 20  # of a row group that is written
 # Where the columns of the pair view come from; all others were found by content.
 _OF_CANDIDATE = ("image_id", "url", "domain", "page_optout")
 _OF_CAPTION = tuple(f.name for f in CAPTION if f.name in PAIR_VIEW.names)
@@ -73,19 +74,15 @@ class PartWork:
 
     def __call__(self, part: int, _: None, sink: PartSink) -> None:
         """Write a part of `measures`, in the order of its candidates, with the account of pairs."""
-        group, rows = list[pa.RecordBatch](), 0
-        for pairs in self._views(part, sink):
-            measured = measure_all(pairs, self.filters)
-            schema = pa.schema([*pairs.schema, *measured.schema])
-            group.append(
-                pa.RecordBatch.from_arrays([*pairs.columns, *measured.columns], schema=schema)
-            )
-            rows += pairs.num_rows
-            if rows >= _GROUP_ROWS:
-                sink.write(pa.Table.from_batches(group))
-                group, rows = [], 0
-        if rows:
-            sink.write(pa.Table.from_batches(group))
+        measured = (self._measured(pairs) for pairs in self._views(part, sink))
+        for group in row_groups(measured, _GROUP_ROWS, _GROUP_BYTES):
+            sink.write(group)
+
+    def _measured(self, pairs: pa.RecordBatch) -> pa.RecordBatch:
+        """Pairs and what is measured of them."""
+        found = measure_all(pairs, self.filters)
+        schema = pa.schema([*pairs.schema, *found.schema])
+        return pa.RecordBatch.from_arrays([*pairs.columns, *found.columns], schema=schema)
 
     def _views(self, part: int, sink: PartSink) -> Iterator[pa.RecordBatch]:
         """The pair view of a part, piece by piece; first its account."""
