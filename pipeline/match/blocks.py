@@ -52,8 +52,9 @@ class Rates(NamedTuple):
     comparison: float
 
 
-# Measured by the benchmarks `match` and `match-kernel` on one core of a 2-core AMD EPYC.
-MEASURED = Rates(row=0.12e-6, comparison=0.8e-9)
+# Measured on a 2-core AMD EPYC: a row by `match` at 1, 4, 10 and 100 million together (docs/cost.md),
+# Spark's shuffle and the JVM included; a comparison by `match-kernel`.
+MEASURED = Rates(row=0.97e-6, comparison=0.8e-9)
 # A hash put in its bucket of one table in memory, without the shuffle.
 SORTED_ROW_SECONDS = 40e-9
 
