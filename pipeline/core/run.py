@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from pipeline.core import checksums, records, s3
+from pipeline.core import checksums, records, s3, ustar
 from pipeline.core import config as config_file
 from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
@@ -244,8 +244,7 @@ def _make_again(store: Store, stage: Stage, changed: dict[str, list[int]]) -> No
     for name, (files, _) in changed.items():
         if files <= 0:
             for file in sorted(store.fs.find(store.path(name))):
-                if file.endswith(".parquet"):
-                    _require_whole(store, file)
+                _require_whole(store, file)
             raise ContractError(
                 f"{store.path(name)} holds other files than {stage.name} wrote there; put them "
                 f"back, or run {stage.name} with --redo"
@@ -256,11 +255,18 @@ def _make_again(store: Store, stage: Stage, changed: dict[str, list[int]]) -> No
 
 
 def _require_whole(store: Store, file: str) -> None:
-    """Raise DamagedFile unless a file is as it was written, as far as can be told."""
-    if store.is_local and not checksums.holds(file):
-        raise DamagedFile(file, "its size or content is not what was written")
-    with store.open_table(file):
-        pass
+    """Raise DamagedFile unless a file is as it was written, as far as can be told: a tar by its
+    size and end."""
+    if file.endswith(".tar"):
+        size = int(store.fs.size(file))
+        end = store.fs.cat_file(file, start=max(0, size - len(ustar.END)), end=size)
+        if size % ustar.BLOCK or end != ustar.END:
+            raise DamagedFile(file, "it does not end as a tar does")
+    elif file.endswith(".parquet"):
+        if store.is_local and not checksums.holds(file):
+            raise DamagedFile(file, "its size or content is not what was written")
+        with store.open_table(file):
+            pass
 
 
 def _run_stage(

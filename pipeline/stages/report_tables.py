@@ -59,14 +59,14 @@ class Tables:
     def ends(self, table: Table) -> dict[str, tuple[float, float]]:
         """The lowest and highest value of every column of numbers for which the files' footers tell
         them, in all row groups with a value; a NaN is none."""
-        files = self._run.files(table)
+        files = ", ".join("'" + file.replace("'", "''") + "'" for file in self._run.files(table))
         if not files:
             return {}
         low, high = (f"TRY_CAST(stats_{end}_value AS DOUBLE)" for end in ("min", "max"))
         is_told = f"stats_null_count = num_values OR ({low} IS NOT NULL AND {high} IS NOT NULL)"
         rows = self.ask(
             f"SELECT path_in_schema AS name, min({low}) AS low, max({high}) AS high "
-            f"FROM parquet_metadata({files}) GROUP BY name HAVING bool_and({is_told})"
+            f"FROM parquet_metadata([{files}]) GROUP BY name HAVING bool_and({is_told})"
         )
         return {row["name"]: (row["low"], row["high"]) for row in rows if row["low"] is not None}
 

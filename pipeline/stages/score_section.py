@@ -188,4 +188,4 @@ def measures_of(sections: Mapping[str, Any], filters: Mapping[str, Filter]) -> T
 def similarity_columns(sections: Mapping[str, Any]) -> list[str]:
     """Every similarity of SCORES, `clip_similarity` first."""
     first = SCORES.schema.get_field_index("clip_similarity")
-    return scores_of(sections).schema.names[first:]
+    return list[str](scores_of(sections).schema.names[first:])

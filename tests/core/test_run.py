@@ -15,13 +15,21 @@ from pipeline.core.accounts import Account
 from pipeline.core.amendment import Amendment
 from pipeline.core.config import Config, RunSection
 from pipeline.core.context import Context
-from pipeline.core.errors import ConfigError, ContractError, InputError, PairmillError
+from pipeline.core.errors import (
+    ConfigError,
+    ContractError,
+    DamagedFile,
+    InputError,
+    PairmillError,
+)
 from pipeline.core.failures import explain
+from pipeline.core.run import _require_whole as require_whole
 from pipeline.core.run import amend, guarded, run
 from pipeline.core.spark import read_table
 from pipeline.core.stage import Stage, StageSection
 from pipeline.core.storage import PartSink, Store
 from pipeline.core.tables import Table, column
+from pipeline.core.ustar import BLOCK, END
 
 pytestmark = pytest.mark.spark
 
@@ -309,6 +317,20 @@ def test_a_damaged_file_is_named_removed_as_told_and_made_again(
         source["id"],
         even["id"],
     ]
+
+
+@pytest.mark.parametrize("kept", [0, 334, 1024, 1536])
+def test_a_tar_that_does_not_end_as_one_is_named(tmp_path: Path, kept: int) -> None:
+    store, file = Store(str(tmp_path)), tmp_path / "part-00003.r2.tar"
+    data = b"x" * BLOCK + END
+    file.write_bytes(data)
+    require_whole(store, str(file))
+    file.write_bytes(data[:kept])
+    if kept == len(data):
+        require_whole(store, str(file))
+        return
+    with pytest.raises(DamagedFile, match=r"part-00003.r2.tar is damaged \(it does not end"):
+        require_whole(store, str(file))
 
 
 def test_a_lost_file_of_a_query_table_is_made_again(spark: object, tmp_path: Path) -> None:
