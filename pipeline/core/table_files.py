@@ -1,5 +1,6 @@
 """Files of tables: checksums in every page, and a name for the file that does not hold them."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -32,13 +33,16 @@ def damage_told(name: str) -> Iterator[None]:
         raise DamagedFile(name, (str(error).splitlines() or ["?"])[0]) from error
 
 
-def row_groups(batches: Iterable[pa.RecordBatch], rows: int, most_bytes: int) -> Iterator[pa.Table]:
+def row_groups(
+    batches: Iterable[pa.RecordBatch], rows: int, most_bytes: int = sys.maxsize
+) -> Iterator[pa.Table]:
     """Batches put together to row groups of at least so many rows, or so many bytes in memory where
-    these come first; the last one may be smaller. A file of few large groups is a fifth smaller
-    than one of many small ones, and is read faster."""
+    these come first; the last one may be smaller, and none is without rows. A file of few large
+    groups is a fifth smaller than one of many small ones, and is read faster."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
-        held.append(batch)
+        if batch.num_rows:
+            held.append(batch)
         if sum(b.num_rows for b in held) >= rows or sum(b.nbytes for b in held) >= most_bytes:
             yield pa.Table.from_batches(held)
             held = []

@@ -34,6 +34,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.hash_files import VERSION_KEY, refuse_other_version
 from pipeline.core.ids import HASH_VERSION
 from pipeline.core.storage import Store
+from pipeline.core.table_files import row_groups
 from pipeline.core.tables import ID, column
 from pipeline.match.blocks import HASH_BITS, U64
 
@@ -285,16 +286,10 @@ def write_file(store: Store, path: str, batches: Iterable[pa.RecordBatch]) -> in
 
     Memory: one row group.
     """
-    held: list[pa.RecordBatch] = []
-    total = waiting = 0
+    total = 0
+    rows = (batch.select(ROW.names).cast(ROW) for batch in batches)
     with store.publish(path) as file, pq.ParquetWriter(file, ROW, compression="zstd") as writer:
-        for batch in batches:
-            held.append(batch.select(ROW.names).cast(ROW))
-            waiting += batch.num_rows
-            total += batch.num_rows
-            if waiting >= ROW_GROUP_ROWS:
-                writer.write_table(pa.Table.from_batches(held), row_group_size=ROW_GROUP_ROWS)
-                held, waiting = [], 0
-        if waiting:
-            writer.write_table(pa.Table.from_batches(held), row_group_size=ROW_GROUP_ROWS)
+        for group in row_groups(rows, ROW_GROUP_ROWS):
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            total += group.num_rows
     return total

@@ -36,7 +36,7 @@ from pipeline.stages.report_duplicates import chain_rows, group_sheets
 from pipeline.stages.report_examples import examples, failures
 from pipeline.stages.report_scores import cut_rows, read_cuts
 from pipeline.stages.report_sources import source_rows
-from pipeline.stages.report_tables import Row, Tables, opened
+from pipeline.stages.report_tables import Tables, opened
 from pipeline.stages.score_section import (
     measures_of,
     score_fields,
@@ -47,6 +47,7 @@ from pipeline.stats import duplicates, earlier, figures, funnel, page, scores, v
 from pipeline.stats.datasheet import Stated, datasheet
 from pipeline.stats.drift import Drift, compare
 from pipeline.stats.pictures import Album
+from pipeline.stats.tally import Row
 
 REPORT = "report/report.html"
 DRIFT = "report/drift.json"

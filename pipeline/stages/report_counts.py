@@ -4,18 +4,19 @@ Cost: a scan of the measures for their extremes; one more, joined with the verdi
 pair_id, of which some rows at a time are put into bins by a kernel.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.core.tables import STATS, measures_table
-from pipeline.stages.report_tables import Row, Tables
+from pipeline.stages.report_tables import Tables
 from pipeline.stats import bins, figures, scores, verdicts
 from pipeline.stats.bins import LARGEST, Bins
 from pipeline.stats.measured import edge_label
 from pipeline.stats.page import quantiles
-from pipeline.stats.tally import Counting, most
+from pipeline.stats.tally import Counting, Row, most
 
 Counted = dict[tuple[str, str], dict[str, float]]
 # A column without any value still counts as missing, in one idle bin.
@@ -141,10 +142,14 @@ def _language_rows(tables: Tables, measure: str, bin_: Bins, counted: Counted) -
         for series in (f"{language}:kept", f"{language}:dropped"):
             for bucket, value in counted.get((name, series), {}).items():
                 yield name, series, edge_label(bin_.edges[int(bucket)]), value
-    for row in tables.ask(scores.mismatched(measure, bin_)):
-        if row["lang"] in shown:
-            label = edge_label(bin_.edges[row["bin"]])
-            yield name, f"{row['lang']}:mismatched", label, float(row["rows"])
+    found: Counter[tuple[str, int]] = Counter()
+    for batch in tables.batches(scores.mismatched(measure)):
+        numbers = bin_.index(batch["similarity"].to_numpy()).tolist()
+        found.update(zip(batch["lang"].to_pylist(), numbers, strict=True))
+    for (language, number), mismatched in found.items():
+        if language in shown and number < bin_.count:
+            label = edge_label(bin_.edges[number])
+            yield name, f"{language}:mismatched", label, float(mismatched)
 
 
 def stats_table(rows: Sequence[Row]) -> pa.Table:

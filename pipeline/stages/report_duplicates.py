@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from pipeline.core.raw import PLACE, Place
-from pipeline.stages.report_tables import Row, Tables
+from pipeline.stages.report_tables import Tables
 from pipeline.stats import duplicates, samples, wording
 from pipeline.stats.chains import find_chains
 from pipeline.stats.pictures import Album
 from pipeline.stats.sheets import Group, Member, Sheet
+from pipeline.stats.tally import Row
 
 # Links between groups of duplicates that the driver follows, some 200 bytes each; of more, only
 # their number is told.

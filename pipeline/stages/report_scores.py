@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.stages.report_tables import Row, Tables
+from pipeline.stages.report_tables import Tables
 from pipeline.stats import scores
+from pipeline.stats.tally import Row
 
 
 def read_cuts(tables: Tables) -> list[scores.Cut]:

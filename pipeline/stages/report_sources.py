@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from pipeline.stages.report_tables import Row, Tables
+from pipeline.stages.report_tables import Tables
 from pipeline.stats import sources
 from pipeline.stats.concentration import spread_rows
+from pipeline.stats.tally import Row
 
 _OBJECTING = 5
 

@@ -19,10 +19,10 @@ from pipeline.core.errors import ContractError, DamagedFile, PairmillError
 from pipeline.core.storage import Store
 from pipeline.core.tables import PAIRS, Table
 from pipeline.stats import duplicates, sources, summary
+from pipeline.stats.tally import Row
 
 # Rows that are counted at a time: NumPy is called a few times for each batch.
 _BATCH_ROWS = 65_536
-Row = tuple[str, str, str, float]
 # Asked for more than once, so computed once.
 _DERIVED = {
     "dropped": duplicates.dropped,

@@ -34,24 +34,11 @@ class Bins:
     def count(self) -> int:
         return len(self.edges) - 1
 
-    def index_sql(self, value: str) -> str:
-        """DuckDB's SQL that gives the bin number of a double, null for null."""
-        if not self.per_decade:
-            raw = f"floor(({value} - {_double(self.first)}) / {_double(self.step)})"
-        else:
-            shift = int(self.has_zero) - int(self.first)
-            raw = (
-                f"CASE WHEN {value} <= 0 THEN 0 "
-                f"ELSE floor(log10({value}) * {self.per_decade}) + {shift} END"
-            )
-        # least and greatest skip nulls, so a null must be kept null by hand.
-        return (
-            f"CASE WHEN {value} IS NOT NULL THEN "
-            f"CAST(least(greatest({raw}, 0), {self.count - 1}) AS USMALLINT) END"
-        )
-
     def index(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Bin numbers of doubles, as `index_sql` gives them; `count` for NaN and infinities."""
+        """Bin numbers of doubles; `count` for NaN, infinities and what is not below LARGEST.
+
+        `tally_kernel` gives the same, for many rows.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             if not self.per_decade:
                 raw = np.floor((values - self.first) / self.step)
@@ -61,11 +48,6 @@ class Bins:
                 raw = np.where(values <= 0, 0, raw)
         raw = np.clip(raw, 0, self.count - 1)
         return np.where(np.abs(values) < LARGEST, raw, self.count).astype(np.int64)
-
-
-def _double(number: float) -> str:
-    """A number as DuckDB's SQL writes a double; a plain one would be a decimal."""
-    return f"CAST({number!r} AS DOUBLE)"
 
 
 def choose(low: float, high: float, *, integer: bool, log: bool | None = None) -> Bins:

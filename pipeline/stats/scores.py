@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.stats.bins import Bins
 from pipeline.stats.charts import Histogram
 from pipeline.stats.wording import Ends
 
@@ -64,12 +63,11 @@ def extremes(measures: Sequence[str]) -> str:
     )
 
 
-def mismatched(measure: str, bins: Bins) -> str:
-    """The mismatched pairs of a measure: lang, bin (its number), rows."""
-    number = bins.index_sql("CAST(similarity AS DOUBLE)")
+def mismatched(measure: str) -> str:
+    """The mismatched pairs of a measure: lang, similarity (a double, a number)."""
     return (
-        f"SELECT lang, {number} AS bin, count(*) AS rows FROM null_scores "
-        f"WHERE measure = '{measure}' AND NOT isnan(similarity) GROUP BY 1, 2"
+        "SELECT lang, CAST(similarity AS DOUBLE) AS similarity FROM null_scores "
+        f"WHERE measure = '{measure}' AND NOT isnan(similarity)"
     )
 
 
