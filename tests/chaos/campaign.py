@@ -234,6 +234,13 @@ class Campaign:
     def _full(self, job: Job, blow: Blow, _: random.Random) -> None:
         filler = self.run_.fill()
         still_runs = self._wait(lambda: False, _FULL_S)
+        for _again in range(_MOST_RESTARTS):
+            if still_runs or not _DAMAGED.match(job.said()):
+                break
+            self._ended_by_itself()  # an earlier strike's damage, which it came upon first
+            self.run_.fill()
+            job = self._start()
+            still_runs = self._wait(lambda: False, _FULL_S)
         filler.unlink()
         if still_runs:
             blow.wrong = f"it said nothing for {_FULL_S:.0f} s"
@@ -241,10 +248,10 @@ class Campaign:
             self._over()
         elif job.process.returncode == 0:
             self._over()
-            blow.then = "had nothing left to write"
+            blow.then = _and(blow.then, "had nothing left to write")
         else:
             self._ended_by_itself()
-            blow.then = "room made, started again"
+            blow.then = _and(blow.then, "room made")
             if "disk full" not in blow.said:
                 blow.wrong = "it does not say that the disk is full"
 

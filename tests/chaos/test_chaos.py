@@ -1,6 +1,7 @@
 """`make chaos` with a few strikes: what it tells, that the run stands them, and what it leaves."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from tests.chaos import processes
 from tests.chaos.campaign import Campaign, Settings
-from tests.chaos.folder import mount, release_digests, unmount
+from tests.chaos.folder import Run, mount, release_digests, unmount
 from tests.chaos.plan import Strike
 from tests.chaos.processes import Job, descendants
 from tests.chaos.report import Blow, Verdict, line, render
@@ -100,6 +101,41 @@ def test_a_run_that_is_not_as_it_would_have_been_fails(
         "release/sizes.json is not that of the undisturbed run",
         ".writing-0-left was left behind",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_full_disk_behind_earlier_damage_is_still_asked_for(
+    tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damage is read before anything is written: it is mended as told, the disk still full."""
+    monkeypatch.setattr(processes, "start", pretend)
+    campaign = Campaign(tmp_path, disk, Settings(5, 0, 0, 4))
+    campaign._start()
+    campaign._wait(lambda: False)
+    campaign._over()
+    part = disk / "run/shard_rows/part-00000.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    fill, fills = Run.fill, []
+
+    def fill_from_the_second_on(run: Run) -> Path:
+        fills.append(run)
+        filler = disk / "filler"
+        filler.touch()
+        return filler if len(fills) == 1 else fill(run)
+
+    monkeypatch.setattr(Run, "fill", fill_from_the_second_on)
+    blow = Blow(Strike("report", "full", 0.5, 1), "report", 0.0, "")
+    campaign.blows.append(blow)
+    campaign._full(campaign._start("report", "--redo"), blow, random.Random(1))
+    assert not blow.wrong and len(fills) == 2, blow
+    assert blow.then == (
+        "removed shard_rows/part-00000.parquet as told, started again, started again, room made"
+    )
+    assert "is damaged" in blow.said and "disk full" in blow.said
+    assert not (disk / "filler").exists()
 
 
 @pytest.mark.spark
