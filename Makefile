@@ -39,7 +39,7 @@ JUDGED = --config '$(CONFIG)' --recipes $(foreach r,$(or $(RECIPES),$(CONFIG)),'
   $(if $(MODEL),--model '$(MODEL)') $(foreach s,$(SET),--set '$(s)')
 OPTIONS = --config '$(CONFIG)' $(foreach s,$(SET),--set '$(s)') $(if $(REDO),--redo)
 
-.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES) judge scaling
+.PHONY: help setup demo run retry recheck verify what-if view describe materialise export import takedown grow register hash-pack test test-all test-fast check format bench bench-peers match-plan status cluster-test dist test-spark test-plain lock clean notebooks index explore plan s3-test chaos report licences docs $(STAGES) judge scaling
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9$$()A-Z -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -122,7 +122,10 @@ takedown: setup  ## Remove what LIST= names: DATASET= [PURGE=1]; or RELEASE= [OU
 import: setup  ## A release of a folder that img2dataset wrote, as it is: FROM= OUT=
 	@$(PY) -m jobs.release import '$(FROM)' --out '$(OUT)'
 
-test: setup  ## All tests, by two processes side by side
+test: setup  ## All tests but those marked long, by two processes side by side
+	@$(call SIDE_BY_SIDE,not long)
+
+test-all: setup  ## All tests, those of many minutes too: chaos, kills of the line, growth
 	@$(call SIDE_BY_SIDE,)
 
 test-fast: setup  ## Tests that need neither Spark nor long, by two processes side by side

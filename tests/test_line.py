@@ -80,6 +80,7 @@ def test_similarity_separates_right_from_wrong_captions(truth: dict[str, float])
     assert truth["decide.right_captions_passed"] >= 0.9
 
 
+@pytest.mark.long
 def test_killed_in_download_score_and_shard_on_one_core_gives_the_same_bytes(
     milled: Milled, tmp_path: Path
 ) -> None:

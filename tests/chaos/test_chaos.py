@@ -140,6 +140,7 @@ def test_a_full_disk_behind_earlier_damage_is_still_asked_for(
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_a_run_stands_a_few_strikes_and_nothing_is_left(tmp_path: Path) -> None:
     table = tmp_path / "table.md"

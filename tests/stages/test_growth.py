@@ -34,7 +34,12 @@ from pipeline.stream.tombstones import Tombstones
 from tests.stages.test_takedown import all_bytes
 
 CRAWLS = int(os.environ.get("PAIRMILL_GROWTH_CRAWLS", "3"))
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(600 + 300 * CRAWLS)]
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.timeout(600 + 300 * CRAWLS),
+]
 
 SETS = (
     "demo.pages=200",
