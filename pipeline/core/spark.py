@@ -58,6 +58,8 @@ DEFAULTS = {
     # Each use of a column would ask Python's stack and the JVM where it was written.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
+# The time of workers that have ended can be counted where they are on this machine, see `usage`.
+_WHERE_LOCAL = {"spark.python.daemon.module": "pipeline.core.worker_daemon"}
 
 
 def session(app: str) -> SparkSession:
@@ -79,7 +81,8 @@ def session(app: str) -> SparkSession:
     # SparkConf is empty, and every default would win over them.
     SparkContext._ensure_initialized()
     given = SparkConf()
-    for key, value in DEFAULTS.items():
+    is_local = str(given.get("spark.master") or "local").startswith("local")
+    for key, value in (DEFAULTS | (_WHERE_LOCAL if is_local else {})).items():
         if not given.contains(key):
             builder = builder.config(key, value)
     spark = builder.getOrCreate()

@@ -75,7 +75,7 @@ class Job:
         """Spark's Python workers and what they have started (decoders, archive readers)."""
         found = self.below()
         daemons = {
-            p.pid for p in found if "pyspark.daemon" in p.command and not _is_worker(p, found)
+            p.pid for p in found if "pyspark.worker" in p.command and not _is_worker(p, found)
         }
         below: set[int] = set()
         for process in found:  # parents come first
@@ -127,7 +127,7 @@ class Job:
 
 def _is_worker(process: Process, found: list[Process]) -> bool:
     """A worker is a fork of the daemon, and has its command line."""
-    return any(p.pid == process.parent and "pyspark.daemon" in p.command for p in found)
+    return any(p.pid == process.parent and "pyspark.worker" in p.command for p in found)
 
 
 def start(job: str, arguments: list[str], log: Path, spark_folder: Path, cores: int = 2) -> Job:

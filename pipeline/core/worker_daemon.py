@@ -1,0 +1,31 @@
+"""PySpark's daemon, but one that waits for its workers.
+
+PySpark's own ignores their end, and the system then gives nobody the processor time that they took.
+Waited for, they are counted with the daemon, see `usage`. It runs as `spark.python.daemon.module`.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+
+from pyspark import daemon
+
+_set_handler = signal.signal
+
+
+def _wait(_signal: int, _frame: FrameType | None) -> None:
+    """Several that end at once may be told by one signal."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _handle(number: int, handler: "signal._HANDLER") -> "signal._HANDLER":
+    ignores = number == signal.SIGCHLD and handler is signal.SIG_IGN
+    return _set_handler(number, _wait if ignores else handler)
+
+
+if __name__ == "__main__":
+    signal.signal = _handle  # type: ignore[assignment]
+    daemon.manager()
