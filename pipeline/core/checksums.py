@@ -147,10 +147,11 @@ def holds(file: str | Path) -> bool:
     from pipeline.core.checksum_kernel import crc32_function, sum_chunks
 
     function, at = crc32_function(), len(_HEADER)
+    block = np.empty(_BLOCK_BYTES, np.uint8)
     with open(file, "rb") as opened:
-        while block := opened.read(_BLOCK_BYTES):
-            sums = np.empty(-(-len(block) // CHUNK_BYTES), np.uint32)
-            sum_chunks(function, np.frombuffer(block, np.uint8), CHUNK_BYTES, sums)
+        while size := opened.readinto(block.data):  # fewer than asked for only at the end
+            sums = np.empty(-(-size // CHUNK_BYTES), np.uint32)
+            sum_chunks(function, block[:size], CHUNK_BYTES, sums)
             if not np.array_equal(sums, np.frombuffer(stated, ">u4", len(sums), at)):
                 return False
             at += 4 * len(sums)

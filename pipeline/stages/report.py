@@ -46,6 +46,7 @@ from pipeline.stages.score_section import (
 from pipeline.stats import duplicates, earlier, figures, funnel, page, scores, verdicts, wording
 from pipeline.stats.datasheet import Stated, datasheet
 from pipeline.stats.drift import Drift, compare
+from pipeline.stats.frequent import frequent
 from pipeline.stats.pictures import Album
 from pipeline.stats.tally import Row
 
@@ -164,7 +165,8 @@ def _counted(
     categories = figures.category_columns(ctx.filters)
     similar = similarity_columns(ctx.sections)
     yield from distribution_rows(tables, columns, categories, similar)
-    yield from tables.figures(figures.counts(ctx.config.top))
+    yield from tables.figures(figures.counts())
+    yield from frequent(tables.captions(), ctx.config.top)
     yield from source_rows(tables, ctx.config.top)
     yield from tables.figures(duplicates.counts())
     yield from chain_rows(tables)

@@ -106,9 +106,12 @@ def _count(
         tuple(lanes), tuple(bin_ for _, bin_ in lanes.values()),
         frozenset(map(scores.figure, by_language)), tuple(categories), "grid",
     )  # fmt: skip
+    languages = {r["raw"] or "": r["named"] for r in tables.ask(figures.page_langs("measures"))}
     found: Counted = {}
     for figure, series, bucket, rows in counting(tables.batches(query)):
-        found.setdefault((figure, series), {})[bucket] = rows
+        buckets = found.setdefault((figure, series), {})
+        shown = languages[bucket] if figure == "page_lang" else bucket
+        buckets[shown] = buckets.get(shown, 0.0) + rows
     return found
 
 

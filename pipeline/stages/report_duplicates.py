@@ -26,7 +26,7 @@ def chain_rows(tables: Tables) -> Iterator[Row]:
     sizes = tables.ask(duplicates.linked_sizes()) if links else []
     found = find_chains(
         [(row["a"], row["b"]) for row in links],
-        {row["image_id"]: row["pictures"] for row in sizes},
+        {row["image"]: row["pictures"] for row in sizes},
     )
     for bucket, value in (
         ("linked", found.linked),
@@ -76,7 +76,8 @@ def pictures_of(tables: Tables, wanted: set[bytes]) -> dict[bytes, tuple[str, st
         return {}
     rows = tables.ask(
         f"SELECT DISTINCT original_width, original_height, domain, {', '.join(PLACE)} "
-        f"FROM measures WHERE image_id IN ({samples.listed(wanted)})"
+        "FROM measures SEMI JOIN "
+        f"(SELECT unnest([{samples.listed(wanted)}]) AS image_id) USING (image_id)"
     )
     return {
         row["image_id"]: (

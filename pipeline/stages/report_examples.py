@@ -61,10 +61,11 @@ def _groups(
 
 def _told_of(tables: Tables, wanted: set[bytes]) -> dict[bytes, dict[str, Any]]:
     """All that is shown of some pairs, by id."""
-    ids = samples.listed(wanted)
+    # Joined, not IN: that way the other columns of all other rows are hardly looked at.
+    mine = f"SEMI JOIN (SELECT unnest([{samples.listed(wanted)}]) AS pair_id) USING (pair_id)"
     places = ", ".join(PLACE)
-    measured = tables.ask(f"SELECT {_OF_MEASURES}, {places} FROM measures WHERE pair_id IN ({ids})")
-    decided = tables.ask(f"SELECT {_OF_DECISION} FROM decisions WHERE pair_id IN ({ids})")
+    measured = tables.ask(f"SELECT {_OF_MEASURES}, {places} FROM measures {mine}")
+    decided = tables.ask(f"SELECT {_OF_DECISION} FROM decisions {mine}")
     found = {row["pair_id"]: row for row in measured}
     for row in decided:
         found[row["pair_id"]] |= row

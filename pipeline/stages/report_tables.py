@@ -13,11 +13,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.core import checksums
 from pipeline.core.errors import ContractError, DamagedFile, PairmillError
 from pipeline.core.storage import Store
-from pipeline.core.tables import PAIRS, Table
+from pipeline.core.table_files import damage_told
+from pipeline.core.tables import CANDIDATES, PAIRS, Table
 from pipeline.stats import duplicates, sources, summary
 from pipeline.stats.tally import Row
 
@@ -55,6 +57,22 @@ class Tables:
         """The rows of a query, some at a time."""
         self.asked += 1
         yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
+
+    def captions(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """The texts of CANDIDATES.captions, and on how many images each is, some at a time.
+
+        DuckDB would read all that is said of them, Arrow reads these two alone.
+        """
+        self.asked += 1
+        store = self._run.store
+        for path in self._run.files(CANDIDATES):
+            with store.fs.open(path, "rb") as opened, damage_told(path):
+                file = pq.ParquetFile(opened)
+                leaves = [file.schema.column(n).path for n in range(len(file.schema))]
+                mine = [p for p in leaves if p.endswith((".caption", ".caption_images"))]
+                for batch in file.iter_batches(_BATCH_ROWS, columns=mine):
+                    said = batch["captions"].flatten()
+                    yield said.field("caption"), said.field("caption_images")
 
     def ends(self, table: Table) -> dict[str, tuple[float, float]]:
         """The lowest and highest value of every column of numbers for which the files' footers tell

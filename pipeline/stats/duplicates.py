@@ -25,7 +25,8 @@ def dropped() -> str:
 
 
 def owners() -> str:
-    """The picture that each fingerprint gave way to or is: fingerprint, owner.
+    """The picture that each fingerprint at an edge gave way to or is: fingerprint, owner; UUIDs, as
+    numbers are grouped and joined faster.
 
     None where all its pairs fail another bound. Captions over the most that are kept of a picture
     do not keep the picture out, nor do balance and caps, which come after.
@@ -39,26 +40,36 @@ def owners() -> str:
     is_after = f"reasons[1] IN ({after}) AND list_has_all([{after}], reasons)"
     is_in = f"len(reasons) = 0 OR duplicate_of IS NOT NULL OR ({is_after})"
     decided = (
-        "(SELECT CAST(pair_id AS UUID) AS pair, coalesce(duplicate_of, image_id) AS owner "
+        "(SELECT CAST(pair_id AS UUID) AS pair, "
+        "CAST(coalesce(duplicate_of, image_id) AS UUID) AS owner "
         f"FROM decisions WHERE {is_in})"
     )
+    ends = " UNION ALL ".join(
+        f"SELECT CAST(fingerprint_{end} AS UUID) AS fingerprint FROM {table}"
+        for table in ("neighbors", "copies")
+        for end in "ab"
+    )
+    measured = (
+        "(SELECT CAST(fingerprint AS UUID) AS fingerprint, CAST(pair_id AS UUID) AS pair "
+        "FROM measures)"
+    )
     return (
-        "SELECT fingerprint, min(owner) AS owner FROM measures "
-        f"JOIN {decided} ON CAST(pair_id AS UUID) = pair GROUP BY fingerprint"
+        f"SELECT fingerprint, min(owner) AS owner FROM {measured} "
+        f"SEMI JOIN ({ends}) USING (fingerprint) JOIN {decided} USING (pair) GROUP BY fingerprint"
     )
 
 
 def linked_edges() -> str:
-    """Every edge with the pictures that its ends gave way to or are: rule, owner_a, owner_b; null
-    for an end without one."""
+    """Every edge with the pictures that its ends gave way to or are: rule, owner_a, owner_b: UUIDs,
+    null for an end without one."""
+    ends = ", ".join(f"CAST(fingerprint_{end} AS UUID) AS {end}" for end in "ab")
     edges = (
-        "(SELECT fingerprint_a, fingerprint_b, rule FROM neighbors UNION ALL "
-        f"SELECT fingerprint_a, fingerprint_b, '{MatchRule.COPY.value}' AS rule FROM copies)"
+        f"(SELECT {ends}, rule FROM neighbors UNION ALL "
+        f"SELECT {ends}, '{MatchRule.COPY.value}' AS rule FROM copies)"
     )
     return (
         f"SELECT e.rule, a.owner AS owner_a, b.owner AS owner_b FROM {edges} e "
-        "LEFT JOIN owners a ON e.fingerprint_a = a.fingerprint "
-        "LEFT JOIN owners b ON e.fingerprint_b = b.fingerprint"
+        "LEFT JOIN owners a ON e.a = a.fingerprint LEFT JOIN owners b ON e.b = b.fingerprint"
     )
 
 
@@ -109,7 +120,7 @@ def _count(figure: str, series: str, bucket: str, source: str) -> str:
 
 
 def links(most: int) -> str:
-    """Pairs of kept pictures that edges link, at most `most` + 1 of them: a, b."""
+    """Pairs of kept pictures that edges link, at most `most` + 1 of them: a, b (UUIDs)."""
     return (
         "SELECT DISTINCT least(owner_a, owner_b) AS a, greatest(owner_a, owner_b) AS b "
         f"FROM linked WHERE owner_a <> owner_b LIMIT {most + 1}"
@@ -117,14 +128,15 @@ def links(most: int) -> str:
 
 
 def linked_sizes() -> str:
-    """Pictures of the groups that are linked to another: image_id of the kept one, pictures."""
+    """Pictures of the groups that are linked to another: image (the kept one, a UUID), pictures."""
     ends = (
         "(SELECT owner_a AS owner FROM linked WHERE owner_a <> owner_b "
         "UNION SELECT owner_b FROM linked WHERE owner_a <> owner_b)"
     )
     return (
-        "SELECT duplicate_of AS image_id, count(*) + 1 AS pictures FROM dropped "
-        f"SEMI JOIN {ends} ON owner = duplicate_of GROUP BY duplicate_of"
+        "SELECT image, count(*) + 1 AS pictures FROM "
+        "(SELECT CAST(duplicate_of AS UUID) AS image FROM dropped) "
+        f"SEMI JOIN {ends} ON owner = image GROUP BY image"
     )
 
 

@@ -34,7 +34,7 @@ _COUNTED = (
     "decisions",
 )
 # Texts that are counted of all pairs found, beside those that were judged.
-_OF_PAIRS = ("page_lang", "caption_kind", "caption_lang")
+_OF_PAIRS = ("caption_kind", "caption_lang")
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,16 @@ def limits(
 
 
 def category_columns(filters: Mapping[str, Filter]) -> dict[str, str]:
-    """Texts to count: name -> SQL. Text measures of filters, and what the pair view has."""
+    """Texts to count: name -> SQL. Text measures of filters, and what the pair view has.
+
+    Languages of pages come as they are declared; `page_langs` has what they are counted as.
+    """
     found = {f.name: f'"{f.name}"' for f in _measures(filters) if pa.types.is_string(f.type)}
-    language = "lower(regexp_extract(trim(page_lang), '^[A-Za-z]{2,3}', 0))"
     return found | {
         "format": "format",
         "caption_lang": "caption_lang",
         "page_lang_detected": "page_lang_detected",
-        "page_lang": f"coalesce(nullif({language}, ''), 'undeclared')",
+        "page_lang": "page_lang",
         "caption_kind": "caption_kind",
     }
 
@@ -196,6 +198,16 @@ def _sizes() -> Iterable[str]:
     yield _total("release", "bytes", "sum(bytes)", "shards")
 
 
+def page_langs(table: str) -> str:
+    """One row per language as the pages of a table's pairs declare it: raw (null for none), named
+    (its first part, in lower case, or 'undeclared'), pairs."""
+    language = "lower(regexp_extract(trim(raw), '^[A-Za-z]{2,3}', 0))"
+    return (
+        f"SELECT raw, coalesce(nullif({language}, ''), 'undeclared') AS named, pairs "
+        f"FROM (SELECT page_lang AS raw, count(*) AS pairs FROM {table} GROUP BY page_lang)"
+    )
+
+
 def _pages() -> str:
     """Distinct pages with pairs, by the language of their text."""
     return (
@@ -204,35 +216,8 @@ def _pages() -> str:
     )
 
 
-def _captions(top: int) -> str:
-    """The captions on most images; images per caption.
-
-    The last of the commonest in one part has no more images than the last of all: what has fewer
-    need not be looked at.
-    """
-    each = (
-        "(SELECT c.caption AS caption, c.caption_images AS images "
-        "FROM (SELECT unnest(captions) AS c FROM candidates{}) WHERE c.caption_images > 1)"
-    )
-    one_part = each.format(" WHERE part = (SELECT min(part) FROM candidates)")
-    least = (
-        f"(SELECT CASE WHEN count(*) = {top} THEN min(images) ELSE 2 END FROM "
-        f"(SELECT max(images) AS images FROM {one_part} GROUP BY caption "
-        f"ORDER BY images DESC LIMIT {top}))"
-    )
-    captions = (
-        f"(SELECT caption, max(images) AS images FROM {each.format('')} WHERE images >= {least} "
-        f"GROUP BY caption ORDER BY images DESC, caption LIMIT {top})"
-    )
-    return (
-        "SELECT 'frequent_caption' AS figure, 'images' AS series, "
-        "substring(caption, 1, 200) AS bucket, CAST(max(images) AS DOUBLE) AS value "
-        f"FROM {captions} GROUP BY 3"
-    )
-
-
-def counts(top: int) -> str:
-    """The figures that need one table each; `top` limits lists that the web makes long."""
+def counts() -> str:
+    """The figures that need one table each."""
     of_pair = category_columns({})
     queries = [
         *_sizes(),
@@ -246,7 +231,8 @@ def counts(top: int) -> str:
             ],
         ),
         _tally("pairs", [(name, "'pairs'", of_pair[name]) for name in _OF_PAIRS]),
+        "SELECT 'page_lang' AS figure, 'pairs' AS series, named AS bucket, "
+        f"CAST(sum(pairs) AS DOUBLE) AS value FROM ({page_langs('pairs')}) GROUP BY named",
         _pages(),
-        _captions(top),
     ]
     return " UNION ALL ".join(f"SELECT * FROM ({query})" for query in queries)

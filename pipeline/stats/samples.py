@@ -13,6 +13,8 @@ from pipeline.core.ids import ID_BYTES
 # Pairs that are looked at beyond those wanted: by chance, fewer than wanted come out of twice as
 # many and sixty less than once in 10^9 times (Poisson, wanted up to 200).
 _SPARE = 60
+# A reason is rare when more than one in so many ids would have to be looked at for it.
+_RARE = 100
 _IDS = 1 << (8 * ID_BYTES)
 
 
@@ -63,12 +65,28 @@ def chosen(seed: int, kept: int, kept_wanted: int, reasons: Mapping[str, int], w
     if reasons and wanted:
         queries.append(
             "SELECT pair_id, reason FROM (SELECT pair_id, unnest(reasons) AS reason FROM decisions "
-            f"WHERE NOT is_kept) JOIN {_limits(seed, reasons, wanted)} ON reason = name "
-            f"WHERE {inside}"
+            f"WHERE NOT is_kept AND ({_may_be(seed, reasons, wanted)})) "
+            f"JOIN {_limits(seed, reasons, wanted)} ON reason = name WHERE {inside}"
         )
     return " UNION ALL ".join(queries) or (
         "SELECT pair_id, CAST(NULL AS VARCHAR) AS reason FROM decisions WHERE false"
     )
+
+
+def _may_be(seed: int, reasons: Mapping[str, int], wanted: int) -> str:
+    """SQL of a cheap condition on dropped pairs, which all hold that are chosen: a rare reason, or
+    an id in the stretch of the rarest of the others."""
+    rare = [name for name, rows in reasons.items() if rows < _RARE * (2 * wanted + _SPARE)]
+    rows = min((rows for name, rows in reasons.items() if name not in rare), default=0)
+    conditions = []
+    if rare:
+        named = ", ".join(f"'{name}'" for name in rare)
+        conditions.append(f"list_has_any(reasons, [{named}])")
+    if rows:
+        is_round, end = _stretch(seed, rows, wanted)
+        way = "OR" if is_round else "AND"
+        conditions.append(f"pair_id >= {blob(start(seed))} {way} pair_id < {blob(end)}")
+    return " OR ".join(f"({condition})" for condition in conditions)
 
 
 def _limits(seed: int, rows: Mapping[str, int], wanted: int) -> str:

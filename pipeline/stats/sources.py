@@ -20,11 +20,23 @@ def domains() -> str:
 
 
 def hosts() -> str:
-    """Images of each domain by what their download gave: domain, status, consent, images."""
+    """Images of each domain that were not downloaded or whose site objects, by what became of them:
+    domain, status, consent, images. The others, which are most, are not joined with their domains.
+    """
     return (
-        "SELECT c.domain, i.status, i.consent, count(*) AS images "
-        "FROM images i JOIN candidates c "
-        "ON CAST(c.image_id AS UUID) = CAST(i.image_id AS UUID) GROUP BY 1, 2, 3"
+        "SELECT c.domain, i.status, i.consent, count(*) AS images FROM "
+        "(SELECT CAST(image_id AS UUID) AS image, status, consent FROM images "
+        f"WHERE status <> '{Status.OK}' OR consent NOT IN {_SILENT}) i "
+        "JOIN (SELECT CAST(image_id AS UUID) AS image, domain FROM candidates) c USING (image) "
+        "GROUP BY 1, 2, 3"
+    )
+
+
+def _failing(top: int) -> str:
+    """The `top` domains with most failed downloads: domain, failed."""
+    return (
+        f"SELECT domain, sum(images) AS failed FROM hosts WHERE status NOT IN {_NOT_FAILED} "
+        f"GROUP BY domain ORDER BY failed DESC, domain LIMIT {top}"
     )
 
 
@@ -55,17 +67,27 @@ def sizes() -> str:
 def by_host(top: int) -> str:
     """The `top` domains with most failed downloads: 'host' has their images asked for ('asked') and
     downloaded ('ok'), 'host_status' has, by domain, what the others came to."""
-    each = (
-        f"(SELECT domain, sum(if(status <> '{Status.FILTERED}', images, 0)) AS asked, "
-        f"sum(if(status = '{Status.OK}', images, 0)) AS ok, "
-        f"sum(if(status NOT IN {_NOT_FAILED}, images, 0)) AS failed FROM hosts GROUP BY domain)"
+    worst = f"({_failing(top)})"
+    # Each candidate has one image: those that are not among the others were downloaded.
+    all_of_them = (
+        "SELECT domain, count(*) AS images FROM candidates "
+        f"SEMI JOIN {worst} USING (domain) GROUP BY domain"
     )
-    worst = f"(SELECT * FROM {each} WHERE failed > 0 ORDER BY failed DESC, domain LIMIT {top})"
+    others = (
+        f"SELECT domain, sum(images) AS images FROM hosts WHERE status <> '{Status.OK}' "
+        "GROUP BY domain"
+    )
+    counted = (
+        "(SELECT domain, w.failed, a.images - o.images AS ok "
+        f"FROM {worst} w JOIN ({all_of_them}) a USING (domain) JOIN ({others}) o USING (domain))"
+    )
     return (
-        "SELECT 'host' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value "
-        f"FROM (UNPIVOT {worst} ON asked, ok INTO NAME series VALUE n) "
+        "SELECT 'host' AS figure, series, domain AS bucket, CAST(n AS DOUBLE) AS value FROM "
+        f"(UNPIVOT (SELECT domain, CAST(failed + ok AS BIGINT) AS asked, CAST(ok AS BIGINT) AS ok "
+        f"FROM {counted}) "
+        "ON asked, ok INTO NAME series VALUE n) "
         "UNION ALL SELECT 'host_status', h.domain, h.status, CAST(sum(h.images) AS DOUBLE) "
-        f"FROM hosts h JOIN {worst} w ON h.domain = w.domain "
+        f"FROM hosts h SEMI JOIN {worst} w ON h.domain = w.domain "
         f"WHERE h.status NOT IN {_NOT_FAILED} GROUP BY 2, 3"
     )
 
