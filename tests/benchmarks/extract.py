@@ -16,6 +16,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from tests.benchmarks.archives import Input, Kind, Origin, archives, origin
 
 _MAX_RECORD_BYTES, _MAX_LINKS, _BATCH_ROWS = 32 << 20, 10_000, 8192  # as the stage has them
 _WARM_BYTES = 8 << 20
-_REPEATS = 8
+_REPEATS = 16
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,18 +49,31 @@ def run_warc_generated() -> dict[str, object]:
     return _measure("extract-warc-generated", "warc", "generated")
 
 
-def read(paths: Iterable[Path]) -> dict[str, float]:
-    """Read archives as the stage does: pages, records, pairs, seconds, cpu_seconds, bytes."""
+def read(paths: Iterable[Path], folder: Path | None = None) -> dict[str, float]:
+    """Read archives as the stage does: pages, records, pairs, seconds, cpu_seconds, bytes.
+
+    folder: where their pairs are written, as the stage writes them; nowhere without one.
+    """
+    from pipeline.core.storage import Store
+    from pipeline.core.table_files import row_groups
+    from pipeline.core.tables import PAIRS
     from pipeline.extract.rows import PairRows, read_archive
+    from pipeline.stages.extract import _GROUP_BYTES, _GROUP_ROWS
 
     total: Counter[str] = Counter()
     seconds, cpu_seconds = time.perf_counter(), time.process_time()
     for path in paths:
         forget()
         rows = PairRows(path.name, _MAX_LINKS)
-        with path.open("rb") as file:
-            for _ in read_archive(file, rows, _MAX_RECORD_BYTES, _BATCH_ROWS):
-                pass
+        with path.open("rb") as file, ExitStack() as opened:
+            batches = read_archive(file, rows, _MAX_RECORD_BYTES, _BATCH_ROWS)
+            if folder is None:
+                for _ in batches:
+                    pass
+            else:
+                sink = opened.enter_context(Store(str(folder / path.name)).publish_part(PAIRS, 0))
+                for group in row_groups(batches, _GROUP_ROWS, _GROUP_BYTES):
+                    sink.write(group)
         total["pages"] += rows.records.kept
         total["records"] += rows.records.rows_in
         total["pairs"] += rows.pairs.kept
@@ -152,7 +167,8 @@ def run_stage() -> dict[str, object]:
     """The stage through Spark on two cores, beside its inner loop in one process and in two.
 
     of_two_cores: its pages a second over twice the loop's pages per core-second when it runs
-    alone; of_two_busy_cores: the same when two run at once, as two threads of one core share it.
+    alone; of_two_busy_cores: the same when two run at once, as two threads of one core share it;
+    of_two_writing_cores: when two run at once that write their pairs too, as the stage does.
     All archives together are one of 320 MB, as Common Crawl's are, which is read _REPEATS times under
     as many names, so that neither start-up nor the ends of archives count for more than they do.
     of_loop: its pages per core-second, Spark's and all processes' time, over that of the busy loop.
@@ -168,6 +184,7 @@ def run_stage() -> dict[str, object]:
         for link in links:
             link.symlink_to(whole)
         pages, pairs, seconds, cpu_seconds = _run_stage(links)
+        writing = _rate(source.files[2:6], 2, Path(folder))
     together.append(_rate(source.files[2:6], 2))
     alone.append(_rate(source.files[:2], 1))
     one, two = statistics.mean(alone), statistics.mean(together)
@@ -180,6 +197,8 @@ def run_stage() -> dict[str, object]:
         "items_per_second": round(pages / seconds, 1),
         "loop_items_per_core_second": [round(rate, 1) for rate in alone],
         "busy_loop_items_per_core_second": [round(rate, 1) for rate in together],
+        "writing_loop_items_per_core_second": round(writing, 1),
+        "of_two_writing_cores": round(pages / seconds / (2 * writing), 3),
         "of_two_cores": round(pages / seconds / (2 * one), 3),
         "of_two_busy_cores": round(pages / seconds / (2 * two), 3),
         "of_loop": round(pages / cpu_seconds / two, 3),
@@ -209,12 +228,14 @@ def _run_stage(files: Sequence[Path]) -> tuple[int, int, float, float]:
     return accounts["records"].kept, accounts["pairs"].kept, seconds, cpu_seconds
 
 
-def _rate(files: Sequence[Path], processes: int) -> float:
-    """Pages per core-second of as many processes that read at the same time."""
+def _rate(files: Sequence[Path], processes: int, folder: Path | None = None) -> float:
+    """Pages per core-second of as many processes that read at the same time, and write to a folder
+    where one is given."""
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(processes)
     with ProcessPoolExecutor(processes, spawn, _begin, (start, files[0])) as pool:
-        found = list(pool.map(read, [files[i::processes] for i in range(processes)]))
+        shares = [files[i::processes] for i in range(processes)]
+        found = list(pool.map(partial(read, folder=folder), shares))
     return sum(f["pages"] for f in found) / sum(f["cpu_seconds"] for f in found)
 
 
