@@ -21,6 +21,7 @@ from pathlib import Path
 _PACKAGES = ("radosgw", "ceph-mon", "ceph-osd", "ceph-common")
 _MEMORY_BYTES = 4 << 30
 _START_S = 120.0
+_STORAGE_TRIES = 3
 
 _CONF = """\
 [global]
@@ -180,8 +181,14 @@ class _Ceph:
         self.wait(lambda: self._succeeds("ceph", "mon", "stat"), "the monitor")
         self.wait(lambda: self._succeeds("ceph", "osd", "new", osd), "the monitor's map")
         self.tell("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
-        self.start_daemon("ceph-osd", "-i", "0")
-        self.wait(lambda: "1 up" in self._said("ceph", "osd", "stat"), "the storage")
+        # On a busy machine the monitor may refuse it at first, and it ends.
+        for left in reversed(range(_STORAGE_TRIES)):
+            self.start_daemon("ceph-osd", "-i", "0")
+            try:
+                return self.wait(lambda: "1 up" in self._said("ceph", "osd", "stat"), "the storage")
+            except Unavailable:
+                if not left:
+                    raise
 
     def tell(self, program: str, *arguments: str) -> None:
         """Run a program to its end. Raises Unavailable when it fails."""
