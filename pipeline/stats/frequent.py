@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pipeline.stats.tally import Row
 
 _SHOWN_CHARS = 200
-_NONE = pa.table({"caption": pa.array([], pa.string()), "images": pa.array([], pa.int64())})
+_SCHEMA = pa.schema([("caption", pa.string()), ("images", pa.int64())])
 
 
 def frequent(captions: Iterable[tuple[pa.Array, pa.Array]], top: int) -> Iterator[Row]:
@@ -18,11 +18,11 @@ def frequent(captions: Iterable[tuple[pa.Array, pa.Array]], top: int) -> Iterato
     captions: some at a time, and on how many images each is, int64. Only what is on as many images
     as the last of the best so far is looked at more closely.
     """
-    best = _NONE
+    best = _SCHEMA.empty_table()
     for texts, images in captions:
         least = best["images"][top - 1].as_py() if best.num_rows >= top else 2
         chosen = pc.fill_null(pc.greater_equal(images, least), False)
-        found = pa.table({"caption": texts.filter(chosen), "images": images.filter(chosen)})
+        found = pa.table([texts.filter(chosen), images.filter(chosen)], schema=_SCHEMA)
         if found.num_rows:
             best = _best(pa.concat_tables([best, found]), top)
     shown: dict[str, int] = {}
