@@ -14,18 +14,19 @@ from pyspark import daemon
 _set_handler = signal.signal
 
 
-def _wait(_signal: int, _frame: FrameType | None) -> None:
-    """Several that end at once may be told by one signal."""
+def _wait_for_ended(_signal: int, _frame: FrameType | None) -> None:
+    """All that have ended: several at once may be told by one signal."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def _handle(number: int, handler: "signal._HANDLER") -> "signal._HANDLER":
+def _set_but_wait(number: int, handler: "signal._HANDLER") -> "signal._HANDLER":
+    """In place of `signal.signal`: children whose end would be ignored are waited for."""
     ignores = number == signal.SIGCHLD and handler is signal.SIG_IGN
-    return _set_handler(number, _wait if ignores else handler)
+    return _set_handler(number, _wait_for_ended if ignores else handler)
 
 
 if __name__ == "__main__":
-    signal.signal = _handle  # type: ignore[assignment]
+    signal.signal = _set_but_wait  # type: ignore[assignment]
     daemon.manager()

@@ -18,6 +18,8 @@ from pipeline.core.table_files import row_groups
 from pipeline.core.tables import PAIRS
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipeline.extract.lists import ListFile, ListPart
 
 # Rows that come from a reading process at a time, and that are written as one row group.
@@ -170,6 +172,11 @@ def _read(
     reader = shared_reader(limits, section.max_crashes)
     sink.accounts = [Account("records"), Account("links"), Account("pairs")]
     batches = (b for name, ranges in wanted for b in reader.read(name, sink.accounts, ranges))
+    write_pairs(batches, sink)
+
+
+def write_pairs(batches: "Iterable[pa.RecordBatch]", sink: PartSink) -> None:
+    """Rows of PAIRS, as they are read, in the row groups of the table's files."""
     for group in row_groups(batches, _GROUP_ROWS, _GROUP_BYTES):
         sink.write(group)
 
@@ -179,8 +186,7 @@ def read_list(section: ExtractSection, part: int, rows: "ListPart", sink: PartSi
     from pipeline.extract.list_rows import ListRows
 
     found = ListRows(rows, _BATCH_ROWS)
-    for group in row_groups(found.read(), _GROUP_ROWS, _GROUP_BYTES):
-        sink.write(group)
+    write_pairs(found.read(), sink)
     sink.accounts = [found.records, found.links, found.pairs]
 
 

@@ -55,10 +55,9 @@ def read(paths: Iterable[Path], folder: Path | None = None) -> dict[str, float]:
     folder: where their pairs are written, as the stage writes them; nowhere without one.
     """
     from pipeline.core.storage import Store
-    from pipeline.core.table_files import row_groups
     from pipeline.core.tables import PAIRS
     from pipeline.extract.rows import PairRows, read_archive
-    from pipeline.stages.extract import _GROUP_BYTES, _GROUP_ROWS
+    from pipeline.stages.extract import write_pairs
 
     total: Counter[str] = Counter()
     seconds, cpu_seconds = time.perf_counter(), time.process_time()
@@ -72,8 +71,7 @@ def read(paths: Iterable[Path], folder: Path | None = None) -> dict[str, float]:
                     pass
             else:
                 sink = opened.enter_context(Store(str(folder / path.name)).publish_part(PAIRS, 0))
-                for group in row_groups(batches, _GROUP_ROWS, _GROUP_BYTES):
-                    sink.write(group)
+                write_pairs(batches, sink)
         total["pages"] += rows.records.kept
         total["records"] += rows.records.rows_in
         total["pairs"] += rows.pairs.kept

@@ -250,8 +250,9 @@ class Campaign:
             self._over()
             blow.then = _and(blow.then, "had nothing left to write")
         else:
+            before = blow.then
             self._ended_by_itself()
-            blow.then = _and(blow.then, "room made")
+            blow.then = _and(before, "room made, started again")
             if "disk full" not in blow.said:
                 blow.wrong = "it does not say that the disk is full"
 

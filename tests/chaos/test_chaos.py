@@ -132,7 +132,7 @@ def test_a_full_disk_behind_earlier_damage_is_still_asked_for(
     campaign._full(campaign._start("report", "--redo"), blow, random.Random(1))
     assert not blow.wrong and len(fills) == 2, blow
     assert blow.then == (
-        "removed shard_rows/part-00000.parquet as told, started again, started again, room made"
+        "removed shard_rows/part-00000.parquet as told, started again, room made, started again"
     )
     assert "is damaged" in blow.said and "disk full" in blow.said
     assert not (disk / "filler").exists()

@@ -187,7 +187,7 @@ class _Ceph:
             try:
                 return self.wait(lambda: "1 up" in self._said("ceph", "osd", "stat"), "the storage")
             except Unavailable:
-                if not left:
+                if not left or self._daemons["ceph-osd"].poll() is None:
                     raise
 
     def tell(self, program: str, *arguments: str) -> None:
