@@ -17,7 +17,8 @@ class Usage:
 
     cpu_seconds: of the driver, the JVM and its Python workers, ended ones included; None where
     workers are on other machines, or where that is not known. task_seconds: of cores that tasks
-    held, waits included. shuffle_bytes: written to shuffles, compressed as they were.
+    held, waits included; under a local master Spark tells the time by the clock instead.
+    shuffle_bytes: written to shuffles, compressed as they were.
     """
 
     cpu_seconds: float | None
