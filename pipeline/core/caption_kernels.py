@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from pipeline.core.codepoints import CharClass
 from pipeline.core.hash_kernels import get
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 from pipeline.core.text_kernels import (
     HASH_START,
     Chars,
@@ -160,7 +160,7 @@ def is_www(values: Chars, lower: Chars, first: int) -> bool:
     return bool(values[first + 3] == _DOT)
 
 
-@kernel
+@allocating_kernel
 def unmatched_brackets(values: Chars, ends: Longs, partners: Chars, unmatched: Ints) -> None:
     """Brackets without a partner, read from left to right; a closing one closes the last opened.
 

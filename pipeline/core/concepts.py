@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.codepoints import CharClass, class_table
 from pipeline.core.concept_lists import read_entries
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.strings import Bytes, Ends, views
 
 # What a place in a text is: a word may begin there, and end before it.
@@ -242,7 +242,7 @@ def _find(
     return count
 
 
-@kernel
+@allocating_kernel
 def _sorted_once(numbers: npt.NDArray[np.int32]) -> int:
     """Sort numbers in place and leave each once at the front; how many these are."""
     numbers.sort()

@@ -1,18 +1,27 @@
 """BLAKE2b of many texts in one loop: what `ids` computes with.
 
+Texts are hashed eight at a time, one in each lane of the vectors that the processor has: whichever
+is at its end makes room for the next one.
+
 Source: RFC 7693, sections 2.1 to 3.3, without a key, for digests of 16 bytes.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel, signed
+from pipeline.core.words import last_word, load_word
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
 DIGEST_BYTES = 16
-_BLOCK_WORDS = 16
+_LANES, _BLOCK_WORDS, _BLOCK_BYTES = 8, 16, 128
 
 # Section 2.6: the initialisation vector of SHA-512.
 _START = np.array(
@@ -28,206 +37,145 @@ _START = np.array(
     ],
     np.uint64,
 )
+# Section 2.8: depth and fanout of 1, no key, the digest's length.
+_PARAMETERS = np.uint64(0x01010000 ^ DIGEST_BYTES)
+# Section 2.7: which word of the message each of a round's sixteen steps takes.
+_ORDERS = (
+    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+    (14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3),
+    (11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4),
+    (7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8),
+    (9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13),
+    (2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9),
+    (12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11),
+    (13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10),
+    (6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5),
+    (10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0),
+)
+_ROUNDS = 12
+# Section 3.2: the words that each of a round's eight mixings takes: columns, then diagonals.
+_MIXED = (
+    (0, 4, 8, 12),
+    (1, 5, 9, 13),
+    (2, 6, 10, 14),
+    (3, 7, 11, 15),
+    (0, 5, 10, 15),
+    (1, 6, 11, 12),
+    (2, 7, 8, 13),
+    (3, 4, 9, 14),
+)
+# Section 2.1: what G rotates to the right by.
+_ROTATIONS = 32, 24, 16, 63
 
 
-@kernel
-def _mix(
-    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, x: np.uint64, y: np.uint64
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Section 3.1: the function G. Rotations to the right by 32, 24, 16 and 63 bits."""
-    a = a + b + x
-    d = d ^ a
-    d = (d >> np.uint64(32)) | (d << np.uint64(32))
-    c = c + d
-    b = b ^ c
-    b = (b >> np.uint64(24)) | (b << np.uint64(40))
-    a = a + b + y
-    d = d ^ a
-    d = (d >> np.uint64(16)) | (d << np.uint64(48))
-    c = c + d
-    b = b ^ c
-    b = (b >> np.uint64(63)) | (b << np.uint64(1))
-    return a, b, c, d
+def _mix(builder: Any, v: list[Any], places: tuple[int, ...], x: Any, y: Any) -> None:
+    """Section 3.1: the function G on four vectors of `v`."""
+    a, b, c, d = places
+
+    def rotated(value: Any, bits: int) -> Any:
+        right, left = (ir.Constant(value.type, [n] * _LANES) for n in (bits, 64 - bits))
+        return builder.or_(builder.lshr(value, right), builder.shl(value, left))
+
+    for word, (first, second) in ((x, _ROTATIONS[:2]), (y, _ROTATIONS[2:])):
+        v[a] = builder.add(builder.add(v[a], v[b]), word)
+        v[d] = rotated(builder.xor(v[d], v[a]), first)
+        v[c] = builder.add(v[c], v[d])
+        v[b] = rotated(builder.xor(v[b], v[c]), second)
 
 
-@kernel
-def _compress(h: U64, m: U64, hashed_bytes: np.uint64, is_last: bool) -> None:
-    """Section 3.2: the function F, in place on the chain value h [8] with the block m [16].
+@intrinsic  # type: ignore[untyped-decorator]
+def _compress(typing: Any, h: Any, m: Any, hashed_bytes: Any, is_last: Any) -> Any:
+    """Section 3.2: the function F, in place on the chain values h with the blocks m.
 
-    The twelve rounds are written out, with the message's order (section 2.7) in their indices:
-    a loop over a table takes half as long again.
+    h: uint64 [8, lanes], m: uint64 [16, lanes]. hashed_bytes: uint64 [lanes]. is_last: uint64
+    [lanes], all bits set in lanes whose block is the last, else 0. No index is checked. The rounds
+    are written out, with the orders of the words in them.
     """
-    v0, v1, v2, v3, v4, v5, v6, v7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-    v8, v9, v10, v11 = _START[0], _START[1], _START[2], _START[3]
-    v12, v13, v14, v15 = _START[4] ^ hashed_bytes, _START[5], _START[6], _START[7]
-    if is_last:
-        v14 = ~v14
-    # round 0
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[0], m[1])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[2], m[3])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[4], m[5])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[6], m[7])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[8], m[9])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[10], m[11])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[12], m[13])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[14], m[15])
-    # round 1
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[14], m[10])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[4], m[8])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[9], m[15])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[13], m[6])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[1], m[12])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[0], m[2])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[11], m[7])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[5], m[3])
-    # round 2
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[11], m[8])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[12], m[0])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[5], m[2])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[15], m[13])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[10], m[14])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[3], m[6])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[7], m[1])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[9], m[4])
-    # round 3
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[7], m[9])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[3], m[1])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[13], m[12])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[11], m[14])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[2], m[6])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[5], m[10])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[4], m[0])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[15], m[8])
-    # round 4
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[9], m[0])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[5], m[7])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[2], m[4])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[10], m[15])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[14], m[1])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[11], m[12])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[6], m[8])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[3], m[13])
-    # round 5
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[2], m[12])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[6], m[10])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[0], m[11])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[8], m[3])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[4], m[13])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[7], m[5])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[15], m[14])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[1], m[9])
-    # round 6
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[12], m[5])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[1], m[15])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[14], m[13])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[4], m[10])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[0], m[7])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[6], m[3])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[9], m[2])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[8], m[11])
-    # round 7
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[13], m[11])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[7], m[14])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[12], m[1])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[3], m[9])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[5], m[0])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[15], m[4])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[8], m[6])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[2], m[10])
-    # round 8
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[6], m[15])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[14], m[9])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[11], m[3])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[0], m[8])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[12], m[2])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[13], m[7])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[1], m[4])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[10], m[5])
-    # round 9
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[10], m[2])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[8], m[4])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[7], m[6])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[1], m[5])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[15], m[11])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[9], m[14])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[3], m[12])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[13], m[0])
-    # round 10
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[0], m[1])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[2], m[3])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[4], m[5])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[6], m[7])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[8], m[9])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[10], m[11])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[12], m[13])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[14], m[15])
-    # round 11
-    v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[14], m[10])
-    v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[4], m[8])
-    v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[9], m[15])
-    v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[13], m[6])
-    v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[1], m[12])
-    v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[0], m[2])
-    v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[11], m[7])
-    v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[5], m[3])
-    h[0] ^= v0 ^ v8
-    h[1] ^= v1 ^ v9
-    h[2] ^= v2 ^ v10
-    h[3] ^= v3 ^ v11
-    h[4] ^= v4 ^ v12
-    h[5] ^= v5 ^ v13
-    h[6] ^= v6 ^ v14
-    h[7] ^= v7 ^ v15
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(64), _LANES)
+
+        def rows(i: int, count: int) -> list[Any]:
+            data = context.make_array(signature.args[i])(context, builder, arguments[i]).data
+            first = builder.bitcast(data, vector.as_pointer())
+            return [builder.gep(first, [ir.Constant(ir.IntType(64), n)]) for n in range(count)]
+
+        def load(place: Any) -> Any:
+            return builder.load(place, align=8)
+
+        chain = rows(0, 8)
+        words = [load(place) for place in rows(1, _BLOCK_WORDS)]
+        start = [ir.Constant(vector, [int(word)] * _LANES) for word in _START]
+        v = [load(place) for place in chain] + start
+        v[12] = builder.xor(v[12], load(rows(2, 1)[0]))
+        v[14] = builder.xor(v[14], load(rows(3, 1)[0]))
+        for number in range(_ROUNDS):
+            order = _ORDERS[number % len(_ORDERS)]
+            for i, places in enumerate(_MIXED):
+                _mix(builder, v, places, words[order[2 * i]], words[order[2 * i + 1]])
+        for i, place in enumerate(chain):
+            mixed = builder.xor(v[i], v[i + 8])
+            builder.store(builder.xor(load(place), mixed), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(h, m, hashed_bytes, is_last), generate
 
 
 @kernel
-def _word(data: U8, at: int) -> np.uint64:
-    """Eight bytes as a little-endian word; compiled to one load."""
-    word = np.uint64(0)
-    for i in range(8):
-        word |= np.uint64(data[at + i]) << np.uint64(8 * i)
-    return word
+def _fill(prefixes: U64, row: int, data: U8, at: int, stop: int, m: U64, lane: int) -> int:
+    """Put the words of prefixes[row], then data[at:stop], into a lane of m, and zeros behind them:
+    how many bytes of data that took."""
+    filled = prefixes.shape[1] if row >= 0 else 0
+    for i in range(filled):
+        m[i, lane] = prefixes[row, i]
+    taken = min(stop - at, _BLOCK_BYTES - 8 * filled)
+    for i in range(taken >> 3):
+        m[filled + i, lane] = load_word(data, at + 8 * i)
+    filled += taken >> 3
+    if taken & 7:
+        m[filled, lane] = last_word(data, stop - (taken & 7), stop)
+        filled += 1
+    for i in range(filled, _BLOCK_WORDS):
+        m[i, lane] = 0
+    return taken
 
 
-@kernel
+@allocating_kernel
 def hash_rows(prefixes: U64, ends: npt.NDArray[np.int32], data: U8, digests: U64) -> None:
     """digests[i] = BLAKE2b-128 of prefixes[i] followed by data[ends[i]:ends[i + 1]].
 
     prefixes: uint64 [rows, words], at most 16 little-endian words. digests: uint64 [rows, 2],
     little-endian, written to.
     """
-    h = np.empty(8, np.uint64)
-    m = np.empty(_BLOCK_WORDS, np.uint64)
-    prefix_words = prefixes.shape[1]
-    for row in range(len(digests)):
-        h[:] = _START
-        # Section 2.8: depth and fanout of 1, no key, the digest's length.
-        h[0] ^= np.uint64(0x01010000 ^ DIGEST_BYTES)
-        for i in range(prefix_words):
-            m[i] = prefixes[row, i]
-        filled = prefix_words
-        hashed = np.uint64(0)
-        at, stop = int(ends[row]), int(ends[row + 1])
-        # The last block is never compressed before it is known to be the last.
-        while 8 * filled + (stop - at) > 8 * _BLOCK_WORDS:
-            for i in range(filled, _BLOCK_WORDS):
-                m[i] = _word(data, at)
-                at += 8
-            filled = 0
-            hashed += np.uint64(8 * _BLOCK_WORDS)
-            _compress(h, m, hashed, False)
-        hashed += np.uint64(8 * filled + (stop - at))
-        while stop - at >= 8:
-            m[filled] = _word(data, at)
-            at += 8
-            filled += 1
-        if at < stop:
-            m[filled] = np.uint64(0)
-            for i in range(stop - at):
-                m[filled] |= np.uint64(data[at + i]) << np.uint64(8 * i)
-            filled += 1
-        for i in range(filled, _BLOCK_WORDS):
-            m[i] = np.uint64(0)
-        _compress(h, m, hashed, True)
-        digests[row, 0] = h[0]
-        digests[row, 1] = h[1]
+    h, m = np.empty((8, _LANES), np.uint64), np.zeros((_BLOCK_WORDS, _LANES), np.uint64)
+    hashed_bytes, is_last = np.zeros(_LANES, np.uint64), np.zeros(_LANES, np.uint64)
+    # Of each lane: its row, and how far that is hashed. Rows beyond the last are none.
+    rows, places = np.arange(_LANES), np.full(_LANES, -1)
+    count, following = len(digests), _LANES
+    left = min(count, _LANES)
+    while left > 0:
+        for lane in range(_LANES):
+            row = signed(rows[lane])
+            if row >= count:
+                continue
+            start, stop = signed(ends[row]), signed(ends[row + 1])
+            of_prefix = 0
+            if places[lane] < 0:
+                for i in range(len(_START)):
+                    h[i, lane] = _START[i]
+                h[0, lane] ^= _PARAMETERS
+                places[lane] = start
+                hashed_bytes[lane] = of_prefix = 8 * prefixes.shape[1]
+            place = signed(places[lane])
+            taken = _fill(prefixes, row if of_prefix else -1, data, place, stop, m, lane)
+            places[lane] += taken
+            hashed_bytes[lane] += np.uint64(taken)
+            is_last[lane] = ~np.uint64(0) if places[lane] == stop else np.uint64(0)
+        _compress(h, m, hashed_bytes, is_last)
+        for lane in range(_LANES):
+            if rows[lane] < count and is_last[lane]:
+                digests[rows[lane], 0] = h[0, lane]
+                digests[rows[lane], 1] = h[1, lane]
+                rows[lane], places[lane] = following, -1
+                following += 1
+                left -= following > count

@@ -4,7 +4,7 @@ language; and a naive Bayes model over byte n-grams, run as a state machine."""
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.scripts import (
     CHINESE_ONLY,
     DEVANAGARI,
@@ -50,7 +50,7 @@ def _is_alnum(table: Bytes, byte: int) -> bool:
     return byte >= 0x80 or table[byte] & SCRIPT_BITS != NONE or table[byte] == DIGIT
 
 
-@kernel
+@allocating_kernel
 def gather_words(
     ends: npt.NDArray[np.int32],
     data: Bytes,
@@ -271,7 +271,7 @@ def word_hash(data: Bytes, begin: int, end: int) -> np.uint64:
     return found
 
 
-@kernel
+@allocating_kernel
 def walk(
     ends: Ints,
     data: Bytes,
@@ -286,32 +286,35 @@ def walk(
     hits: int32 [bytes of data]. Several rows are walked at a time, as each step waits for memory.
     """
     rows = len(ends) - 1
-    at, state = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
-    row, stop = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
-    final = np.zeros(_LANES, np.int64)
-    steps = signed(0)
-    for lane in range(_LANES):
-        row[lane] = rows * lane // _LANES
-        at[lane] = ends[row[lane]]
-        stop[lane] = ends[min(row[lane] + 1, rows)]
-        final[lane] = ends[rows * (lane + 1) // _LANES]
-        steps = max(steps, final[lane] - at[lane])
-    for _ in range(steps):
+    at, stop = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
+    state = np.zeros(_LANES, np.int64)
+    following = 0
+    while True:
+        steps = signed(len(data))
         for lane in range(_LANES):
-            i = at[lane]
-            if i >= final[lane]:
-                continue
-            while i == stop[lane]:
-                row[lane] += 1
-                stop[lane] = ends[row[lane] + 1]
+            while at[lane] == stop[lane] and following < rows:
+                at[lane], stop[lane] = ends[following], ends[following + 1]
                 state[lane] = 0
-            entry = (signed(rows_of[state[lane]]) << 8) + signed(data[i])
+                following += 1
+            steps = min(steps, stop[lane] - at[lane])
+        if steps == 0:  # no row is left for one of the lanes
+            break
+        for i in range(steps):
+            for lane in range(_LANES):
+                place = at[lane] + i
+                entry = (signed(rows_of[state[lane]]) << 8) + signed(data[place])
+                state[lane] = signed(transitions[entry])
+                hits[place] = features[state[lane]]
+        for lane in range(_LANES):
+            at[lane] += steps
+    for lane in range(_LANES):
+        for place in range(at[lane], stop[lane]):
+            entry = (signed(rows_of[state[lane]]) << 8) + signed(data[place])
             state[lane] = signed(transitions[entry])
-            hits[i] = features[state[lane]]
-            at[lane] = i + 1
+            hits[place] = features[state[lane]]
 
 
-@kernel
+@allocating_kernel
 def classify(
     ends: Ints,
     hits: npt.NDArray[np.int32],

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 from pipeline.core.text_kernels import Chars, Hashes, Longs, hash_end
 
 Shares = npt.NDArray[np.float64]
@@ -11,7 +11,7 @@ Shares = npt.NDArray[np.float64]
 _BASE = np.uint64(6364136223846793005)
 
 
-@kernel
+@allocating_kernel
 def tally(runs: Hashes, counts: npt.NDArray[np.int32]) -> int:
     """How often each distinct value of `runs` occurs: counts[:n], in no order; n itself.
 
@@ -68,7 +68,7 @@ def hash_runs(
     return found
 
 
-@kernel
+@allocating_kernel
 def repeated_chars(values: Chars, ends: Longs, n: int, shares: Shares, top: Shares) -> None:
     """(shares) of all runs of n characters those that occur twice or more; (top) the same for the
     most frequent ones alone: no more distinct ones than the square root of all distinct runs."""
@@ -95,7 +95,7 @@ def repeated_chars(values: Chars, ends: Longs, n: int, shares: Shares, top: Shar
         shares[row], top[row] = repeated / found, frequent / found
 
 
-@kernel
+@allocating_kernel
 def repeated_words(hashes: Hashes, ends: Longs, n: int, shares: Shares, again: Shares) -> None:
     """(shares) of all runs of n words those that occur twice or more; (again) of all words those
     that stand in the row before."""

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.codepoints import TABLE_SIZE, UNSPACED, CharClass
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.strings import Bytes, Ends
 from pipeline.core.tokens import LOWER_SIZE
 from pipeline.core.utf8 import decode
@@ -170,7 +170,7 @@ def count_words(
         counts[row] = words + np.int64(np.ceil(unspaced / chars_per_word))
 
 
-@kernel
+@allocating_kernel
 def count_numbers(
     values: Chars, classes: Classes, starts: Longs, stops: Longs, ends: Longs
 ) -> Longs:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from pipeline.core.codepoints import CharClass
 from pipeline.core.hash_kernels import Flags, Keys, get
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.text_kernels import (
     HASH_START,
     Chars,
@@ -43,7 +43,7 @@ def pair_of(first: np.uint64, second: np.uint64) -> np.uint64:
     return (first * np.uint64(0x9E37) + second) & np.uint64(0xFFFF)
 
 
-@kernel
+@allocating_kernel
 def hash_entries(words: Hashes, ends: Longs, is_anywhere: Asked) -> tuple[Keys, Flags]:
     """(hashes, flags) of the entries that are words: of each entry whole, and of what begins it."""
     hashes = np.empty(len(words), np.uint64)
@@ -61,7 +61,7 @@ def hash_entries(words: Hashes, ends: Longs, is_anywhere: Asked) -> tuple[Keys, 
     return hashes[:found].copy(), flags[:found].copy()
 
 
-@kernel
+@allocating_kernel
 def hash_texts(values: Chars, ends: Longs, lower: Chars, chosen: Asked, firsts: Flags) -> Keys:
     """The hash of the characters of each chosen row; their first two are marked in `firsts`."""
     hashes = np.empty(len(chosen), np.uint64)
@@ -173,7 +173,7 @@ def find_anywhere(
             at += max(size, 1)
 
 
-@kernel
+@allocating_kernel
 def find_phrases(
     text: tuple[Chars, Classes, Chars],
     tokens: tuple[Longs, Longs, Hashes, Longs],

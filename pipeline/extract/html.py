@@ -7,7 +7,7 @@ nesting are as cheap as none. The tests hold the result against a parser that bu
 
 import numpy as np
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.reasons import CaptionKind
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
@@ -184,7 +184,7 @@ def _close_figure(
         links[link, LINK_FLAGS] |= HAS_FIGURE
 
 
-@kernel
+@allocating_kernel
 def _image(
     body: Bytes,
     page: int,
@@ -230,7 +230,7 @@ def _image(
     _attribute_caption(body, spans, v.ARIA_LABELLEDBY, link, LABELLED_BY, heap, captions, state)
 
 
-@kernel
+@allocating_kernel
 def _drop_copies(links: Rows, state: Rows, now: Rows, seen: Rows, pending: Rows) -> None:
     """Flag noscript images that the page shows anyway."""
     known = np.sort(seen[: now[SEEN]])
@@ -249,7 +249,7 @@ def _save(body: Bytes, start: int, stop: int, which: int, heap: Bytes, state: Ro
         state[which + 1] = state[HEAP]
 
 
-@kernel
+@allocating_kernel
 def _read(
     body: Bytes,
     page: int,
@@ -369,7 +369,7 @@ def _read(
     state[SAMPLE_STOP] = state[HEAP]
 
 
-@kernel
+@allocating_kernel
 def _lower(body: Bytes, start: int, stop: int) -> Bytes:
     name = np.empty(stop - start, np.uint8)
     for i in range(stop - start):
@@ -493,7 +493,7 @@ def _end_tag(
         now[TEXT] = _gap(scratch, now[TEXT])
 
 
-@kernel
+@allocating_kernel
 def read_pages(
     data: Bytes,
     starts: Rows,

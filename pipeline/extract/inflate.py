@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, signed
 from pipeline.core.libdeflate import address, library
 from pipeline.core.strings import Bytes
 
@@ -91,7 +91,7 @@ def _inflate(
     return number(number, number, data, number, plain, number, sizes), generate
 
 
-@kernel
+@allocating_kernel
 def inflate_members(
     function: int,
     handle: int,

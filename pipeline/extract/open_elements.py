@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel
 from pipeline.extract.found import Rows
 
 # Depths and flags of elements, where the text and the links of an open link begin, how many figures
@@ -15,7 +15,7 @@ from pipeline.extract.found import Rows
 ) = range(15)  # fmt: skip
 
 
-@kernel
+@allocating_kernel
 def opened() -> Rows:
     """What is open while a page is read, int64 [15]: see the names at the top."""
     now = np.zeros(15, np.int64)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import ids, language
 from pipeline.core.accounts import Account
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel
 from pipeline.core.reasons import CaptionKind, LinkReason
 from pipeline.core.tables import PAIRS
 from pipeline.core.utf8 import is_valid
@@ -218,7 +218,7 @@ class _Captions:
         return pa.concat_arrays([langs, of_rows]).take(pa.array(order)), shares
 
 
-@kernel
+@allocating_kernel
 def _merge_equal(links: Rows, pair_ids: npt.NDArray[np.uint64], bits: Rows) -> Rows:
     """1 for the first row of each pair, else 0; its bits become those of all its rows.
 
@@ -253,16 +253,14 @@ def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa
     used, places = np.unique(pages, return_inverse=True)
     numbers, at = used.tolist(), pa.array(places)
     domains = [urls.registrable_domain(urls.host_of(found.urls[i])) for i in numbers]
-    langs = [
-        captions.normalise_text(lang)[:_MAX_LANG_CHARS] or None if lang else None
-        for lang in map(found.langs.__getitem__, numbers)
-    ]
+    langs = [found.langs[i] for i in numbers]
+    tags = {lang: _tag(lang) for lang in set(langs)}
     detected, _ = language.identify(found.samples.take(pa.array(used)))
     stated = [found.stated[i] for i in numbers]
     of_pages = {
         "page_url": pa.array([found.urls[i] for i in numbers], pa.string()),
         "page_domain": pa.array(domains, pa.string()),
-        "page_lang": pa.array(langs, pa.string()),
+        "page_lang": pa.array([tags[lang] for lang in langs], pa.string()),
         "page_lang_detected": detected,
         "page_optout": pa.array([s.optout for s in stated], pa.string()),
         "page_robots_meta": pa.array([s.robots_meta for s in stated], pa.string()),
@@ -271,6 +269,11 @@ def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa
         "record_offset": pa.array([found.offsets[i] for i in numbers], pa.int64()),
     }
     return {name: column.take(at) for name, column in of_pages.items()}
+
+
+def _tag(lang: str | None) -> str | None:
+    """A declared language as it is stored; None where nothing is left of it."""
+    return captions.normalise_text(lang)[:_MAX_LANG_CHARS] or None if lang else None
 
 
 def read_archive(

@@ -11,7 +11,7 @@ segments), 4.4 (basic URL parser), 4.5 (serialising).
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -463,7 +463,7 @@ def _blank_state(data: U8, start: int, stop: int) -> int:
     return BAD_URL
 
 
-@kernel
+@allocating_kernel
 def join(
     ends: I32,
     data: U8,

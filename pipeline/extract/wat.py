@@ -7,7 +7,7 @@ headers and metas are there, with og:image and its alt among them.
 
 import numpy as np
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.reasons import CaptionKind, RecordReason
 from pipeline.core.strings import Bytes
 from pipeline.core.words import (
@@ -440,7 +440,7 @@ def _is_other_link(body: Bytes, at: int, stop: int) -> bool:
     return is_path and body[at + 4] == 104 and not is_image
 
 
-@kernel
+@allocating_kernel
 def _read(
     body: Bytes,
     page: int,
@@ -564,7 +564,7 @@ def _read(
     state[SAMPLE_STOP] = state[HEAP]
 
 
-@kernel
+@allocating_kernel
 def read_pages(
     data: Bytes,
     starts: Rows,

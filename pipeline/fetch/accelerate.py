@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 
 Size = tuple[int, int]
 # [height, width, 4]: red, green, blue and a byte that means nothing, as Pillow holds them.
@@ -128,7 +128,7 @@ def _taps(length: int, target: int) -> Taps:
     return first, weights
 
 
-@kernel
+@allocating_kernel
 def _fill_taps(length: int, first: Indices, weights: Weights) -> None:
     """Fill int64 [target] and zeroed int32 [target, _TAPS]; a first index plus the number of taps
     never exceeds the length.
@@ -164,7 +164,7 @@ def _fill_taps(length: int, first: Indices, weights: Weights) -> None:
                 weights[x, place] = int(found[i] / total * _ONE + 0.5)
 
 
-@kernel
+@allocating_kernel
 def _filter_across(source: Words, first: Indices, weights: Weights, out: Words) -> None:
     """Along the rows of pixels [h, w] to [h, n]."""
     height, width = source.shape

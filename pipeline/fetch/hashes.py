@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.fft import dct
 
 from pipeline.core.ids import ID_BYTES
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 from pipeline.fetch import pdq
 from pipeline.fetch.turns import mirrored_spectra, turned_bits
 
@@ -140,7 +140,7 @@ def _lanczos_sums(levels: Plane, first: Indices, weights: Whole, out: Plane) -> 
             out[s, y] = 0 if level < 0 else 255 if level > 255 else level
 
 
-@kernel
+@allocating_kernel
 def _pdq_sums(
     levels: Plane,
     down: Indices,

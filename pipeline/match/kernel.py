@@ -7,7 +7,7 @@ import numpy.typing as npt
 from numba.core import types
 from numba.extending import intrinsic
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel, kernel
 from pipeline.match.blocks import U64
 
 Numbers = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ def ones(typing: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@kernel
+@allocating_kernel
 def permute(words: U64, places: U64) -> U64:
     """Each word with its bits in another order. places: uint64 [8, 256], `blocks.Layout`."""
     found = np.empty_like(words)
@@ -41,7 +41,7 @@ def permute(words: U64, places: U64) -> U64:
     return found
 
 
-@kernel
+@allocating_kernel
 def send(hashes: U64, mask: np.uint64, bits: int, counts: Numbers, sent: U64) -> None:
     """Order hashes by part: equal keys in one part, keys spread evenly over 2^bits of them.
 
@@ -159,7 +159,7 @@ def compare(
     return found
 
 
-@kernel
+@allocating_kernel
 def big_buckets(
     rows: U64, columns: U64, is_self: bool, key_bits: int, most: float
 ) -> list[tuple[int, int, int, int]]:

@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pipeline.core.jit import kernel
+from pipeline.core.jit import allocating_kernel
 
 # A tile's sums fill 12 of the 16 registers; two more hold weights, one activations, one products.
 _ROWS, _VECTORS = 6, 2
@@ -100,7 +100,7 @@ def _tile(typing: Any, left: Any, l_at: Any, right: Any, r_at: Any, pairs: Any, 
     return types.void(left, at, right, at, at, sums), generate
 
 
-@kernel
+@allocating_kernel
 def _quantise(
     rows: NDArray[np.float32], rounded: NDArray[np.int16], scales: NDArray[np.float32]
 ) -> None:
@@ -132,7 +132,7 @@ def _quantise(
             rounded[i, j] = np.int16(above - np.int32(32768))
 
 
-@kernel
+@allocating_kernel
 def _multiply(
     left: NDArray[np.int16],
     left_scales: NDArray[np.float32],

@@ -6,12 +6,12 @@ gray: uint8 [height, width]. pixels: uint8 [height, width, 3], RGB. Both at leas
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 
 Bytes = NDArray[np.uint8]
 
 
-@kernel
+@allocating_kernel
 def luma(pixels: Bytes) -> Bytes:
     """uint8 [height, width]: ITU-R BT.601 in fixed point, as Pillow and OpenCV round it."""
     height, width, _ = pixels.shape
@@ -51,7 +51,7 @@ def laplacian_variance(gray: Bytes) -> float:
     return float(squares / n - mean * mean)
 
 
-@kernel
+@allocating_kernel
 def entropy(gray: Bytes) -> float:
     """Shannon entropy of the grey values, in bits: 0 (one value) to 8."""
     counts = np.zeros(256, np.int64)
@@ -99,7 +99,7 @@ def _line_differs(
     return count
 
 
-@kernel
+@allocating_kernel
 def frame_depths(
     pixels: Bytes, colours: NDArray[np.int64], far: int, stray: float
 ) -> NDArray[np.int64]:
@@ -122,7 +122,7 @@ def frame_depths(
     return depths
 
 
-@kernel
+@allocating_kernel
 def edge_shares(
     pixels: Bytes, colours: NDArray[np.int64], depths: NDArray[np.int64], far: int, blur: int
 ) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ out.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.jit import kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 
 STEP = 2  # pixels: over which a jump is measured; a seam is blurred by scaling and JPEG
 APART = 3  # pixels: from the seam to what it is compared with, out of its blur
@@ -22,7 +22,7 @@ AGREE = 0.95  # length of the sum of the jumps over the sum of their lengths, co
 GUTTER = 0.12  # of the picture's side: as wide as a gutter is
 
 
-@kernel
+@allocating_kernel
 def profile(
     pixels: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:

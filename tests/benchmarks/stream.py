@@ -12,7 +12,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +56,16 @@ def run_read() -> dict[str, Any]:
 
 def run_s3() -> dict[str, Any]:
     """Shuffled samples from an S3 server on loopback (`range_server`), beside the plain reading of
-    the same ranges, as many at a time, in turn; `share`: the median of the ratios."""
+    the same ranges, as many at a time, in turn; `share`: the median of the ratios.
+
+    The server has half of the cores to itself, and whoever asks it the other half: no server of
+    objects shares the cores of a training.
+    """
     with tempfile.TemporaryDirectory() as folder:
         _made_elsewhere(Path(folder) / "release")
         command = [sys.executable, "-m", "tests.benchmarks.range_server", folder]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with _on_half(0):
+            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
             os.environ |= {
@@ -67,7 +74,8 @@ def run_s3() -> dict[str, Any]:
                 "AWS_SECRET_ACCESS_KEY": "none",
                 "AWS_DEFAULT_REGION": "us-east-1",
             }
-            return _s3_figures("stream-s3", "s3://bucket/release")
+            with _on_half(1):
+                return _s3_figures("stream-s3", "s3://bucket/release")
         finally:
             server.kill()
 
@@ -78,10 +86,10 @@ def run_s3_ceph() -> dict[str, Any]:
 
     from tests.s3 import ceph
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ceph.serving(Path("build/ceph"), "none", "none") as server,
-    ):
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        with _on_half(0):
+            gateway = ceph.serving(Path("build/ceph"), "none", "none")
+            server = running.enter_context(gateway)
         made = _made_elsewhere(Path(folder) / "release")
         os.environ |= {
             "AWS_ENDPOINT_URL": server.endpoint,
@@ -92,7 +100,26 @@ def run_s3_ceph() -> dict[str, Any]:
         fs = s3fs.S3FileSystem()
         fs.mkdir("bucket")
         fs.put(f"{made}/", "bucket/release", recursive=True)
-        return _s3_figures("stream-s3-ceph", "s3://bucket/release")
+        with _on_half(1):
+            return _s3_figures("stream-s3-ceph", "s3://bucket/release")
+
+
+@contextmanager
+def _on_half(half: int) -> Iterator[None]:
+    """Within, this process and what it starts are on one half of its cores; 0 is the first one."""
+    cores = sorted(os.sched_getaffinity(0))
+    count = len(cores) // 2
+    _move_to(cores[:count] if half == 0 else cores[count:])
+    try:
+        yield
+    finally:
+        _move_to(cores)
+
+
+def _move_to(cores: list[int]) -> None:
+    for thread in os.listdir("/proc/self/task") if cores else []:
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cores)
 
 
 def _s3_figures(workload: str, url: str) -> dict[str, Any]:
@@ -109,6 +136,7 @@ def _s3_figures(workload: str, url: str) -> dict[str, Any]:
         "plain_mb_per_s": round(size / min(run["plain"] for run in runs) / 1e6, 1),
         "share": round(shares[2], 3),
         "shares": [round(share, 3) for share in shares],
+        "cores_of_clients": len(os.sched_getaffinity(0)),
     }
 
 
