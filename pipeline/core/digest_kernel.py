@@ -122,12 +122,9 @@ def _compress(typing: Any, h: Any, m: Any, hashed_bytes: Any, is_last: Any) -> A
 
 
 @kernel
-def _fill(prefixes: U64, row: int, data: U8, at: int, stop: int, m: U64, lane: int) -> int:
-    """Put the words of prefixes[row], then data[at:stop], into a lane of m, and zeros behind them:
-    how many bytes of data that took."""
-    filled = prefixes.shape[1] if row >= 0 else 0
-    for i in range(filled):
-        m[i, lane] = prefixes[row, i]
+def _fill(filled: int, data: U8, at: int, stop: int, m: U64, lane: int) -> int:
+    """Put what data[at:stop] begins with into a lane of m, uint64 [16, lanes], behind the words
+    that are filled already, and zeros behind it: how many bytes that took."""
     taken = min(stop - at, _BLOCK_BYTES - 8 * filled)
     for i in range(taken >> 3):
         m[filled + i, lane] = load_word(data, at + 8 * i)
@@ -149,7 +146,8 @@ def hash_rows(prefixes: U64, ends: npt.NDArray[np.int32], data: U8, digests: U64
     """
     h, m = np.empty((8, _LANES), np.uint64), np.zeros((_BLOCK_WORDS, _LANES), np.uint64)
     hashed_bytes, is_last = np.zeros(_LANES, np.uint64), np.zeros(_LANES, np.uint64)
-    # Of each lane: its row, and how far that is hashed. Rows beyond the last are none.
+    # Of each lane: its row, and where in data the rest of that begins, -1 before its first block.
+    # Rows beyond the last are none.
     rows, places = np.arange(_LANES), np.full(_LANES, -1)
     count, following = len(digests), _LANES
     left = min(count, _LANES)
@@ -159,15 +157,17 @@ def hash_rows(prefixes: U64, ends: npt.NDArray[np.int32], data: U8, digests: U64
             if row >= count:
                 continue
             start, stop = signed(ends[row]), signed(ends[row + 1])
-            of_prefix = 0
+            filled = 0
             if places[lane] < 0:
                 for i in range(len(_START)):
                     h[i, lane] = _START[i]
                 h[0, lane] ^= _PARAMETERS
                 places[lane] = start
-                hashed_bytes[lane] = of_prefix = 8 * prefixes.shape[1]
-            place = signed(places[lane])
-            taken = _fill(prefixes, row if of_prefix else -1, data, place, stop, m, lane)
+                filled = prefixes.shape[1]
+                for i in range(filled):
+                    m[i, lane] = prefixes[row, i]
+                hashed_bytes[lane] = 8 * filled
+            taken = _fill(filled, data, signed(places[lane]), stop, m, lane)
             places[lane] += taken
             hashed_bytes[lane] += np.uint64(taken)
             is_last[lane] = ~np.uint64(0) if places[lane] == stop else np.uint64(0)

@@ -8,12 +8,14 @@ the work is done: Numba takes half a second to load.
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
+_KERNEL = re.compile(rb"^@(allocating_)?kernel$", re.MULTILINE)
 
 
 def _cache_folder() -> str:
@@ -27,7 +29,7 @@ def _cache_folder() -> str:
     digest = hashlib.sha256(str(package).encode())
     for file in sorted(package.glob("*/*.py")):
         source = file.read_bytes()
-        if b"kernel\n" in source or file.name == "jit.py":
+        if _KERNEL.search(source) or file.name == "jit.py":
             digest.update(source)
     name = f"pairmill/kernels-{digest.hexdigest()[:16]}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / name

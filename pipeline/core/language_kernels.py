@@ -271,6 +271,23 @@ def word_hash(data: Bytes, begin: int, end: int) -> np.uint64:
     return found
 
 
+@kernel
+def _step(
+    data: Bytes,
+    at: int,
+    lane: int,
+    state: Ints,
+    transitions: npt.NDArray[np.uint32],
+    rows_of: npt.NDArray[np.uint16],
+    features: npt.NDArray[np.int32],
+    hits: npt.NDArray[np.int32],
+) -> None:
+    """Take the byte data[at] in a lane; arrays as in `walk`, state: int64 [lanes]."""
+    entry = (signed(rows_of[state[lane]]) << 8) + signed(data[at])
+    state[lane] = signed(transitions[entry])
+    hits[at] = features[state[lane]]
+
+
 @allocating_kernel
 def walk(
     ends: Ints,
@@ -288,30 +305,30 @@ def walk(
     rows = len(ends) - 1
     at, stop = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
     state = np.zeros(_LANES, np.int64)
-    following = 0
-    while True:
-        steps = signed(len(data))
-        for lane in range(_LANES):
+    following, live = 0, _LANES
+    while live > 0:
+        steps, lane = signed(len(data)), 0
+        while lane < live:
             while at[lane] == stop[lane] and following < rows:
                 at[lane], stop[lane] = ends[following], ends[following + 1]
                 state[lane] = 0
                 following += 1
-            steps = min(steps, stop[lane] - at[lane])
-        if steps == 0:  # no row is left for one of the lanes
-            break
-        for i in range(steps):
-            for lane in range(_LANES):
-                place = at[lane] + i
-                entry = (signed(rows_of[state[lane]]) << 8) + signed(data[place])
-                state[lane] = signed(transitions[entry])
-                hits[place] = features[state[lane]]
-        for lane in range(_LANES):
+            if at[lane] == stop[lane]:  # no row is left for it: the last one takes its place
+                live -= 1
+                at[lane], stop[lane], state[lane] = at[live], stop[live], state[live]
+            else:
+                steps = min(steps, stop[lane] - at[lane])
+                lane += 1
+        if live == _LANES:  # the same, but known to the compiler
+            for i in range(steps):
+                for lane in range(_LANES):
+                    _step(data, at[lane] + i, lane, state, transitions, rows_of, features, hits)
+        else:
+            for i in range(steps):
+                for lane in range(live):
+                    _step(data, at[lane] + i, lane, state, transitions, rows_of, features, hits)
+        for lane in range(live):
             at[lane] += steps
-    for lane in range(_LANES):
-        for place in range(at[lane], stop[lane]):
-            entry = (signed(rows_of[state[lane]]) << 8) + signed(data[place])
-            state[lane] = signed(transitions[entry])
-            hits[place] = features[state[lane]]
 
 
 @allocating_kernel

@@ -184,7 +184,7 @@ def _close_figure(
         links[link, LINK_FLAGS] |= HAS_FIGURE
 
 
-@allocating_kernel
+@kernel
 def _image(
     body: Bytes,
     page: int,
@@ -197,13 +197,15 @@ def _image(
     state: Rows,
     now: Rows,
     picture: Picks,
+    pick: Picks,
     seen: Rows,
     pending: Rows,
 ) -> None:
+    """Note an image, with the best of its sources. pick: float64 [5], written over."""
     if state[LINKS] - first_link >= max_links:
         state[OVER_CAP] += 1
         return
-    pick = np.full(5, -1.0)
+    pick[:] = -1.0
     is_fallback = now[NOSCRIPT] > 0
     # What a noscript image offers is compared later with what the others do.
     before = now[SEEN]
@@ -212,7 +214,8 @@ def _image(
         is_larger = picture[2] > pick[2] or (picture[2] == pick[2] and picture[3] > pick[3])
         is_better = pick[4] != 0 and picture[4] == 0
         if pick[0] < 0 or is_better or (pick[4] == picture[4] and is_larger):
-            pick[:] = picture
+            for i in range(len(pick)):
+                pick[i] = picture[i]
     state[HEAP] = room
     start, stop = (signed(pick[0]), signed(pick[1])) if pick[0] >= 0 else (room, room)
     link = add_link(page, start, stop, IN_NOSCRIPT if is_fallback else 0, links, state)
@@ -266,7 +269,7 @@ def _read(
     first_link = state[LINKS]
     spans = np.full((v.ATTRIBUTE_NUMBERS, 2), -1, np.int64)
     figures = np.empty((_MAX_FIGURES, 3), np.int64)
-    picture = np.full(5, -1.0)
+    picture, pick = np.full(5, -1.0), np.full(5, -1.0)
     seen = np.empty(_MAX_SOURCES, np.int64)
     pending = np.empty((_MAX_SOURCES // 4, 2), np.int64)
     sample_end = -1
@@ -342,7 +345,7 @@ def _read(
             if tag == v.IMG:
                 _image(
                     body, page, max_links, first_link, spans, heap, links, captions, state, now,
-                    picture, seen, pending,
+                    picture, pick, seen, pending,
                 )  # fmt: skip
             elif tag == v.META:
                 read_meta(

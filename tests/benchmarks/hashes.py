@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.core.jit import allocating_kernel
+from pipeline.core.jit import allocating_kernel, kernel
 from pipeline.core.storage import Store
 from pipeline.core.tables import IMAGES
 from pipeline.match.blocks import make_plan
@@ -24,7 +24,7 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 
 
-@allocating_kernel
+@kernel
 def mix(value: np.uint64) -> np.uint64:
     """SplitMix64 (Steele, Lea, Flood 2014)."""
     z = value + np.uint64(0x9E3779B97F4A7C15)
@@ -33,7 +33,7 @@ def mix(value: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@allocating_kernel
+@kernel
 def _original(
     number: np.uint64, hot_below: np.uint64, mask: np.uint64, key: np.uint64
 ) -> np.uint64:
@@ -48,7 +48,7 @@ def _original(
             return word
 
 
-@allocating_kernel
+@kernel
 def _changed(word: np.uint64, seed: np.uint64) -> np.uint64:
     """The word with one or two of its ones and as many of its zeros changed."""
     changes = np.uint64(1) + (seed >> np.uint64(63))
@@ -64,7 +64,7 @@ def _changed(word: np.uint64, seed: np.uint64) -> np.uint64:
     return word ^ touched
 
 
-@allocating_kernel
+@kernel
 def _hashes(
     numbers: Numbers,
     originals: int,

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,13 @@ def run_read() -> dict[str, Any]:
 
 def run_s3() -> dict[str, Any]:
     """Shuffled samples from an S3 server on loopback (`range_server`), beside the plain reading of
-    the same ranges, as many at a time, in turn; `share`: the median of the ratios.
-
-    The server has half of the cores to itself, and whoever asks it the other half: no server of
-    objects shares the cores of a training.
-    """
+    the same ranges, as many at a time, in turn; `share`: the median of the ratios, where server
+    and clients share all cores; `share_apart`: where the server has one half of them to itself and
+    whoever asks it the other, as no server of objects is on the cores of a training."""
     with tempfile.TemporaryDirectory() as folder:
         _made_elsewhere(Path(folder) / "release")
         command = [sys.executable, "-m", "tests.benchmarks.range_server", folder]
-        with _on_half(0):
-            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
             os.environ |= {
@@ -74,8 +71,7 @@ def run_s3() -> dict[str, Any]:
                 "AWS_SECRET_ACCESS_KEY": "none",
                 "AWS_DEFAULT_REGION": "us-east-1",
             }
-            with _on_half(1):
-                return _s3_figures("stream-s3", "s3://bucket/release")
+            return _s3_figures("stream-s3", "s3://bucket/release")
         finally:
             server.kill()
 
@@ -86,10 +82,10 @@ def run_s3_ceph() -> dict[str, Any]:
 
     from tests.s3 import ceph
 
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        with _on_half(0):
-            gateway = ceph.serving(Path("build/ceph"), "none", "none")
-            server = running.enter_context(gateway)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ceph.serving(Path("build/ceph"), "none", "none") as server,
+    ):
         made = _made_elsewhere(Path(folder) / "release")
         os.environ |= {
             "AWS_ENDPOINT_URL": server.endpoint,
@@ -100,44 +96,57 @@ def run_s3_ceph() -> dict[str, Any]:
         fs = s3fs.S3FileSystem()
         fs.mkdir("bucket")
         fs.put(f"{made}/", "bucket/release", recursive=True)
-        with _on_half(1):
-            return _s3_figures("stream-s3-ceph", "s3://bucket/release")
-
-
-@contextmanager
-def _on_half(half: int) -> Iterator[None]:
-    """Within, this process and what it starts are on one half of its cores; 0 is the first one."""
-    cores = sorted(os.sched_getaffinity(0))
-    count = len(cores) // 2
-    _move_to(cores[:count] if half == 0 else cores[count:])
-    try:
-        yield
-    finally:
-        _move_to(cores)
-
-
-def _move_to(cores: list[int]) -> None:
-    for thread in os.listdir("/proc/self/task") if cores else []:
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread), cores)
+        return _s3_figures("stream-s3-ceph", "s3://bucket/release")
 
 
 def _s3_figures(workload: str, url: str) -> dict[str, Any]:
     runs = [_from_s3(url) for _ in range(5)]
-    ours = [run["ours"] for run in runs]
-    shares = sorted(run["plain"] / run["ours"] for run in runs)
-    size = runs[0]["bytes"]
+    with _cores_apart():
+        apart = [_from_s3(url) for _ in range(5)]
     return {
         "workload": workload,
         "items": 5 * SAMPLES,
-        "seconds": sum(ours),
+        "seconds": sum(run["ours"] for run in runs),
         "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
-        "mb_per_s": round(size / min(ours) / 1e6, 1),
+        **_shares(runs),
+        **{f"{name}_apart": value for name, value in _shares(apart).items()},
+    }
+
+
+def _shares(runs: list[dict[str, float]]) -> dict[str, Any]:
+    size = runs[0]["bytes"]
+    shares = sorted(run["plain"] / run["ours"] for run in runs)
+    return {
+        "mb_per_s": round(size / min(run["ours"] for run in runs) / 1e6, 1),
         "plain_mb_per_s": round(size / min(run["plain"] for run in runs) / 1e6, 1),
         "share": round(shares[2], 3),
         "shares": [round(share, 3) for share in shares],
-        "cores_of_clients": len(os.sched_getaffinity(0)),
     }
+
+
+@contextmanager
+def _cores_apart() -> Iterator[None]:
+    """Within, what this process has started is on the first half of its cores, and itself on the
+    others; with one core, both stay on it."""
+    from tests.chaos.processes import descendants
+
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    started = [process.pid for process in descendants(os.getpid())]
+    for process in started:
+        _move(process, cores[:half] or cores)
+    _move(os.getpid(), cores[half:])
+    try:
+        yield
+    finally:
+        for process in [*started, os.getpid()]:
+            _move(process, cores)
+
+
+def _move(process: int, cores: list[int]) -> None:
+    with suppress(ProcessLookupError, FileNotFoundError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            os.sched_setaffinity(int(thread), cores)
 
 
 def _from_s3(url: str) -> dict[str, float]:

@@ -185,6 +185,26 @@ def test_the_model_answers_as_its_library_does(real_data: Path) -> None:
     assert len(texts) > 3000 and ties < len(texts) // 20
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2, 15, 16, 17, 40])
+def test_the_state_machine_is_walked_row_by_row(rows: int) -> None:
+    """However many rows there are for its lanes, of whatever lengths, empty ones among them."""
+    (model,) = language.load_models(("de", "en"))
+    chance = np.random.default_rng(rows)
+    texts = [("" if n % 5 == 3 else LABELLED[n][1] * chance.integers(1, 4)) for n in range(rows)]
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)])
+    words = np.frombuffer(bytearray(b"".join(encoded)), np.uint8)
+    hits = np.full(len(words), -2, np.int32)
+    kernels.walk(ends, words, model.transitions, model.rows_of, model.features, hits)
+    wanted = []
+    for text in encoded:
+        state = 0
+        for byte in text:
+            state = int(model.transitions[(int(model.rows_of[state]) << 8) + byte])
+            wanted.append(int(model.features[state]))
+    assert hits.tolist() == wanted
+
+
 def test_answers_depend_on_the_row_alone(real_data: Path) -> None:
     texts = oracle_texts(real_data)
     whole, confidence = language.identify(pa.array(texts))
