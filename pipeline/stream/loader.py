@@ -20,11 +20,12 @@ from pipeline.core.storage import file_system
 from pipeline.stream import chunks, views
 from pipeline.stream.cache import DiskCache
 from pipeline.stream.chunks import I32
+from pipeline.stream.fetches import Fetches
 from pipeline.stream.plan import Places, Plan, Schedule
 from pipeline.stream.ranges import Patience, Ranges
 from pipeline.stream.remote import RemoteSamples
 from pipeline.stream.roster import assign
-from pipeline.stream.samples import Damage, LocalSamples, Members, Samples, StalledRead, UnderWay
+from pipeline.stream.samples import Damage, LocalSamples, Samples, StalledRead, UnderWay
 from pipeline.stream.state import State, refuse_other
 from pipeline.stream.threads import Threads
 from pipeline.stream.tombstones import Tombstones
@@ -272,15 +273,15 @@ class Stream:
         if isinstance(fs, fsspec.implementations.local.LocalFileSystem):
             return LocalSamples(root, manifest, self._under_way)
         cache = DiskCache(reading.cache, reading.cache_bytes) if reading.cache else None
-        return RemoteSamples(
-            Ranges(fs, root, reading.patience, 2 * reading.connections),
-            manifest,
+        fetches = Fetches(
+            Ranges(fs, root, reading.patience, reading.connections),
+            self.view,
             self._chunks,
             self._under_way,
             fetchers=reading.connections,
-            budget_bytes=reading.buffer_bytes,
             cache=cache,
         )
+        return RemoteSamples(fetches, reading.buffer_bytes)
 
     def _places(self, step: int) -> Places:
         places = self._schedule.step(step)
@@ -290,25 +291,27 @@ class Stream:
     def _fetch(self, step: int, places: Places) -> Batch:
         """Read a step; called on a thread."""
         masked = self._tombstones.keys()
-        keys, jpg, txt, json = [], [], [], []
         weight = np.ones(len(places), dtype=np.float32)
-        where = zip(places.shard.tolist(), places.row.tolist(), places.chunk.tolist(), strict=True)
-        read = self._samples.read
-        for number, (shard, row, chunk) in enumerate(where):
-            sample = read(shard, row, chunk)
-            if isinstance(sample, Damage):
-                self.damaged.append(sample)
-                sample = Members("", b"", b"", b"")
+        samples = self._samples.read(places)
+        # What is rare is looked for in all of them at once.
+        if Damage in set(map(type, samples)):
+            for number, sample in enumerate(samples):
+                if isinstance(sample, Damage):
+                    self.damaged.append(sample)
+                    samples[number], weight[number] = ("", b"", b"", b""), 0
+        keys, jpg, txt, json = _columns(samples)
+        if masked and not masked.isdisjoint(keys):
+            for number in [n for n, key in enumerate(keys) if key in masked]:
+                jpg[number] = txt[number] = json[number] = b""
                 weight[number] = 0
-            elif sample.key in masked:
-                sample = Members(sample.key, b"", b"", b"")
-                weight[number] = 0
-            keys.append(sample.key)
-            jpg.append(sample.jpg)
-            txt.append(sample.txt)
-            json.append(sample.json)
         after = replace(self._state, cursor=(step + 1) * self._state.per_lane)
         return Batch(step, keys, jpg, txt, json, weight, places.shard, places.row, after)
+
+
+def _columns(samples: list[Any]) -> tuple[list[str], list[bytes], list[bytes], list[bytes]]:
+    """The `Fields` of samples, field by field."""
+    keys, jpg, txt, json = zip(*samples, strict=True) if samples else ((), (), (), ())
+    return list(keys), list(jpg), list(txt), list(json)
 
 
 def _default_lanes(batch_size: int) -> int:

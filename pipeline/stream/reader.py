@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.core import release
 from pipeline.core.errors import InputError, PairmillError
 from pipeline.core.storage import file_system
-from pipeline.stream.samples import Members, members
+from pipeline.stream.samples import Members, fields
 
 _READ_BYTES = 4 << 20
 
@@ -112,7 +112,7 @@ class Release:
 
 def _read(file: IO[bytes], path: str, start: int, index: npt.NDArray[np.void]) -> Iterator[Members]:
     offsets, crcs = index["offset"].tolist(), index["crc32c"].tolist()
-    checksum, split = google_crc32c.value, members
+    checksum, split = google_crc32c.value, fields
     first, count = 0, len(offsets) - 1
     while first < count:
         base = offsets[first]
@@ -126,5 +126,5 @@ def _read(file: IO[bytes], path: str, start: int, index: npt.NDArray[np.void]) -
                     f"{path}: sample {start + number}, bytes {offsets[number]} to "
                     f"{offsets[number + 1]}, is damaged: its CRC-32C is not the recorded one"
                 )
-            yield split(data)
+            yield Members._make(split(data))
         first = after

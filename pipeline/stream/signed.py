@@ -1,31 +1,41 @@
-"""Ranges of S3 objects by plain HTTP: signed once for an object by s3fs, asked for by threads.
+"""Ranges of S3 objects by plain HTTP: signed once for an object by s3fs, received by one thread.
 
 s3fs makes every request on one event loop, at some 4 ms of CPU for a range of 1 MB; asking for a
-presigned URL over a kept connection takes some 1 ms, most of it the kernel's. Which credentials,
+presigned URL over a kept connection takes some 0.5 ms, most of it the kernel's. Which credentials,
 endpoint and addressing apply is s3fs's to say, so that nothing is set here. What is not answered as
 it should be (a moved bucket, throttling, expired credentials) is asked again through s3fs, which
 knows what to do.
+
+One thread receives from all connections and uses what comes. With a thread for each, Python's lock
+goes from core to core with every piece, and the same work takes half as much time again.
 """
 
 import os
-import re
+import selectors
 import socket
 import ssl
-import struct
 import threading
 import time
 import urllib.request
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from pipeline.stream.connection import Connection
+from pipeline.stream.reads import T, Use, WholeReads
+from pipeline.stream.threads import Threads
+
 # A signed URL is used for half its life.
 _LIFE_S = 3600
+# A connection on which nothing comes for so long is given up.
 _TIMEOUT_S = 60
+_TICK_S = 1.0
 # Names that botocore and requests have for the file of certificates to trust.
 _CA_FILES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-_HEAD_BYTES = 16 << 10
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 
 
 class _Signed(NamedTuple):
@@ -33,44 +43,59 @@ class _Signed(NamedTuple):
     until: float
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A range that is wanted."""
+
+    path: str
+    url: SplitResult
+    edges: Sequence[int]
+    use: Use[Any]
+    future: "Future[list[Any]]"
+
+
 class SignedReads:
-    """Reads ranges of objects that an s3fs file system can read. For several threads, each with
-    connections of its own."""
+    """Reads ranges of objects that an s3fs file system can read, up to `connections` at a time."""
 
-    def __init__(self, fs: Any) -> None:
-        self._fs = fs
+    def __init__(self, fs: Any, connections: int) -> None:
+        self._fs, self._limit = fs, connections
         self._signed: dict[str, _Signed] = {}
-        self._own = threading.local()
         self._context: ssl.SSLContext | None = None
+        # For what takes long: connecting, and asking through s3fs.
+        self._threads = Threads(connections, "range")
+        self._by_s3fs = WholeReads(fs, self._threads)
+        # Of these two all threads may add to the one end; the rest is the receiving thread's.
+        self._wanted: deque[_Job] = deque()
+        self._opened: deque[tuple[Connection | None, _Job]] = deque()
+        self._busy: dict[Connection, _Job] = {}
+        self._idle: list[Connection] = []
+        self._buffers: list[bytearray] = []
+        self._open = 0
+        self._closed = self._sleeps = False
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        threading.Thread(target=self._serve, name="receive", daemon=True).start()
 
-    def read(self, path: str, start: int, end: int) -> bytes:
-        """Bytes start <= i < end of an object.
+    def submit(self, path: str, edges: Sequence[int], use: Use[T]) -> "Future[list[T]]":
+        """As `Reads`. The future has FileNotFoundError, or OSError as s3fs raises it; no message
+        holds a signed URL."""
+        future: Future[list[T]] = Future()
+        self._wanted.append(_Job(path, self._url(path), edges, use, future))
+        self._wake_up()
+        return future
 
-        Raises FileNotFoundError, or OSError as s3fs does. No message holds a signed URL.
-        """
-        data = self._get(path, start, end)
-        if data is None:
-            data = self._fs.cat_file(path, start=start, end=end)
-        return data
+    def close(self) -> None:
+        """Close the connections and end the threads."""
+        self._closed = True
+        self._wake_up()
+        self._threads.close()
 
-    def _get(self, path: str, start: int, end: int) -> bytes | None:
-        """The bytes; None where anything else came."""
-        url = self._url(path)
-        connection = self._connection(url)
-        if connection is None:
-            return None
-        target = f"{url.path}?{url.query}" if url.query else url.path
-        try:
-            _ask(connection, url.netloc, target, start, end)
-            data, is_last = _answer(connection, end - start)
-        except OSError:
-            data, is_last = None, True
-        if is_last:
-            connection.close()
-            self._own.kept.pop(url.netloc)
-        if data is None:
-            self._signed.pop(path, None)
-        return data
+    def _wake_up(self) -> None:
+        if self._sleeps:
+            self._sleeps = False
+            with suppress(OSError):  # closed
+                self._wake.send(b"\0")
 
     def _url(self, path: str) -> SplitResult:
         signed = self._signed.get(path)
@@ -79,82 +104,137 @@ class SignedReads:
             signed = self._signed[path] = _Signed(url, time.monotonic() + _LIFE_S / 2)
         return signed.url
 
-    def _connection(self, url: SplitResult) -> socket.socket | None:
-        """This thread's connection to a host; None where there is none or a proxy is to be used."""
-        kept: dict[str, socket.socket] | None = getattr(self._own, "kept", None)
-        if kept is None:
-            kept = self._own.kept = {}
-        if url.netloc not in kept:
-            host = url.hostname or ""
-            if url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
-                return None
-            try:
-                kept[url.netloc] = self._connected(url.scheme, host, url.port)
-            except OSError:
-                return None
-        return kept[url.netloc]
+    def _serve(self) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(self._woken, selectors.EVENT_READ)
+        self._selector = selector
+        silent_from = time.monotonic()
+        while not self._closed:
+            # Said before it is looked whether there is something to do, so that nothing is missed.
+            self._sleeps = True
+            idle = not self._opened and not (self._wanted and self._has_room())
+            events = selector.select(_TICK_S if idle else 0)
+            self._sleeps = False
+            for key, _ in events:
+                if isinstance(key.fileobj, Connection):
+                    self._receive(key.fileobj)
+                else:
+                    self._woken.recv(4096)
+            while self._opened:
+                self._begin(*self._opened.popleft())
+            while self._wanted and self._has_room():
+                self._start(self._wanted.popleft())
+            if time.monotonic() > silent_from + _TICK_S:
+                silent_from = time.monotonic()
+                self._end_silent(silent_from)
+        for connection in [*self._busy, *self._idle, *(c for c, _ in self._opened if c)]:
+            connection.close()
+        selector.close()
+        self._woken.close()
+        self._wake.close()
 
-    def _connected(self, scheme: str, host: str, port: int | None) -> socket.socket:
-        default = 443 if scheme == "https" else 80
-        connection = socket.create_connection((host, port or default), timeout=_TIMEOUT_S)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if scheme == "https":
+    def _has_room(self) -> bool:
+        return bool(self._idle) or self._open < self._limit
+
+    def _start(self, job: _Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.netloc == job.url.netloc:
+                self._ask(connection, job)
+                return
+            self._drop(connection)
+        self._open += 1
+        self._threads.submit(self._connect, job)
+
+    def _begin(self, connection: Connection | None, job: _Job) -> None:
+        if connection is None:
+            self._open -= 1
+            self._ask_s3fs(job)
+        else:
+            self._selector.register(connection, selectors.EVENT_READ)
+            self._ask(connection, job)
+
+    def _ask(self, connection: Connection, job: _Job) -> None:
+        self._busy[connection] = job
+        try:
+            connection.ask(job.url, job.edges, job.use)
+        except Exception:  # noqa: BLE001 - s3fs meets it too, and tells
+            self._give_up(connection)
+
+    def _receive(self, connection: Connection) -> None:
+        job = self._busy.get(connection)
+        if job is None:  # an idle one, which the server has closed
+            self._idle.remove(connection)
+            self._drop(connection)
+            return
+        try:
+            if not connection.receive():
+                return
+        except OSError:
+            self._give_up(connection)
+            return
+        except BaseException as error:  # noqa: BLE001 - the future carries it to who waits
+            self._drop(connection)
+            job.future.set_exception(error)
+            return
+        del self._busy[connection]
+        if connection.is_last:
+            self._drop(connection)
+        else:
+            self._idle.append(connection)
+        job.future.set_result(connection.used)
+
+    def _end_silent(self, now: float) -> None:
+        for connection in [c for c in self._busy if now - c.since > _TIMEOUT_S]:
+            self._give_up(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        """A connection that does not give what it was asked for."""
+        job = self._busy[connection]
+        self._drop(connection)
+        self._ask_s3fs(job)
+
+    def _drop(self, connection: Connection) -> None:
+        self._busy.pop(connection, None)
+        self._selector.unregister(connection)
+        connection.close()
+        self._open -= 1
+
+    def _ask_s3fs(self, job: _Job) -> None:
+        self._signed.pop(job.path, None)
+        done = self._by_s3fs.submit(job.path, job.edges, job.use)
+        done.add_done_callback(lambda done: _hand_on(done, job.future))
+
+    def _connect(self, job: _Job) -> None:
+        """Connect for a job."""
+        connection = None
+        with suppress(OSError):
+            connection = Connection(self._connected(job.url), job.url.netloc, self._buffers)
+        self._opened.append((connection, job))
+        self._wake_up()
+
+    def _connected(self, url: SplitResult) -> socket.socket:
+        """A connection to a host. Raises OSError where there is none or a proxy is to be used."""
+        host = url.hostname or ""
+        if url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+            raise OSError(f"{host} is behind a proxy")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        connected = socket.create_connection((host, port), timeout=_TIMEOUT_S)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if url.scheme == "https":
             if self._context is None:
                 given = next((os.environ[name] for name in _CA_FILES if name in os.environ), None)
                 self._context = ssl.create_default_context(cafile=given)
-            return self._context.wrap_socket(connection, server_hostname=host)
-        # The kernel's own timeout: with Python's, it cannot be asked for a whole body at once.
-        connection.settimeout(None)
-        timeout = struct.pack("ll", _TIMEOUT_S, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        return connection
+            connected = self._context.wrap_socket(connected, server_hostname=host)
+        connected.setblocking(False)
+        return connected
 
 
-def _ask(connection: socket.socket, host: str, target: str, start: int, end: int) -> None:
-    lines = (
-        f"GET {target} HTTP/1.1",
-        f"Host: {host}",
-        f"Range: bytes={start}-{end - 1}",
-        "Accept-Encoding: identity",
-        "\r\n",
-    )
-    connection.sendall("\r\n".join(lines).encode("ascii"))
-
-
-def _answer(connection: socket.socket, size: int) -> tuple[bytes | None, bool]:
-    """The body of an answer that is a range of `size` bytes, else None; and whether the connection
-    can be used no more. Raises OSError."""
-    is_tls = isinstance(connection, ssl.SSLSocket)
-    came = b""
-    while (end := came.find(b"\r\n\r\n")) < 0:
-        if len(came) >= _HEAD_BYTES:
-            return None, True
-        if is_tls:
-            more = connection.recv(_HEAD_BYTES - len(came))
-        else:
-            # Looked at first, so that the body can be received into one piece of memory.
-            more = connection.recv(_HEAD_BYTES, socket.MSG_PEEK)
-            ends = more.find(b"\r\n\r\n")
-            more = connection.recv(ends + 4 if ends >= 0 else len(more))
-        if not more:
-            return None, True
-        came += more
-    head, rest = came[: end + 4], came[end + 4 :]
-    length = _LENGTH.search(head)
-    if not head.startswith(b"HTTP/1.1 206 ") or length is None or int(length[1]) != size:
-        return None, True
-    body = (
-        _received(connection, size, rest) if is_tls else connection.recv(size, socket.MSG_WAITALL)
-    )
-    return (body, bool(_CLOSE.search(head))) if len(body) == size else (None, True)
-
-
-def _received(connection: socket.socket, size: int, begun: bytes) -> bytes:
-    """A body of which some has come already."""
-    body = bytearray(size)
-    view, at = memoryview(body), len(begun)
-    view[:at] = begun
-    while at < size and (more := connection.recv_into(view[at:])):
-        at += more
-    return bytes(view[:at])
+def _hand_on(done: "Future[list[Any]]", future: "Future[list[Any]]") -> None:
+    error = done.exception()
+    if error is None:
+        future.set_result(done.result())
+    else:
+        future.set_exception(error)

@@ -1,7 +1,8 @@
 """Streaming from a server that fails now and then: every sample comes, none is masked."""
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import fsspec
@@ -37,41 +38,66 @@ def failing(bucket: str) -> Iterator[tuple[str, Faults]]:
         yield found
 
 
+@pytest.fixture
+def opened() -> Iterator[Callable[[Any], SignedReads]]:
+    made: list[SignedReads] = []
+
+    def reads(fs: Any) -> SignedReads:
+        made.append(SignedReads(fs, 2))
+        return made[-1]
+
+    yield reads
+    for each in made:
+        each.close()
+
+
+def read(reads: SignedReads, path: str, *edges: int) -> list[tuple[int, bytes]]:
+    """Where each piece starts, and its bytes."""
+    return reads.submit(path, edges, lambda start, data: (start, bytes(data))).result(60)
+
+
 def file_system(address: str) -> Any:
     import s3fs
 
     return s3fs.S3FileSystem(endpoint_url=address, skip_instance_cache=True)
 
 
-def test_ranges_are_those_of_the_object(bucket: str, failing: tuple[str, Faults]) -> None:
+def test_ranges_are_those_of_the_object(
+    bucket: str, failing: tuple[str, Faults], opened: Callable[[Any], SignedReads]
+) -> None:
     address, faults = failing
-    reads = SignedReads(file_system(address))
+    reads = opened(file_system(address))
     path = f"{bucket}/one.bin"
-    for start, end in ((0, 1), (5, 700_000), (1 << 19, 1 << 20), (0, 1 << 20)):
-        assert reads.read(path, start, end) == DATA[start:end]
+    ranges = ((0, 1), (5, 6, 700_000), (1 << 19, 1 << 20), tuple(range(0, 1 << 20, 99_999)))
+    # More at a time than there are connections.
+    came = [reads.submit(path, edges, lambda start, data: (start, bytes(data))) for edges in ranges]
+    for edges, pieces in zip(ranges, came, strict=True):
+        assert pieces.result(60) == [(a, DATA[a:b]) for a, b in itertools.pairwise(edges)]
     asked = [line for line in faults.asked if "one.bin" in line]
     assert len(asked) == 4 and all("Signature=" in line for line in asked), "not by signed requests"
     with pytest.raises(FileNotFoundError):
-        reads.read(f"{bucket}/none.bin", 0, 1)
+        read(reads, f"{bucket}/none.bin", 0, 1)
 
 
 @pytest.mark.parametrize("fault", [SLOW_DOWN, INTERNAL_ERROR, UNHEARD, UNANSWERED, TORN])
 def test_what_fails_is_asked_for_again(
-    bucket: str, failing: tuple[str, Faults], fault: str
+    bucket: str, failing: tuple[str, Faults], fault: str, opened: Callable[[Any], SignedReads]
 ) -> None:
     address, faults = failing
-    reads = SignedReads(file_system(address))
+    reads = opened(file_system(address))
     path = f"{bucket}/one.bin"
-    assert reads.read(path, 0, 10) == DATA[:10]
+    assert read(reads, path, 0, 10) == [(0, DATA[:10])]
     faults.chosen, faults.left = (lambda line: "one.bin" in line), [fault]
-    assert reads.read(path, 1000, 600_000) == DATA[1000:600_000]
+    assert read(reads, path, 1000, 600_000) == [(1000, DATA[1000:600_000])]
     # And by signed requests again after that.
     faults.asked.clear()
-    assert reads.read(path, 7, 9) == DATA[7:9]
+    assert read(reads, path, 7, 9) == [(7, DATA[7:9])]
     assert ["Signature=" in line for line in faults.asked] == [True]
 
 
-def test_a_signed_address_is_never_told(bucket: str, failing: tuple[str, Faults]) -> None:
+def test_a_signed_address_is_never_told(
+    bucket: str, failing: tuple[str, Faults], opened: Callable[[Any], SignedReads]
+) -> None:
     address, faults = failing
     faults.chosen, faults.always = (lambda line: "one.bin" in line), INTERNAL_ERROR
     import s3fs
@@ -79,7 +105,7 @@ def test_a_signed_address_is_never_told(bucket: str, failing: tuple[str, Faults]
     once = {"retries": {"max_attempts": 0}}
     fs = s3fs.S3FileSystem(endpoint_url=address, skip_instance_cache=True, config_kwargs=once)
     with pytest.raises(OSError) as told:
-        SignedReads(fs).read(f"{bucket}/one.bin", 0, 10)
+        read(opened(fs), f"{bucket}/one.bin", 0, 10)
     assert "Signature" not in str(told.value)
 
 

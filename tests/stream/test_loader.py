@@ -179,6 +179,24 @@ def test_a_view_is_streamed_alone(folder: Path, tmp_path: Path) -> None:
     assert views.load(str(folder), str(tmp_path / "all.view")).samples == 203
 
 
+def test_a_view_of_a_remote_release_holds_what_it_selects(folder: Path, remote: str) -> None:
+    view = views.select(str(folder), "key < '8' AND jpg_bytes > 1000")
+    local = epoch_of(Stream(view, 8, chunk_samples=8))
+    far = views.View(remote, view.manifest, view.bits)
+    # Room for what it selects, and not for its chunks whole.
+    selected = sum(len(jpg) + 4096 for batch in local for jpg in batch.jpg)
+    reading = Reading(buffer_bytes=selected)
+    stream = Stream(far, 8, chunk_samples=8, reading=reading)
+    for _ in range(2):
+        assert [(b.keys, b.jpg, b.txt, b.json) for b in epoch_of(stream)] == [
+            (b.keys, b.jpg, b.txt, b.json) for b in local
+        ]
+        local = epoch_of(Stream(view, 8, chunk_samples=8, seed=0, state=stream.state_dict()))
+    assert Trouble.tar_reads == len(
+        {(int(s), int(r) // 8) for b in local for s, r in zip(b.shard, b.row, strict=True)}
+    )
+
+
 def test_bad_views_are_refused_with_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"condition 'widht > 3': .*widht"):
         views.select(str(folder), "widht > 3")
