@@ -27,17 +27,21 @@ _HELD_INDEXES = 1024
 
 class Held(NamedTuple):
     """A fetched chunk: its selected samples by their row in the shard, but for those that came
-    damaged, and how many bytes they are."""
+    damaged; how many are selected, and how many bytes they are."""
 
     samples: dict[int, Fields]
+    selected: int
     size: int
 
 
 class _Records(NamedTuple):
-    """Records of an index, from one on, that have been asked for."""
+    """Records of an index, from one on, that have been asked for; and the chunks, with who waits
+    for them, that are to be asked for when they have come. Such calls are not left to the future,
+    which would hold all that they hold for as long as it lives."""
 
     first: int
     came: "Future[list[Index]]"
+    waiting: list[tuple[int, "Future[Held]"]]
 
 
 class Fetches:
@@ -61,7 +65,7 @@ class Fetches:
         self._byte_starts = byte_starts(view.manifest)
         self._under_way, self._cache = under_way, cache
         self._threads = Threads(fetchers, "chunk")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a call may be answered at once, within it
         self._insisted: set[Future[Held]] = set()
         self._indexes: dict[int, _Records] = {}
 
@@ -75,8 +79,11 @@ class Fetches:
             records = self._records(chunk)
         except Exception:  # noqa: BLE001 - the thread meets it too, and tells
             self.insist(chunk, future)
-        else:
-            records.came.add_done_callback(lambda _: self._ask(chunk, future, records))
+            return future
+        with self._lock:
+            records.waiting.append((chunk, future))
+        if records.came.done():
+            self._ask_waiting(records)
         return future
 
     def insist(self, chunk: int, future: "Future[Held]") -> None:
@@ -118,6 +125,13 @@ class Fetches:
         """End the threads."""
         self._threads.close()
         self._ranges.close()
+
+    def _ask_waiting(self, records: _Records) -> None:
+        with self._lock:
+            waiting = records.waiting[:]
+            records.waiting.clear()
+        for chunk, future in waiting:
+            self._ask(chunk, future, records)
 
     def _ask(self, chunk: int, future: "Future[Held]", records: _Records) -> None:
         """Ask for a chunk whose index has come."""
@@ -201,14 +215,18 @@ class Fetches:
         path = release.index_path(shards[shard].path)
         if len(shards) > _HELD_INDEXES:
             first, stop = self._rows(chunk)
-            edges = [first * _RECORD_BYTES, (stop + 1) * _RECORD_BYTES]
-            return _Records(first, self._ranges.submit(path, edges, _index_in))
+            return self._asked_records(path, first, stop + 1)
         with self._lock:
             records = self._indexes.get(shard)
             if records is None:
-                edges = [0, (shards[shard].samples + 1) * _RECORD_BYTES]
-                records = _Records(0, self._ranges.submit(path, edges, _index_in))
+                records = self._asked_records(path, 0, shards[shard].samples + 1)
                 self._indexes[shard] = records
+        return records
+
+    def _asked_records(self, path: str, first: int, stop: int) -> _Records:
+        edges = [first * _RECORD_BYTES, stop * _RECORD_BYTES]
+        records = _Records(first, self._ranges.submit(path, edges, _index_in), [])
+        records.came.add_done_callback(lambda _: self._ask_waiting(records))
         return records
 
     def _chosen(self, chunk: int, records: _Records) -> Index:
@@ -253,4 +271,4 @@ def _joined(pieces: Pieces, parts: list[dict[int, Fields]]) -> Held:
     samples: dict[int, Fields] = {}
     for part in parts:
         samples |= part
-    return Held(samples, pieces.wanted_bytes)
+    return Held(samples, pieces.wanted, pieces.wanted_bytes)

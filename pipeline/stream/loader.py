@@ -281,7 +281,8 @@ class Stream:
             fetchers=reading.connections,
             cache=cache,
         )
-        return RemoteSamples(fetches, reading.buffer_bytes)
+        share = self.view.samples / max(manifest.samples, 1)
+        return RemoteSamples(fetches, reading.buffer_bytes, int(manifest.bytes * share))
 
     def _places(self, step: int) -> Places:
         places = self._schedule.step(step)

@@ -36,6 +36,11 @@ class Pieces:
         self.edges = _edges(self._offsets)
 
     @property
+    def wanted(self) -> int:
+        """How many samples are wanted."""
+        return len(self._numbers)
+
+    @property
     def wanted_bytes(self) -> int:
         """How many bytes the wanted samples are."""
         offsets = self._offsets

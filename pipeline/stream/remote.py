@@ -1,8 +1,8 @@
 """A release on object storage: whole chunks by range reads, ahead of their use, within a budget."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 
 from pipeline.stream.fetches import Fetches, Held
@@ -11,19 +11,26 @@ from pipeline.stream.samples import Damage, Fields
 
 
 class RemoteSamples:
-    """Chunks are fetched once, when first wanted; `budget_bytes` of them are held, least recently
-    used first to go.
+    """Chunks are fetched once, when first wanted; up to `budget_bytes` of them are held, least
+    recently used first to go.
+
+    view_bytes: about how many bytes all chunks are. Where they are more than the budget, so that
+    an epoch finds little of the one before, a chunk goes when all of it has been used: what comes
+    next finds its memory in the processor's cache.
 
     A chunk that had to go before all of it was used is fetched again: `refetched` counts them; the
     remedy is more memory, a cache, fewer lanes or a smaller window.
     """
 
-    def __init__(self, fetches: Fetches, budget_bytes: int) -> None:
+    def __init__(self, fetches: Fetches, budget_bytes: int, view_bytes: int) -> None:
         self._fetches, self._budget = fetches, budget_bytes
+        self._drops_used = view_bytes > budget_bytes
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Future[Held]] = OrderedDict()
         # Those of `_held` that have come, to be asked without a lock.
         self._ready: dict[int, Held] = {}
+        # How many samples of each of `_held` have been used.
+        self._used: Counter[int] = Counter()
         self._bytes = 0
         self._gone: set[int] = set()
         self.refetched = 0
@@ -34,11 +41,15 @@ class RemoteSamples:
         Raises StalledRead.
         """
         ready, chunks, rows = self._ready, places.chunk.tolist(), places.row.tolist()
+        found: list[Fields | Damage]
         try:
-            return [ready[chunk].samples[row] for chunk, row in zip(chunks, rows, strict=True)]
+            found = [ready[chunk].samples[row] for chunk, row in zip(chunks, rows, strict=True)]
         except KeyError:  # some have not come, or not sound
             where = zip(places.shard.tolist(), rows, chunks, strict=True)
-            return [self._waited_for(*place) for place in where]
+            found = [self._waited_for(*place) for place in where]
+        if self._drops_used:
+            self._drop_used(Counter(chunks))
+        return found
 
     def want(self, chunks: Iterable[int]) -> None:
         """Start fetching the chunks that are not there."""
@@ -69,6 +80,7 @@ class RemoteSamples:
                 self._held.move_to_end(chunk)
                 return future
             if chunk in self._gone:
+                self._gone.remove(chunk)
                 self.refetched += 1
             future = self._held[chunk] = self._fetches.begin(chunk)
         future.add_done_callback(lambda future: self._arrived(chunk, future))
@@ -84,20 +96,37 @@ class RemoteSamples:
                 return
             self._ready[chunk] = held
             self._bytes += held.size
-            going = []
-            for other, came in self._held.items():
-                if self._bytes <= self._budget:
+            going, over = [], self._bytes - self._budget
+            for other in self._held:
+                if over <= 0:
                     break
                 if other in self._ready:
-                    self._bytes -= came.result().size
+                    over -= self._ready[other].size
                     going.append(other)
             for other in going:
-                del self._held[other], self._ready[other]
+                self._let_go(other)
             self._gone.update(going)
+        if self._drops_used:
+            self._drop_used({chunk: 0})  # all of it may have been taken from the future already
+
+    def _drop_used(self, used: Mapping[int, int]) -> None:
+        """Let go of chunks of which so many samples more have been used, where that is all."""
+        with self._lock:
+            for chunk, number in used.items():
+                if chunk not in self._held:
+                    continue
+                self._used[chunk] += number
+                held = self._ready.get(chunk)
+                if held is not None and self._used[chunk] >= held.selected:
+                    self._let_go(chunk)
+
+    def _let_go(self, chunk: int) -> None:
+        self._bytes -= self._ready.pop(chunk).size
+        del self._held[chunk], self._used[chunk]
 
     def _forget_failed(self, chunk: int) -> None:
         """A chunk that failed is asked for again by who wants it next."""
         with self._lock:
             future = self._held.get(chunk)
             if future is not None and future.done() and future.exception() is not None:
-                del self._held[chunk]
+                del self._held[chunk], self._used[chunk]

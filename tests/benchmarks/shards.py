@@ -2,7 +2,7 @@
 
 Runs in-process for the benchmarks, and as a command for the comparison with peers:
 
-    python -m tests.benchmarks.shards make|write|read|digest <samples file> <release>
+    python -m tests.benchmarks.shards make|write|read|digest <samples file> <release> [samples]
 """
 
 import hashlib
@@ -123,7 +123,7 @@ def load(path: Path) -> list[Sample]:
     return [(key.decode(), jpg, txt, record) for key, jpg, txt, record in quads]
 
 
-def main(verb: str, samples: str, folder: str) -> None:
+def main(verb: str, samples: str, folder: str, count: str = str(SAMPLES)) -> None:
     """Run one side of a comparison and print its figures as JSON."""
     if verb == "write":
         given = load(Path(samples))
@@ -132,7 +132,7 @@ def main(verb: str, samples: str, folder: str) -> None:
     elif verb == "read":
         print(json.dumps(timed_read(Path(folder), 1)))
     elif verb == "make":
-        write(Path(folder), make_samples(), PER_SHARD)
+        write(Path(folder), make_samples(int(count)), PER_SHARD)
     else:
         print(json.dumps({"digest": digest(Path(folder))}))
 

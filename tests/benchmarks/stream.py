@@ -34,8 +34,11 @@ from tests.benchmarks.shards import PER_SHARD, SAMPLES
 BATCH = 256
 MANY_SHARDS = 100_000
 LANES = 4096
-# Few, for this release has but 313 chunks; a larger one has as many ahead with more lanes.
-_CONNECTIONS, _S3_LANES = 16, 16
+# Enough that what is done once (connecting, signing) does not count.
+_S3_SAMPLES = 100_000
+# Few lanes, for this release has but 1,563 chunks, and as many steps ahead as keep the connections
+# busy; a larger release has as much ahead with more lanes.
+_CONNECTIONS, _S3_LANES, _S3_AHEAD = 16, 16, 16
 
 
 def run_read() -> dict[str, Any]:
@@ -60,7 +63,7 @@ def run_s3() -> dict[str, Any]:
     and clients share all cores; `share_apart`: where the server has one half of them to itself and
     whoever asks it the other, as no server of objects is on the cores of a training."""
     with tempfile.TemporaryDirectory() as folder:
-        _made_elsewhere(Path(folder) / "release")
+        _made_elsewhere(Path(folder) / "release", _S3_SAMPLES)
         command = [sys.executable, "-m", "tests.benchmarks.range_server", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
@@ -86,7 +89,7 @@ def run_s3_ceph() -> dict[str, Any]:
         tempfile.TemporaryDirectory() as folder,
         ceph.serving(Path("build/ceph"), "none", "none") as server,
     ):
-        made = _made_elsewhere(Path(folder) / "release")
+        made = _made_elsewhere(Path(folder) / "release", _S3_SAMPLES)
         os.environ |= {
             "AWS_ENDPOINT_URL": server.endpoint,
             "AWS_ACCESS_KEY_ID": server.access_key,
@@ -105,7 +108,7 @@ def _s3_figures(workload: str, url: str) -> dict[str, Any]:
         apart = [_from_s3(url) for _ in range(5)]
     return {
         "workload": workload,
-        "items": 5 * SAMPLES,
+        "items": 5 * _S3_SAMPLES,
         "seconds": sum(run["ours"] for run in runs),
         "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
         **_shares(runs),
@@ -154,11 +157,11 @@ def _from_s3(url: str) -> dict[str, float]:
     many connections."""
     import fsspec
 
-    reading = Reading(connections=_CONNECTIONS, ahead=8)
+    reading = Reading(connections=_CONNECTIONS, ahead=_S3_AHEAD)
     stream = Stream(url, BATCH, lanes=_S3_LANES, reading=reading)
     manifest = stream.view.manifest
     started, cpu = time.perf_counter(), time.process_time()
-    assert sum(len(batch) for batch in stream) == SAMPLES and not stream.damaged
+    assert sum(len(batch) for batch in stream) == _S3_SAMPLES and not stream.damaged
     figures = {"ours": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
     stream.close()
     fs, root = fsspec.core.url_to_fs(url)
@@ -166,7 +169,7 @@ def _from_s3(url: str) -> dict[str, float]:
     for entry in manifest.shards:
         data = fs.cat_file(f"{root}/{release.index_path(entry.path)}")
         offsets = np.frombuffer(data, release.INDEX)["offset"].tolist()
-        per_chunk = chunks.chunk_samples(SAMPLES)
+        per_chunk = chunks.chunk_samples(_S3_SAMPLES)
         edges = [*offsets[:-1:per_chunk], offsets[-1]]
         ranges += [(f"{root}/{entry.path}", *edge) for edge in itertools.pairwise(edges)]
     random.Random(1).shuffle(ranges)
@@ -371,9 +374,10 @@ def _epochs(folder: Path, count: int) -> int:
     return items
 
 
-def _made_elsewhere(folder: Path) -> Path:
+def _made_elsewhere(folder: Path, samples: int = SAMPLES) -> Path:
     """A release made by another process, so that the memory reported is that of reading."""
-    command = [sys.executable, "-m", "tests.benchmarks.shards", "make", "-", str(folder)]
+    make = ["tests.benchmarks.shards", "make", "-", str(folder), str(samples)]
+    command = [sys.executable, "-m", *make]
     subprocess.run(command, check=True)
     return folder
 
