@@ -1,31 +1,24 @@
 """`stream-read`, `stream-resume`, `stream-simulate`: shuffled reading, finding a place among a
 billion samples, and a run of a thousand ranks that come and go."""
 
-import itertools
 import json
 import os
 import random
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
 from pipeline.core import release
 from pipeline.core.release import Manifest, ShardEntry
 from pipeline.stream import chunks, views
-from pipeline.stream.loader import Reading, Stream
+from pipeline.stream.loader import Stream
 from pipeline.stream.plan import Plan, Schedule
 from pipeline.stream.roster import assign
 from pipeline.stream.views import View
@@ -34,17 +27,12 @@ from tests.benchmarks.shards import PER_SHARD, SAMPLES
 BATCH = 256
 MANY_SHARDS = 100_000
 LANES = 4096
-# Enough that what is done once (connecting, signing) does not count.
-_S3_SAMPLES = 100_000
-# Few lanes, for this release has but 1,563 chunks, and as many steps ahead as keep the connections
-# busy; a larger release has as much ahead with more lanes.
-_CONNECTIONS, _S3_LANES, _S3_AHEAD = 16, 16, 16
 
 
 def run_read() -> dict[str, Any]:
     """Shuffled samples of a local release, checksums verified, from a warm page cache."""
     with tempfile.TemporaryDirectory() as folder:
-        made = _made_elsewhere(Path(folder) / "release")
+        made = made_elsewhere(Path(folder) / "release")
         _epochs(made, 1)
         started, cpu = time.perf_counter(), time.process_time()
         items = _epochs(made, 3)
@@ -57,158 +45,13 @@ def run_read() -> dict[str, Any]:
     return {"workload": "stream-read", "batch": BATCH, **figures, "peak_rss_mb": peak}
 
 
-def run_s3() -> dict[str, Any]:
-    """Shuffled samples from an S3 server on loopback (`range_server`), beside the plain reading of
-    the same ranges, as many at a time, in turn; `share`: the median of the ratios, where server
-    and clients share all cores; `share_apart`: where the server has one half of them to itself and
-    whoever asks it the other, as no server of objects is on the cores of a training."""
-    with tempfile.TemporaryDirectory() as folder:
-        _made_elsewhere(Path(folder) / "release", _S3_SAMPLES)
-        command = [sys.executable, "-m", "tests.benchmarks.range_server", folder]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            os.environ |= {
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
-                "AWS_ACCESS_KEY_ID": "none",
-                "AWS_SECRET_ACCESS_KEY": "none",
-                "AWS_DEFAULT_REGION": "us-east-1",
-            }
-            return _s3_figures("stream-s3", "s3://bucket/release")
-        finally:
-            server.kill()
-
-
-def run_s3_ceph() -> dict[str, Any]:
-    """As `run_s3`, from a real server: Ceph's gateway, from Debian's packages."""
-    import s3fs
-
-    from tests.s3 import ceph
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ceph.serving(Path("build/ceph"), "none", "none") as server,
-    ):
-        made = _made_elsewhere(Path(folder) / "release", _S3_SAMPLES)
-        os.environ |= {
-            "AWS_ENDPOINT_URL": server.endpoint,
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        fs = s3fs.S3FileSystem()
-        fs.mkdir("bucket")
-        fs.put(f"{made}/", "bucket/release", recursive=True)
-        return _s3_figures("stream-s3-ceph", "s3://bucket/release")
-
-
-def _s3_figures(workload: str, url: str) -> dict[str, Any]:
-    runs = [_from_s3(url) for _ in range(5)]
-    with _cores_apart():
-        apart = [_from_s3(url) for _ in range(5)]
-    return {
-        "workload": workload,
-        "items": 5 * _S3_SAMPLES,
-        "seconds": sum(run["ours"] for run in runs),
-        "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
-        **_shares(runs),
-        **{f"{name}_apart": value for name, value in _shares(apart).items()},
-    }
-
-
-def _shares(runs: list[dict[str, float]]) -> dict[str, Any]:
-    size = runs[0]["bytes"]
-    shares = sorted(run["plain"] / run["ours"] for run in runs)
-    return {
-        "mb_per_s": round(size / min(run["ours"] for run in runs) / 1e6, 1),
-        "plain_mb_per_s": round(size / min(run["plain"] for run in runs) / 1e6, 1),
-        "share": round(shares[2], 3),
-        "shares": [round(share, 3) for share in shares],
-    }
-
-
-@contextmanager
-def _cores_apart() -> Iterator[None]:
-    """Within, what this process has started is on the first half of its cores, and itself on the
-    others; with one core, both stay on it."""
-    from tests.chaos.processes import descendants
-
-    cores = sorted(os.sched_getaffinity(0))
-    half = len(cores) // 2
-    started = [process.pid for process in descendants(os.getpid())]
-    for process in started:
-        _move(process, cores[:half] or cores)
-    _move(os.getpid(), cores[half:])
-    try:
-        yield
-    finally:
-        for process in [*started, os.getpid()]:
-            _move(process, cores)
-
-
-def _move(process: int, cores: list[int]) -> None:
-    with suppress(ProcessLookupError, FileNotFoundError):
-        for thread in os.listdir(f"/proc/{process}/task"):
-            os.sched_setaffinity(int(thread), cores)
-
-
-def _from_s3(url: str) -> dict[str, float]:
-    """Seconds of an epoch, and of asking the server for its chunks' ranges, and nothing more, on as
-    many connections."""
-    import fsspec
-
-    reading = Reading(connections=_CONNECTIONS, ahead=_S3_AHEAD)
-    stream = Stream(url, BATCH, lanes=_S3_LANES, reading=reading)
-    manifest = stream.view.manifest
-    started, cpu = time.perf_counter(), time.process_time()
-    assert sum(len(batch) for batch in stream) == _S3_SAMPLES and not stream.damaged
-    figures = {"ours": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
-    stream.close()
-    fs, root = fsspec.core.url_to_fs(url)
-    ranges = []
-    for entry in manifest.shards:
-        data = fs.cat_file(f"{root}/{release.index_path(entry.path)}")
-        offsets = np.frombuffer(data, release.INDEX)["offset"].tolist()
-        per_chunk = chunks.chunk_samples(_S3_SAMPLES)
-        edges = [*offsets[:-1:per_chunk], offsets[-1]]
-        ranges += [(f"{root}/{entry.path}", *edge) for edge in itertools.pairwise(edges)]
-    random.Random(1).shuffle(ranges)
-    signed = {path: urlsplit(fs.sign(path)) for path in {path for path, _, _ in ranges}}
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        own = threading.local()
-        started = time.perf_counter()
-        read = pool.map(lambda r: _receive(own, signed[r[0]], r[1], r[2]), ranges)
-        figures["bytes"] = float(sum(read))
-        figures["plain"] = time.perf_counter() - started
-    return figures
-
-
-def _receive(own: Any, url: SplitResult, start: int, end: int) -> int:
-    """The leanest client: a socket for each thread, answers received into one buffer and dropped;
-    how many bytes came of the range."""
-    if not hasattr(own, "socket"):
-        own.socket = socket.create_connection((url.hostname, url.port))
-        own.buffer = memoryview(bytearray(16 << 20))
-    asked = f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nRange: bytes={start}-{end - 1}"
-    own.socket.sendall(f"{asked}\r\n\r\n".encode())
-    came = head = 0
-    while not head:
-        came += own.socket.recv_into(own.buffer[came:])
-        head = bytes(own.buffer[: min(came, 4096)]).find(b"\r\n\r\n") + 4
-        head = 0 if head < 4 else head
-    assert bytes(own.buffer[:12]) == b"HTTP/1.1 206", bytes(own.buffer[:head])
-    while came < head + end - start:
-        came += own.socket.recv_into(own.buffer[came : head + end - start])
-    return came - head
-
-
 def run_resume() -> dict[str, Any]:
     """From opening a release of a billion samples at 90% of an epoch to its first batch.
 
     Its 100,000 tars are links to one real tar, so that every byte asked for is there.
     """
     with tempfile.TemporaryDirectory() as folder:
-        one = _made_elsewhere(Path(folder) / "release")
+        one = made_elsewhere(Path(folder) / "release")
         many = _many(one, Path(folder) / "many")
         members = {"this": 1, "others": 63}
         whole = Stream(str(many), LANES, lanes=LANES, member="this", members=members)
@@ -374,7 +217,7 @@ def _epochs(folder: Path, count: int) -> int:
     return items
 
 
-def _made_elsewhere(folder: Path, samples: int = SAMPLES) -> Path:
+def made_elsewhere(folder: Path, samples: int = SAMPLES) -> Path:
     """A release made by another process, so that the memory reported is that of reading."""
     make = ["tests.benchmarks.shards", "make", "-", str(folder), str(samples)]
     command = [sys.executable, "-m", *make]
