@@ -66,11 +66,11 @@ class SignedReads:
         self._by_s3fs = WholeReads(fs, self._threads)
         # Of these two all threads may add to the one end; the rest is the receiving thread's.
         self._wanted: deque[_Job] = deque()
-        self._opened: deque[tuple[Connection | None, _Job]] = deque()
+        self._opened: deque[Connection | None] = deque()
         self._busy: dict[Connection, _Job] = {}
         self._idle: list[Connection] = []
         self._buffers: list[bytearray] = []
-        self._open = 0
+        self._opening, self._open_from = 0, 0.0
         self._closed = self._sleeps = False
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
@@ -112,7 +112,7 @@ class SignedReads:
         while not self._closed:
             # Said before it is looked whether there is something to do, so that nothing is missed.
             self._sleeps = True
-            idle = not self._opened and not (self._wanted and self._has_room())
+            idle = not self._opened and not (self._wanted and (self._idle or self._may_open()))
             events = selector.select(_TICK_S if idle else 0)
             self._sleeps = False
             for key, _ in events:
@@ -121,40 +121,53 @@ class SignedReads:
                 else:
                     self._woken.recv(4096)
             while self._opened:
-                self._begin(*self._opened.popleft())
-            while self._wanted and self._has_room():
-                self._start(self._wanted.popleft())
+                self._take(self._opened.popleft())
+            while self._wanted and self._idle:
+                self._start(self._wanted.popleft(), self._idle.pop())
+            while self._may_open():
+                self._opening += 1
+                self._threads.submit(self._connect, self._wanted[0].url)
             if time.monotonic() > silent_from + _TICK_S:
                 silent_from = time.monotonic()
                 self._end_silent(silent_from)
-        for connection in [*self._busy, *self._idle, *(c for c, _ in self._opened if c)]:
-            connection.close()
+        for connection in [*self._busy, *self._idle, *self._opened]:
+            if connection is not None:
+                connection.close()
         selector.close()
         self._woken.close()
         self._wake.close()
 
-    def _has_room(self) -> bool:
-        return bool(self._idle) or self._open < self._limit
+    def _may_open(self) -> bool:
+        """Whether there is more to do than connections that are being opened, and room for one.
+        What is wanted is not bound to one that is being opened: that can take long."""
+        return (
+            len(self._wanted) > self._opening
+            and len(self._busy) + len(self._idle) + self._opening < self._limit
+            and time.monotonic() >= self._open_from
+        )
 
-    def _start(self, job: _Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
-            return
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.netloc == job.url.netloc:
-                self._ask(connection, job)
-                return
-            self._drop(connection)
-        self._open += 1
-        self._threads.submit(self._connect, job)
-
-    def _begin(self, connection: Connection | None, job: _Job) -> None:
-        if connection is None:
-            self._open -= 1
-            self._ask_s3fs(job)
-        else:
+    def _take(self, connection: Connection | None) -> None:
+        """A connection that has been opened; None for one that could not be."""
+        self._opening -= 1
+        if connection is not None:
             self._selector.register(connection, selectors.EVENT_READ)
+            self._idle.append(connection)
+            return
+        self._open_from = time.monotonic() + _TICK_S
+        if not self._busy and not self._idle and not self._opening:
+            while self._wanted:
+                job = self._wanted.popleft()
+                if job.future.set_running_or_notify_cancel():
+                    self._ask_s3fs(job)
+
+    def _start(self, job: _Job, connection: Connection) -> None:
+        if connection.netloc != job.url.netloc:
+            self._drop(connection)
+            self._wanted.appendleft(job)
+        elif job.future.set_running_or_notify_cancel():
             self._ask(connection, job)
+        else:
+            self._idle.append(connection)
 
     def _ask(self, connection: Connection, job: _Job) -> None:
         self._busy[connection] = job
@@ -200,19 +213,19 @@ class SignedReads:
         self._busy.pop(connection, None)
         self._selector.unregister(connection)
         connection.close()
-        self._open -= 1
 
     def _ask_s3fs(self, job: _Job) -> None:
         self._signed.pop(job.path, None)
         done = self._by_s3fs.submit(job.path, job.edges, job.use)
         done.add_done_callback(lambda done: _hand_on(done, job.future))
 
-    def _connect(self, job: _Job) -> None:
-        """Connect for a job."""
-        connection = None
-        with suppress(OSError):
-            connection = Connection(self._connected(job.url), job.url.netloc, self._buffers)
-        self._opened.append((connection, job))
+    def _connect(self, url: SplitResult) -> None:
+        connection: Connection | None
+        try:
+            connection = Connection(self._connected(url), url.netloc, self._buffers)
+        except Exception:  # noqa: BLE001 - whatever it is, s3fs meets it too, and tells
+            connection = None
+        self._opened.append(connection)
         self._wake_up()
 
     def _connected(self, url: SplitResult) -> socket.socket:

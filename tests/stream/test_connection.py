@@ -5,6 +5,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -225,3 +226,31 @@ def test_what_is_made_of_a_piece_may_fail() -> None:
             reads.submit("key", [0, 10], fail).result(60)
         assert reads.submit("key", [0, 10], lambda _, data: bytes(data)).result(60) == [DATA[:10]]
         reads.close()
+
+
+def test_a_connection_that_is_long_in_coming_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connected, calls = SignedReads._connected, itertools.count()
+
+    def slow(self: SignedReads, url: Any) -> socket.socket:
+        if next(calls):
+            time.sleep(20)
+        return connected(self, url)
+
+    monkeypatch.setattr(SignedReads, "_connected", slow)
+    with serving(None) as address:
+        reads = SignedReads(Signer(address), 3)
+        came = [reads.submit("key", [n, n + 5], lambda _, data: bytes(data)) for n in range(20)]
+        assert [pieces.result(10) for pieces in came] == [[DATA[n : n + 5]] for n in range(20)]
+        reads.close()
+
+
+def test_of_a_host_that_is_not_there_s3fs_is_asked_at_once() -> None:
+    with serving(None) as address:
+        pass
+    reads = SignedReads(Signer(address), 3)
+    for came in [reads.submit("key", [n, n + 5], lambda _, data: bytes(data)) for n in range(20)]:
+        with pytest.raises(OSError, match="through s3fs"):
+            came.result(10)
+    reads.close()
