@@ -58,8 +58,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Connections that wait to be accepted: with the few there are otherwise, those of many clients
+    # that begin at one time are lost and tried again after seconds.
+    request_queue_size = 512
+
+
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, folder=sys.argv[1]))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), partial(Handler, folder=sys.argv[1]))
     print(server.server_port, flush=True)
     server.serve_forever()
