@@ -10,12 +10,16 @@ class DiskCache:
     """Files by name below a folder; the least recently used go when it is over `limit_bytes`.
 
     Names must say the content whole, for a file is never replaced. Processes may share the folder;
-    each keeps to the limit by what it finds there when it writes.
+    each looks at what is there whenever it has written a hundredth of the limit, so that several
+    may be over it by that much each.
     """
 
     def __init__(self, folder: str, limit_bytes: int) -> None:
         self._folder, self._limit = Path(folder), limit_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
+        # What may be written between two looks, which take as long as there are files.
+        self._step = limit_bytes // 100
+        self._written = self._step
         self._lock = threading.Lock()
 
     def get(self, name: str) -> bytes | None:
@@ -38,7 +42,10 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 part.unlink()
         with self._lock:
-            self._shrink()
+            self._written += len(data)
+            if self._written >= self._step:
+                self._written = 0
+                self._shrink()
 
     def drop(self, name: str) -> None:
         """Forget a name."""
@@ -54,7 +61,7 @@ class DiskCache:
                     found.append((about.st_mtime, about.st_size, entry.path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
-            if total <= self._limit:
+            if total <= self._limit - self._step:
                 return
             with contextlib.suppress(OSError):
                 Path(path).unlink()

@@ -25,7 +25,8 @@ class RemoteSamples:
     def __init__(self, fetches: Fetches, budget_bytes: int, view_bytes: int) -> None:
         self._fetches, self._budget = fetches, budget_bytes
         self._drops_used = view_bytes > budget_bytes
-        self._lock = threading.Lock()
+        # Asking for one chunk may bring another, which is then counted within.
+        self._lock = threading.RLock()
         self._held: OrderedDict[int, Future[Held]] = OrderedDict()
         # Those of `_held` that have come, to be asked without a lock.
         self._ready: dict[int, Held] = {}
