@@ -46,6 +46,17 @@ class Connection:
         """Close the socket."""
         self._socket.close()
 
+    def is_open(self) -> bool:
+        """Whether a connection of which nothing is asked can still be used, though something came:
+        of TLS's own, for one, or the end."""
+        try:
+            self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        return False  # closed, or what nobody asked for
+
     def ask(self, url: SplitResult, edges: Sequence[int], use: Use[Any]) -> None:
         """Ask for the range of these pieces. Raises OSError."""
         self._edges, self._use, self._in_head, self.used = edges, use, True, []

@@ -178,9 +178,10 @@ class SignedReads:
 
     def _receive(self, connection: Connection) -> None:
         job = self._busy.get(connection)
-        if job is None:  # an idle one, which the server has closed
-            self._idle.remove(connection)
-            self._drop(connection)
+        if job is None:
+            if not connection.is_open():
+                self._idle.remove(connection)
+                self._drop(connection)
             return
         try:
             if not connection.receive():

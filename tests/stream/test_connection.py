@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -124,6 +124,12 @@ def test_after_some_answers_nothing_more_is_asked(answer: bytes) -> None:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    opened: ClassVar[list[Any]] = []  # the connections of a test
+    timeout: ClassVar[float | None] = None
+
+    def setup(self) -> None:
+        self.opened.append(self.client_address)
+        super().setup()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -148,6 +154,11 @@ class Signer:
 
     def cat_file(self, path: str, start: int, end: int) -> bytes:
         raise OSError(f"{path} was asked for through s3fs")
+
+
+@pytest.fixture(autouse=True)
+def nothing_opened() -> None:
+    Handler.opened.clear()
 
 
 @contextmanager
@@ -254,3 +265,23 @@ def test_of_a_host_that_is_not_there_s3fs_is_asked_at_once() -> None:
         with pytest.raises(OSError, match="through s3fs"):
             came.result(10)
     reads.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_connection_is_kept_until_the_server_ends_it(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "localhost.pem"))
+    monkeypatch.setattr(Handler, "timeout", 1.0)
+    with serving(tmp_path if scheme == "https" else None) as address:
+        reads = SignedReads(Signer(address), 3)
+
+        def read() -> list[bytes]:
+            return reads.submit("key", [0, 9], lambda _, data: bytes(data)).result(10)
+
+        assert read() == [DATA[:9]]
+        time.sleep(0.3)
+        assert read() == [DATA[:9]] and len(Handler.opened) == 1
+        time.sleep(2)  # it is closed by now
+        assert read() == [DATA[:9]] and len(Handler.opened) == 2
+        reads.close()
