@@ -40,8 +40,10 @@ class Reading:
     """How samples are fetched; changes no order.
 
     ahead: steps that are read before they are asked for. threads: that read steps.
-    connections: ranges asked of a remote storage at a time. buffer_bytes: chunks of a remote
-    release held in memory. cache: a local folder for them, of `cache_bytes`; empty for none.
+    connections: ranges asked of a remote storage at a time, and as many again of those that are
+    long in coming. buffer_bytes: chunks of a remote release held in memory at most; all of them
+    where they fit, else those that are not used up. cache: a local folder for them, of
+    `cache_bytes`; empty for none.
     tombstones: a file of keys to be masked; empty for the release's own, where it has one.
     stall_s: a step that is not there after so long ends the run, by name, rather than hang it.
     """
