@@ -15,6 +15,8 @@ INTERNAL_ERROR = "500 InternalError"
 UNHEARD, UNANSWERED = "unheard", "unanswered"
 # Half of the answer's body comes.
 TORN = "torn"
+# Nothing comes for as long as the proxy is there.
+STALLED = "stalled"
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Faults:
 
     chosen: of a request line ("PUT /bucket/key?uploads"), whether it is to fail. left: faults of
     the next such requests, in order; `always`: of all that follow. asked: the request lines.
+    over: set when the proxy ends.
     """
 
     chosen: Callable[[str], bool] = lambda _: False
@@ -30,6 +33,7 @@ class Faults:
     always: str = ""
     asked: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def next(self, line: str) -> str:
         """The fault of a request; "" for none."""
@@ -54,7 +58,9 @@ def before(server: str) -> Iterator[tuple[str, Faults]]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = faults.next(f"{self.command} {self.path}")
-            if fault == UNHEARD:
+            if fault == STALLED:
+                faults.over.wait(60)
+            if fault in (UNHEARD, STALLED):
                 self._reset()
             elif fault in (SLOW_DOWN, INTERNAL_ERROR):
                 status, code = fault.split()
@@ -109,5 +115,6 @@ def before(server: str) -> Iterator[tuple[str, Faults]]:
     try:
         yield f"http://127.0.0.1:{proxy.server_port}", faults
     finally:
+        faults.over.set()
         proxy.shutdown()
         proxy.server_close()

@@ -15,7 +15,15 @@ from pipeline.stream.ranges import Patience
 from pipeline.stream.signed import SignedReads
 from pipeline.stream.tombstones import Tombstones
 from tests.s3 import faulty
-from tests.s3.faulty import INTERNAL_ERROR, SLOW_DOWN, TORN, UNANSWERED, UNHEARD, Faults
+from tests.s3.faulty import (
+    INTERNAL_ERROR,
+    SLOW_DOWN,
+    STALLED,
+    TORN,
+    UNANSWERED,
+    UNHEARD,
+    Faults,
+)
 from tests.shards import plain_release
 from tests.shards.test_release_job import SAMPLES, samples
 
@@ -121,6 +129,27 @@ def test_an_epoch_from_a_server_that_fails_now_and_then(
         faults.chosen = lambda line: ".tar" in line and line.startswith("GET")
         faults.left = [SLOW_DOWN, "", UNHEARD, TORN, "", INTERNAL_ERROR, UNANSWERED]
         reading = Reading(connections=4, patience=Patience(backoff_s=0.01))
+        stream = Stream(f"s3://{bucket}/release", 4, chunk_samples=8, reading=reading)
+        served = sorted(key for batch in stream for key in batch.keys)
+        assert served == sorted(key for key, *_ in SAMPLES) and stream.damaged == []
+        assert not faults.left
+        stream.close()
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_server_that_stalls_is_asked_by_another_connection(
+    bucket: str, failing: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    address, faults = failing
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        faults.chosen = lambda line: ".tar" in line and line.startswith("GET")
+        faults.left = [STALLED, "", STALLED]  # the one connection is stuck, and then the other
+        reading = Reading(connections=2, patience=Patience(hedge_s=0.3, stall_s=20))
         stream = Stream(f"s3://{bucket}/release", 4, chunk_samples=8, reading=reading)
         served = sorted(key for batch in stream for key in batch.keys)
         assert served == sorted(key for key, *_ in SAMPLES) and stream.damaged == []

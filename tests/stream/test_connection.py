@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.stream import signed
 from pipeline.stream.connection import Connection
 from pipeline.stream.signed import SignedReads
 
@@ -285,3 +286,14 @@ def test_a_connection_is_kept_until_the_server_ends_it(
         time.sleep(2)  # it is closed by now
         assert read() == [DATA[:9]] and len(Handler.opened) == 2
         reads.close()
+
+
+def test_a_connection_on_which_nothing_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signed, "_TIMEOUT_S", 0.5)
+    silent = socket.create_server(("127.0.0.1", 0))
+    reads = SignedReads(Signer(f"http://127.0.0.1:{silent.getsockname()[1]}"), 2)
+    for came in [reads.submit("key", [n, n + 5], lambda _, data: bytes(data)) for n in range(4)]:
+        with pytest.raises(OSError, match="through s3fs"):
+            came.result(20)
+    reads.close()
+    silent.close()
