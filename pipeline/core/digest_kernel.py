@@ -93,6 +93,7 @@ def _compress(typing: Any, h: Any, m: Any, hashed_bytes: Any, is_last: Any) -> A
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Write F's instructions where it is called; the arguments are those of `_compress`."""
         vector = ir.VectorType(ir.IntType(64), _LANES)
 
         def rows(i: int, count: int) -> list[Any]:

@@ -134,7 +134,8 @@ class Fetches:
             self._ask(chunk, future, records)
 
     def _ask(self, chunk: int, future: "Future[Held]", records: _Records) -> None:
-        """Ask for a chunk whose index has come."""
+        """Ask for a chunk whose index has come; called by the thread that brought that, which may
+        wait here for an object's URL to be signed (some milliseconds)."""
         try:
             pieces = self._pieces(chunk, self._chosen(chunk, records))
             came = self._ranges.submit(self._path(chunk), pieces.edges, pieces)
