@@ -35,6 +35,7 @@ SHARE_WEIGHTS = {
 }
 # Log-likelihoods are kept in these steps: the library's have 11 bits, and none is below -16.
 LIKELIHOOD_UNIT = np.float32(1 / 2048)
+_CACHE_LINE_BYTES = 64
 # Words that stand alone on pages of every language, most of them left by a template or a program.
 _MEANINGLESS = (
     "avatar", "banner", "blank", "favicon", "icon", "image", "img", "logo", "null", "pixel",
@@ -46,8 +47,9 @@ _MEANINGLESS = (
 class Model:
     """The arrays that `language_kernels.walk` and `.classify` document.
 
-    languages: of the columns of log_likelihoods, int16 [features, languages] in units of
-    LIKELIHOOD_UNIT. transitions, rows_of and features are shared by all models.
+    languages: of the first columns of log_likelihoods, int16 [features, columns] in units of
+    LIKELIHOOD_UNIT, and of log_priors, -inf for the columns behind them. transitions, rows_of and
+    features are shared by all models.
     """
 
     languages: tuple[str, ...]
@@ -81,18 +83,31 @@ def load_models(*groups: tuple[str, ...]) -> tuple[Model, ...]:
     models = []
     for group in groups:
         columns = [i for i, code in enumerate(known) if code in group]
-        scaled = np.rint(likelihoods[:, columns].astype(np.float32) / LIKELIHOOD_UNIT)
+        blocks = -(-len(columns) // kernels.MODEL_COLUMNS)
+        scaled = _aligned(len(likelihoods), blocks * kernels.MODEL_COLUMNS)
+        scaled[:, : len(columns)] = np.rint(
+            likelihoods[:, columns].astype(np.float32) / LIKELIHOOD_UNIT
+        )
+        log_priors = np.full(scaled.shape[1], -np.inf, np.float32)
+        log_priors[: len(columns)] = priors[columns]
         models.append(
             Model(
                 languages=tuple(known[i] for i in columns),
-                log_likelihoods=np.ascontiguousarray(scaled, np.int16),
-                log_priors=np.ascontiguousarray(priors[columns], np.float32),
+                log_likelihoods=scaled,
+                log_priors=log_priors,
                 transitions=transitions,
                 rows_of=rows_of,
                 features=features,
             )
         )
     return tuple(models)
+
+
+def _aligned(rows: int, columns: int) -> npt.NDArray[np.int16]:
+    """Zeros, int16 [rows, columns], that begin where a line of the processor's cache does."""
+    data = np.zeros(rows * columns * 2 + _CACHE_LINE_BYTES, np.uint8)
+    start = -data.ctypes.data % _CACHE_LINE_BYTES
+    return data[start : start + rows * columns * 2].view(np.int16).reshape(rows, columns)
 
 
 @cache
@@ -172,29 +187,28 @@ def _ask(
     asked: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Index into LANGUAGES, len(LANGUAGES) for none, and probability, of the asked rows."""
-    if len(asked) < len(word_ends) - 1:
-        sizes = word_ends[asked + 1] - word_ends[asked]
-        spread = np.repeat(word_ends[asked] - np.cumsum(sizes) + sizes, sizes)
-        words = words[spread + np.arange(len(spread))]
-        word_ends = np.concatenate(([0], np.cumsum(sizes)))
-    best, probabilities = classify(_models()[script], word_ends, words, _bias(script))
+    spans = word_ends[asked], word_ends[asked + 1]
+    best, probabilities = classify(_models()[script], *spans, words, _bias(script))
     return _codes_by_language(script)[best], probabilities
 
 
 def classify(
     model: Model,
-    ends: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
     words: npt.NDArray[np.uint8],
     bias: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """The best of the model's languages for each words[ends[i]:ends[i + 1]], -1 for none, and its
+    """The best of the model's languages for each words[starts[i]:stops[i]], -1 for none, and its
     probability among them: int8 and float32 [rows]. bias: float32 [languages]."""
     hits = np.empty(len(words), np.int32)
-    kernels.walk(ends, words, model.transitions, model.rows_of, model.features, hits)
-    best = np.empty(len(ends) - 1, np.int8)
-    probabilities = np.empty(len(ends) - 1, np.float32)
+    kernels.walk(starts, stops, words, model.transitions, model.rows_of, model.features, hits)
+    best = np.empty(len(starts), np.int8)
+    probabilities = np.empty(len(starts), np.float32)
     likelihoods, priors = model.log_likelihoods, model.log_priors
-    kernels.classify(ends, hits, likelihoods, LIKELIHOOD_UNIT, priors, bias, best, probabilities)
+    kernels.classify(
+        starts, stops, hits, likelihoods, LIKELIHOOD_UNIT, priors, bias, best, probabilities
+    )
     return best, probabilities
 
 

@@ -31,6 +31,10 @@ HAN_EITHER = 31
 WORD_WEIGHT, NAME_WEIGHT, ALPHABET_WEIGHT, CJK_WEIGHT = 4, 1, 6, 20
 _SCRIPTS = SCRIPT_BITS + 1
 _LANES = 16
+# Bit n for the n-th letter, y among them.
+_VOWELS = sum(1 << (ord(letter) & 0x1F) for letter in "aeiouy")
+# A model has a multiple of that many columns.
+MODEL_COLUMNS = 32
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -42,6 +46,11 @@ def _entry(table: Bytes, code: int) -> int:
     if code < 0x10000:
         return signed(table[code])
     return HAN if 0x20000 <= code < 0x40000 else NONE
+
+
+@kernel
+def _is_ascii_letter(byte: int) -> bool:
+    return 0x61 <= (byte | 0x20) <= 0x7A
 
 
 @kernel
@@ -93,6 +102,23 @@ def gather_words(
             last = 0  # the last byte of the token so far
             in_word = False
             while True:
+                if at < stop and _is_ascii_letter(data[at]):  # what most text is, the short way
+                    if not in_word:
+                        words[at_word] = 0x20
+                        at_word += 1
+                        in_word = True
+                    run, upper = at, 0
+                    while at < stop and _is_ascii_letter(data[at]):
+                        last = signed(data[at])
+                        words[at_word] = last
+                        upper += last < 0x61
+                        has_vowel |= _VOWELS >> (last & 0x1F) & 1 == 1
+                        at_word += 1
+                        at += 1
+                    letters += at - run
+                    capitals += upper
+                    token_lowers += at - run - upper
+                    continue
                 code, size, entry = 0, 0, SPACE
                 if at < stop:
                     if data[at] < 0x80:
@@ -140,11 +166,7 @@ def gather_words(
                     if script == LATIN:
                         letters += 1
                         capitals += is_upper
-                        low = code | 0x20
-                        has_vowel |= (
-                            code >= 0x80 or low == 0x61 or low == 0x65 or low == 0x69
-                            or low == 0x6F or low == 0x75 or low == 0x79
-                        )  # fmt: skip
+                        has_vowel = True  # or a letter with a mark, which may be one
                         token_lowers += not is_upper
                     else:
                         weights[script] += ALPHABET_WEIGHT
@@ -290,19 +312,20 @@ def _step(
 
 @allocating_kernel
 def walk(
-    ends: Ints,
+    starts: Ints,
+    stops: Ints,
     data: Bytes,
     transitions: npt.NDArray[np.uint32],
     rows_of: npt.NDArray[np.uint16],
     features: npt.NDArray[np.int32],
     hits: npt.NDArray[np.int32],
 ) -> None:
-    """The feature that ends at each byte of data[ends[0]:ends[-1]], -1 for none.
+    """The feature that ends at each byte of the rows data[starts[i]:stops[i]], -1 for none.
 
     transitions: uint32 [256 x distinct states], rows_of: uint16 [states], features: int32 [states].
     hits: int32 [bytes of data]. Several rows are walked at a time, as each step waits for memory.
     """
-    rows = len(ends) - 1
+    rows = len(starts)
     at, stop = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
     state = np.zeros(_LANES, np.int64)
     following, live = 0, _LANES
@@ -310,7 +333,7 @@ def walk(
         steps, lane = signed(len(data)), 0
         while lane < live:
             while at[lane] == stop[lane] and following < rows:
-                at[lane], stop[lane] = ends[following], ends[following + 1]
+                at[lane], stop[lane] = starts[following], stops[following]
                 state[lane] = 0
                 following += 1
             if at[lane] == stop[lane]:  # no row is left for it: the last one takes its place
@@ -333,7 +356,8 @@ def walk(
 
 @allocating_kernel
 def classify(
-    ends: Ints,
+    starts: Ints,
+    stops: Ints,
     hits: npt.NDArray[np.int32],
     log_likelihoods: npt.NDArray[np.int16],
     unit: np.float32,
@@ -344,23 +368,23 @@ def classify(
 ) -> None:
     """The most likely language of each row and its probability.
 
-    ends: int64 [rows + 1], hits: as `walk` gives them. log_likelihoods: int16 [features,
-    languages], times `unit`; log_priors: float32 [languages]. bias: float32 [languages], added to
-    the tempered scores. best: int8 [rows], -1 where no n-gram of the model occurs; probabilities:
-    float32 [rows], 0 there.
+    starts, stops: int64 [rows], hits: as `walk` gives them. log_likelihoods: int16 [features,
+    columns], times `unit`; log_priors: float32 [columns], a multiple of MODEL_COLUMNS, of which the
+    first are languages. bias: float32 [languages], added to the tempered scores. best: int8 [rows],
+    -1 where no n-gram of the model occurs; probabilities: float32 [rows], 0 there.
 
     The score is the posterior of a multinomial model over log1p of the n-gram counts, divided by
     the square root of the text's bytes so that the probability is calibrated at every length.
     Source: the py3langid library (after Lui and Baldwin 2012, "langid.py"), to which this is equal
     with a bias of zero.
     """
-    languages = log_priors.size
+    languages, columns = bias.size, np.uint64(log_priors.size)
     counts = np.zeros(log_likelihoods.shape[0], np.int32)
     seen = np.empty(log_likelihoods.shape[0], np.int32)
-    scores = np.empty(languages, np.float32)
+    scores = np.empty(log_priors.size, np.float32)
     once = np.float32(np.log(2.0)) * unit
-    for row in range(len(ends) - 1):
-        start, stop = ends[row], ends[row + 1]
+    for row in range(len(starts)):
+        start, stop = starts[row], stops[row]
         found = 0
         for i in range(start, stop):
             feature = hits[i]
@@ -379,8 +403,9 @@ def classify(
             count = counts[feature]
             weight = once if count == 1 else np.float32(np.log1p(np.float64(count))) * unit
             counts[feature] = 0
-            for n in range(languages):
-                scores[n] += weight * np.float32(log_likelihoods[feature, n])
+            # Unsigned numbers count from no end, and no column is left over: whole vectors alone.
+            for n in range(columns):
+                scores[n] += weight * np.float32(log_likelihoods[np.uint64(feature), n])
         heat = np.float32(1 / np.sqrt(np.float64(stop - start)))
         top = 0
         for n in range(languages):

@@ -1,4 +1,5 @@
-"""Eight bytes at a time inside kernels: a text is searched, copied and hashed word by word."""
+"""Many bytes at a time inside kernels: a text is searched, copied and hashed in words of eight
+bytes, and searched in vectors of 32."""
 
 from typing import Any
 
@@ -15,6 +16,9 @@ _LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
 # What takes a byte over 0x7F when it is "A" or more, and more than "Z".
 _FROM_A = np.uint64((0x80 - 0x41) * 0x0101010101010101)
 _ABOVE_Z = np.uint64((0x80 - 0x5B) * 0x0101010101010101)
+
+
+VECTOR_BYTES = 32
 
 
 def repeated(byte: int) -> np.uint64:
@@ -63,6 +67,32 @@ def trailing_zeros(typing: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def equal_bytes(typing: Any, data: Any, at: Any, byte: Any) -> Any:
+    """Which of data[at:at + VECTOR_BYTES] are `byte`: bit i of a uint64 for data[at + i].
+
+    data: uint8. byte: int64, of which the lowest eight bits count. The caller sees to it that all
+    these bytes are there, as for `load_word`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(data.data, [arguments[1]])
+        given = builder.load(builder.bitcast(place, vector.as_pointer()), align=1)
+        one = builder.insert_element(
+            ir.Constant(vector, ir.Undefined),
+            builder.trunc(arguments[2], ir.IntType(8)),
+            ir.Constant(ir.IntType(32), 0),
+        )
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), VECTOR_BYTES), [0] * VECTOR_BYTES)
+        wanted = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
+        bits = builder.bitcast(builder.icmp_unsigned("==", given, wanted), ir.IntType(VECTOR_BYTES))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.uint64(data, types.int64, types.int64), generate
+
+
 @kernel
 def has_byte(word: np.uint64, bytes8: np.uint64) -> np.uint64:
     """0 when no byte of a word is the one that all of `bytes8` is; else the lowest bit that is set
@@ -84,6 +114,22 @@ def find_byte(data: Bytes, at: int, stop: int, bytes8: np.uint64) -> int:
     while at < stop and data[np.uint64(at)] != byte:
         at += 1
     return at
+
+
+@kernel
+def find_pair(data: Bytes, at: int, stop: int, first: int, second: int) -> int:
+    """Where in data[at:stop] two bytes stand first, one behind the other; `stop` for nowhere."""
+    while at + VECTOR_BYTES < stop:
+        hits = equal_bytes(data, at, first) & equal_bytes(data, at + 1, second)
+        if hits:
+            at += trailing_zeros(hits)
+            return at
+        at += VECTOR_BYTES
+    while at + 1 < stop:
+        if data[at] == first and data[at + 1] == second:
+            return at
+        at += 1
+    return stop
 
 
 @kernel

@@ -170,7 +170,7 @@ def test_the_model_answers_as_its_library_does(real_data: Path) -> None:
     ends = np.cumsum([0, *map(len, encoded)])
     words = np.frombuffer(bytearray(b"".join(encoded)), np.uint8)
     none = np.zeros(len(model.languages), np.float32)
-    best, probabilities = language.classify(model, ends, words, none)
+    best, probabilities = language.classify(model, ends[:-1], ends[1:], words, none)
     ties = 0
     for i, text in enumerate(texts):
         (first, probability), (_, second) = theirs.rank(text)[:2]
@@ -195,7 +195,7 @@ def test_the_state_machine_is_walked_row_by_row(rows: int) -> None:
     ends = np.cumsum([0, *map(len, encoded)])
     words = np.frombuffer(bytearray(b"".join(encoded)), np.uint8)
     hits = np.full(len(words), -2, np.int32)
-    kernels.walk(ends, words, model.transitions, model.rows_of, model.features, hits)
+    kernels.walk(ends[:-1], ends[1:], words, model.transitions, model.rows_of, model.features, hits)
     wanted = []
     for text in encoded:
         state = 0
@@ -324,12 +324,13 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
     assert (verdicts <= kernels.HAN_EITHER).all() and ((shares >= 0) & (shares <= 1)).all()
     used = language._models()[scripts.LATIN]
     none = np.zeros(len(used.languages), np.float32)
-    best, probabilities = language.classify(used, word_ends, words[: word_ends[-1]], none)
+    words = words[: word_ends[-1]]
+    best, probabilities = language.classify(used, word_ends[:-1], word_ends[1:], words, none)
     assert ((probabilities >= 0) & (probabilities <= 1.0001)).all()
     assert ((best >= -1) & (best < len(used.languages))).all()
     # All bytes, not only words, through the state machine.
     whole = np.concatenate((ends.astype(np.int64)[:-1], [len(data)]))
-    language.classify(used, whole, data.copy(), none)
+    language.classify(used, whole[:-1], whole[1:], data.copy(), none)
 
 
 def test_views_of_slices_are_what_is_read() -> None:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.jit import kernel
-from pipeline.core.words import find_byte, last_word, load_word, repeated, store_word, to_lower
+from pipeline.core.words import (
+    equal_bytes,
+    find_byte,
+    find_pair,
+    last_word,
+    load_word,
+    repeated,
+    store_word,
+    to_lower,
+)
 
 ANY = st.binary(max_size=40)
 
@@ -20,6 +29,11 @@ def _load(data, at):
 
 
 @kernel
+def _equal(data, at, byte):
+    return equal_bytes(data, at, byte)
+
+
+@kernel
 def _copy(data, at, out, to):
     store_word(out, to, load_word(data, at))
 
@@ -31,6 +45,24 @@ def test_find_byte_is_that_of_python(data: bytes, byte: int, draw: st.DataObject
     found = data.find(bytes([byte]), start, stop)
     expected = found if found >= 0 else stop
     assert find_byte(array(data), start, stop, repeated(byte)) == expected
+
+
+@given(st.text("abc", max_size=120), st.data())
+def test_find_pair_is_that_of_python(text: str, draw: st.DataObject) -> None:
+    stop = draw.draw(st.integers(0, len(text)))
+    start = draw.draw(st.integers(0, stop))
+    pair = draw.draw(st.sampled_from(["aa", "ab", "ca", "xy"]))
+    found = text.find(pair, start, stop)
+    expected = found if found >= 0 else stop
+    assert find_pair(array(text.encode()), start, stop, *pair.encode()) == expected
+
+
+@given(st.binary(min_size=32, max_size=80), st.data())
+def test_equal_bytes_has_a_bit_for_each_byte(data: bytes, draw: st.DataObject) -> None:
+    at = draw.draw(st.integers(0, len(data) - 32))
+    byte = draw.draw(st.sampled_from([*data, 0, 255]))
+    bits = [data[at + i] == byte for i in range(32)]
+    assert _equal(array(data), at, byte) == sum(bit << i for i, bit in enumerate(bits))
 
 
 @given(st.binary(min_size=8, max_size=40), st.data())
