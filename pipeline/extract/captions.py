@@ -73,8 +73,8 @@ def normalise_text(text: str) -> str:
         return _clean(text)
     mojibake = _mojibake()
     for _ in range(_MAX_REPAIRS):
-        text = _clean(mojibake.fix_encoding(text))
-        if not mojibake.is_bad(text):
+        before, text = text, _clean(mojibake.fix_encoding(text))
+        if text == before or not mojibake.is_bad(text):
             break
     return text
 

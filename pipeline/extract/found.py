@@ -7,131 +7,131 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
-from pipeline.core.utf8 import find_invalid
+from pipeline.extract.marks import (
+    BODY_START,
+    BODY_STOP,
+    BODY_URL_START,
+    BODY_URL_STOP,
+    FULL_BYTES,
+    FULL_PAGES,
+    FULL_ROWS,
+    HEAP,
+    LEAST_HTML_BYTES,
+    LEAST_WAT_BYTES,
+    OFFSET,
+    PAGES,
+    STATE_SIZE,
+    Rows,
+    add_urls,
+    is_full,
+    room_for,
+)
 
-Rows = npt.NDArray[np.int64]
 N = TypeVar("N", bound=np.generic)
-
-# Columns of the arrays of Found.
-LINK_PAGE, LINK_POSITION, LINK_START, LINK_STOP, LINK_FLAGS = range(5)
-CAPTION_LINK, CAPTION_KIND, CAPTION_START, CAPTION_STOP = range(4)
-META_PAGE, META_KIND, META_START, META_STOP = range(4)
-# The state: running counts, then what is known of the page that is read, which becomes its row of
-# `pages`. Spans that are absent begin at -1.
-HEAP, LINKS, CAPTIONS, METAS, PAGES = range(5)
-(
-    STATUS, BASE_START, BASE_STOP, LANG_START, LANG_STOP, SAMPLE_START, SAMPLE_STOP, POSITIONS,
-    OVER_CAP, PAGE_METAS,
-) = range(5, 15)  # fmt: skip
-STATE_SIZE = 15
-
-# Flags of a link.
-IN_NOSCRIPT, IS_COPY, HAS_FIGURE = 1, 2, 4
-# Text kept of each page to tell its language from: on real pages 2,048 bytes give another answer
-# for fewer than 1%.
-SAMPLE_BYTES = 512
-MAX_METAS = 256
 _WORD_BYTES = 8
-# Read together: enough that the work on columns outweighs its fixed cost.
-_FULL_BYTES, _FULL_ROWS, _FULL_PAGES = 8 << 20, 16_384, 4096
 _MAX_KEPT_BYTES, _MAX_KEPT_ROWS = 64 << 20, 1 << 20
 
 
-class _Least(NamedTuple):
-    """Bytes that a link and a caption take at least."""
+class Bodies(NamedTuple):
+    """Pages to be read, all of one format.
 
-    link: int
-    caption: int
+    data: uint8, with HTML in UTF-8 or WAT records as they are stored, and URLs in UTF-8. places:
+    int64 [pages, 4], where in data the page and its URL start and stop. offsets: int64 [pages], of
+    their records in the archive.
+    """
 
-
-# `<img>` and ` alt=x`; `{"path""IMG@/src"}` and `"alt""x"`, as nothing insists on the colon.
-_LEAST_HTML_BYTES, _LEAST_WAT_BYTES = _Least(5, 5), _Least(18, 8)
+    data: Bytes
+    places: Rows
+    offsets: Rows
+    is_wat: bool
 
 
 @dataclass
 class Found:
     """Everything found on the pages of one batch.
 
-    data: uint8, the pages that are read, one after the other. heap: uint8, the bytes that all spans
-    point into, valid UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4],
+    data: uint8, pages that were gathered. heap: uint8, the bytes that all spans point into, valid
+    UTF-8. links: int64 [., 5], one row per image link. captions: int64 [., 4],
     one row per caption of a link (a CaptionKind's index, or html.LABELLED_BY with the ids). metas:
     int64 [., 4]. pages: int64 [., STATE_SIZE]. state: int64 [STATE_SIZE]; its counts say how far
-    the arrays are filled.
+    the arrays are filled. is_wat: of the pages that were read last. stated: the headers about use
+    of pages that have any, by page; of HTML alone, as those of WAT records are metas.
     """
 
     data: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
-    heap: Bytes = field(default_factory=lambda: np.empty(1 << 20, np.uint8))
+    heap: Bytes = field(default_factory=lambda: np.empty(FULL_BYTES + (1 << 20), np.uint8))
     scratch: Bytes = field(default_factory=lambda: np.empty(0, np.uint8))
-    links: Rows = field(default_factory=lambda: np.empty((1 << 14, 5), np.int64))
-    captions: Rows = field(default_factory=lambda: np.empty((1 << 15, 4), np.int64))
-    metas: Rows = field(default_factory=lambda: np.empty((1 << 10, 4), np.int64))
-    pages: Rows = field(default_factory=lambda: np.empty((0, STATE_SIZE), np.int64))
+    links: Rows = field(default_factory=lambda: np.empty((2 * FULL_ROWS, 5), np.int64))
+    captions: Rows = field(default_factory=lambda: np.empty((4 * FULL_ROWS, 4), np.int64))
+    metas: Rows = field(default_factory=lambda: np.empty((2 * FULL_PAGES, 4), np.int64))
+    pages: Rows = field(default_factory=lambda: np.empty((FULL_PAGES, STATE_SIZE), np.int64))
     state: Rows = field(default_factory=lambda: np.zeros(STATE_SIZE, np.int64))
+    is_wat: bool = False
+    stated: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.state[PAGES])
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to make rows of what was found."""
-        heap, links, captions, _, pages, *_ = self.state.tolist()
-        is_full = max(links, captions) >= _FULL_ROWS or heap >= _FULL_BYTES
-        return bool(is_full or pages >= _FULL_PAGES)
+        return bool(is_full(self.state))
 
     def clear(self) -> None:
         """Forget what was found; the buffers stay, unless they are very large."""
         self.state[:] = 0
+        self.stated = {}
         if len(self.heap) > _MAX_KEPT_BYTES:
             self.heap = np.empty(_MAX_KEPT_BYTES, np.uint8)
         if len(self.data) > _MAX_KEPT_BYTES:
             self.data = np.empty(_MAX_KEPT_BYTES, np.uint8)
+        if len(self.scratch) > _MAX_KEPT_BYTES:
             self.scratch = np.empty(0, np.uint8)
         if len(self.captions) > _MAX_KEPT_ROWS:
             self.links = np.empty((_MAX_KEPT_ROWS, 5), np.int64)
             self.captions = np.empty((_MAX_KEPT_ROWS, 4), np.int64)
 
-    def read(
-        self,
-        read_pages: Callable[..., int],
-        bodies: Sequence[bytes | memoryview],
-        max_links: int,
-        is_wat: bool,
-    ) -> None:
+    def read(self, read_pages: Callable[..., int], bodies: Bodies, max_links: int) -> None:
         """Read some pages more.
 
         read_pages: html.read_pages or wat.read_pages. max_links: the most links taken of one page;
-        others are counted. is_wat: the bodies are WAT records as they are stored, else HTML in
-        valid UTF-8. Where text that is taken from a record is not UTF-8, the record is read again
-        with U+FFFD in place of what is not. Memory: some six times the bytes of
-        these bodies is used; rows for as many links and captions as they could hold are reserved.
+        others are counted. Where text that is taken from a record is not UTF-8, the record is read
+        again with U+FFFD in place of what is not. Memory: some six times the bytes of these bodies
+        is used; rows for as many links and captions as they could hold are reserved.
         """
-        starts, stops = self._fill(bodies)
-        self._reserve([len(body) for body in bodies], max_links, is_wat)
-        row = 0
+        self.is_wat = bodies.is_wat
+        places, first = bodies.places, len(self)
+        sizes = places[:, BODY_STOP] - places[:, BODY_START]
+        url_bytes = int((places[:, BODY_URL_STOP] - places[:, BODY_URL_START]).sum())
+        self._reserve(sizes, url_bytes, max_links)
+        row, count = 0, len(sizes)
         while True:
-            spans = starts[row:], stops[row:]
-            row += self._read(read_pages, self.data, *spans, max_links)
-            if row == len(bodies):
-                return
-            body = bytes(bodies[row]).decode("utf-8", "replace").encode()
-            self._reserve([*map(len, bodies[row:]), len(body)], max_links, is_wat)
-            ends = np.array([0, len(body)], np.int64)
+            row += self._read(read_pages, bodies.data, places[row:], max_links)
+            if row == count:
+                break
+            given = bodies.data[places[row, BODY_START] : places[row, BODY_STOP]]
+            body = given.tobytes().decode("utf-8", "replace").encode()
+            self._reserve(np.append(sizes[row:], len(body)), url_bytes, max_links)
+            place = np.array([[0, len(body), 0, 0]], np.int64)
             data = np.frombuffer(bytearray(body), np.uint8)
-            if not self._read(read_pages, data, ends[:1], ends[1:], max_links):
+            if not self._read(read_pages, data, place, max_links):
                 raise AssertionError("text of a valid page is cut inside a character")
             row += 1
+        pages = self.pages[first : first + count]
+        add_urls(bodies.data, places, self.heap, pages, self.state)
+        pages[:, OFFSET] = bodies.offsets
 
     def _read(
         self,
         read_pages: Callable[..., int],
         data: Bytes,
-        starts: Rows,
-        stops: Rows,
+        places: Rows,
         max_links: int,
     ) -> int:
         return read_pages(
             data,
-            starts,
-            stops,
+            places,
             max_links,
             self.heap,
             self.scratch,
@@ -142,44 +142,49 @@ class Found:
             self.state,
         )
 
-    def _fill(self, bodies: Sequence[bytes | memoryview]) -> tuple[Rows, Rows]:
-        """Put bodies into `data`, each from a whole word on: where each starts and stops."""
-        total = sum(map(len, bodies)) + _WORD_BYTES * len(bodies)
+    def gather(
+        self,
+        bodies: Sequence[bytes | memoryview],
+        urls: Sequence[bytes],
+        offsets: Sequence[int],
+        is_wat: bool,
+    ) -> Bodies:
+        """Pages in `data`, each body from a whole word on; good until it is asked for others."""
+        total = sum(map(len, bodies)) + sum(map(len, urls)) + 2 * _WORD_BYTES * len(bodies)
         if total > len(self.data):
             self.data = np.empty(total, np.uint8)
         view = memoryview(self.data)  # type: ignore[arg-type]
-        starts, stops, start = [], [], 0
-        for body in bodies:
+        places, start = np.empty((len(bodies), 4), np.int64), 0
+        for row, (body, url) in enumerate(zip(bodies, urls, strict=True)):
             stop = start + len(body)
-            view[start:stop] = body
-            starts.append(start)
-            stops.append(stop)
-            start = stop + _WORD_BYTES - 1 & -_WORD_BYTES
-        return np.array(starts, np.int64), np.array(stops, np.int64)
+            end = stop + len(url)
+            view[start:stop], view[stop:end] = body, url
+            places[row] = start, stop, stop, end
+            start = end + _WORD_BYTES - 1 & -_WORD_BYTES
+        return Bodies(self.data, places, np.array(offsets, np.int64), is_wat)
 
-    def _reserve(self, sizes: Sequence[int], max_links: int, is_wat: bool) -> None:
-        """Make room for whatever pages of these sizes can give."""
-        least = _LEAST_WAT_BYTES if is_wat else _LEAST_HTML_BYTES
-        pages, total, state = len(sizes), sum(sizes), self.state.tolist()
-        # Text with references resolved takes at most twice its bytes. Attributes take as much, and
-        # once more while the best of a `srcset` is chosen; text is copied to the heap at most once.
-        scratch = 2 * max(sizes) + 64
+    def _reserve(self, sizes: Rows, url_bytes: int, max_links: int) -> None:
+        self.reserve(len(sizes), int(sizes.sum()), int(sizes.max()), url_bytes, max_links)
+
+    def reserve(self, pages: int, total: int, largest: int, url_bytes: int, max_links: int) -> None:
+        """Make room for whatever some pages can give, of so many bytes together and of which the
+        largest has so many, and for their URLs."""
+        least = LEAST_WAT_BYTES if self.is_wat else LEAST_HTML_BYTES
+        needs = np.empty(6, np.int64)
+        room_for(pages, total, largest, url_bytes, max_links, least, self.state, needs)
+        scratch, heap, links, captions, metas, rows = needs.tolist()
         if scratch > len(self.scratch):
             self.scratch = np.empty(scratch, np.uint8)
-        heap = state[HEAP] + 5 * total + pages * (SAMPLE_BYTES + 192)
         if heap > len(self.heap):
             self.heap = _larger(self.heap, heap)
-        # Figures and links around it give a link two captions more.
-        most = min(max_links * pages, total // least.link + pages) + 2 * pages
-        if state[LINKS] + most > len(self.links):
-            self.links = _larger(self.links, state[LINKS] + most)
-        captions = state[CAPTIONS] + 2 * most + total // least.caption
+        if links > len(self.links):
+            self.links = _larger(self.links, links)
         if captions > len(self.captions):
             self.captions = _larger(self.captions, captions)
-        if state[METAS] + pages * MAX_METAS > len(self.metas):
-            self.metas = _larger(self.metas, state[METAS] + pages * MAX_METAS)
-        if state[PAGES] + pages > len(self.pages):
-            self.pages = _larger(self.pages, state[PAGES] + pages)
+        if metas > len(self.metas):
+            self.metas = _larger(self.metas, metas)
+        if rows > len(self.pages):
+            self.pages = _larger(self.pages, rows)
 
     def bytes_of(self, start: int, stop: int) -> bytes:
         """The bytes of a span."""
@@ -207,82 +212,3 @@ def _larger(array: npt.NDArray[N], rows: int) -> npt.NDArray[N]:
     larger = np.empty((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-@kernel
-def _is_invalid(heap: Bytes, spans: Rows, first: int, stop: int, start_column: int) -> bool:
-    """Whether the text of one of spans[first:stop] is not UTF-8."""
-    for row in range(first, stop):
-        start = spans[row, start_column]
-        if find_invalid(heap[start : spans[row, start_column + 1]]) >= 0:
-            return True
-    return False
-
-
-@kernel
-def is_valid_page(
-    heap: Bytes, links: Rows, captions: Rows, metas: Rows, before: Rows, state: Rows
-) -> bool:
-    """Whether all texts of the page that was read last are UTF-8.
-
-    before: int64, the state before that page was read.
-    """
-    for start in (BASE_START, LANG_START, SAMPLE_START):
-        if state[start] >= 0 and find_invalid(heap[state[start] : state[start + 1]]) >= 0:
-            return False
-    return not (
-        _is_invalid(heap, links, before[LINKS], state[LINKS], LINK_START)
-        or _is_invalid(heap, captions, before[CAPTIONS], state[CAPTIONS], CAPTION_START)
-        or _is_invalid(heap, metas, before[METAS], state[METAS], META_START)
-    )
-
-
-@kernel
-def new_page(state: Rows) -> None:
-    """Set a page's part of the state."""
-    for i in range(STATUS, STATE_SIZE):
-        state[i] = -1
-    state[STATUS] = 0
-    state[POSITIONS] = 0
-    state[OVER_CAP] = 0
-    state[PAGE_METAS] = 0
-
-
-@kernel
-def add_link(page: int, start: int, stop: int, flags: int, links: Rows, state: Rows) -> int:
-    """Note an image link; its number. `_reserve` sees to the room."""
-    link = signed(state[LINKS])
-    if link < len(links):
-        links[link, LINK_PAGE] = page
-        links[link, LINK_POSITION] = state[POSITIONS]
-        links[link, LINK_START] = start
-        links[link, LINK_STOP] = stop
-        links[link, LINK_FLAGS] = flags
-        state[LINKS] = link + 1
-        state[POSITIONS] += 1
-    return link
-
-
-@kernel
-def add_caption(link: int, kind: int, start: int, stop: int, captions: Rows, state: Rows) -> None:
-    """Note a caption of a link; beyond the room it is left out."""
-    row = state[CAPTIONS]
-    if row < len(captions):
-        captions[row, CAPTION_LINK] = link
-        captions[row, CAPTION_KIND] = kind
-        captions[row, CAPTION_START] = start
-        captions[row, CAPTION_STOP] = stop
-        state[CAPTIONS] = row + 1
-
-
-@kernel
-def add_meta(page: int, kind: int, start: int, stop: int, metas: Rows, state: Rows) -> None:
-    """Note a meta or header of a page; beyond MAX_METAS of one page they are left out."""
-    row = state[METAS]
-    if row < len(metas) and state[PAGE_METAS] < MAX_METAS:
-        metas[row, META_PAGE] = page
-        metas[row, META_KIND] = kind
-        metas[row, META_START] = start
-        metas[row, META_STOP] = stop
-        state[METAS] = row + 1
-        state[PAGE_METAS] += 1

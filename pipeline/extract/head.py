@@ -5,7 +5,7 @@ from pipeline.core.reasons import CaptionKind
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
 from pipeline.extract.entities import resolve
-from pipeline.extract.found import (
+from pipeline.extract.marks import (
     HEAP,
     LINKS,
     OVER_CAP,
@@ -46,7 +46,7 @@ def meta_image(
     state: Rows,
     now: Rows,
 ) -> None:
-    """An og:image or twitter:image of a page, or the alt of one. now: see `opened`."""
+    """An og:image or twitter:image of a page, or the alt of one. now: see `open_elements`."""
     if kind == v.OG_IMAGE or kind == v.TWITTER_IMAGE:
         if state[LINKS] - first_link >= max_links:
             state[OVER_CAP] += 1

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
-from pipeline.core.words import find_byte, repeated
+from pipeline.core.words import find_byte, find_pair, repeated
 from pipeline.extract.inflate import PLAIN_START, PLAIN_STOP
 from pipeline.extract.names import hash_exact, hash_name, hash_of, number_of, table
 
@@ -27,7 +27,9 @@ _RESPONSE, _METADATA, _RESOURCE = range(1, 4)
 _JSON = 1
 # Columns of what is found. HOLDS: one of the four below. Where the URL and the block are.
 HOLDS, KIND, CONTENT_TYPE, URL_START, URL_STOP, BLOCK_START, BLOCK_STOP = range(7)
-# A header to be read one by one; no page; perhaps one; a WAT record about a page.
+HEAD_SIZE = 7
+# A header to be read one by one; no page; perhaps one; a WAT record about a page, whose URL is
+# ASCII and not in angle brackets.
 UNKNOWN, NOTHING, PERHAPS, WAT_PAGE = range(4)
 _LENGTH, _KIND, _URL, _CONTENT_TYPE = range(1, 5)
 _FIELD_HASHES, _FIELD_NUMBERS = table(
@@ -43,7 +45,8 @@ _TYPE_HASHES, _TYPE_NUMBERS = table({name: i for i, name in enumerate(CONTENT_TY
 _WARC, _START = hash_of("warc/"), hash_of("WARC/")
 _RESPONSE_METADATA = '"HTTP-Response-Metadata"'
 _MARK, _MARK_BYTES = hash_of(_RESPONSE_METADATA), len(_RESPONSE_METADATA)
-_QUOTE = repeated(ord('"'))
+_QUOTE, _H, _C, _SLASH = b'"HC/'
+_NEWLINES = repeated(10)
 _MAX_DIGITS = 15
 # Headers of real archives are of some 500 bytes; a data: URL may be of some 100 KB.
 MAX_HEADER_BYTES = 1 << 20
@@ -76,13 +79,36 @@ def _number(data: Bytes, start: int, stop: int) -> int:
 
 
 @kernel
+def _is_plain_url(data: Bytes, start: int, stop: int) -> bool:
+    """Whether the bytes of a URL are its text."""
+    if start < stop and (data[start] == 60 or data[stop - 1] == 62):  # < >
+        return False
+    merged = 0
+    for i in range(start, stop):
+        merged |= signed(data[i])
+    return merged < 0x80
+
+
+@kernel
 def _has_response(data: Bytes, start: int, stop: int) -> bool:
     """Whether data[start:stop], JSON of a WAT record, tells of a response."""
-    at = find_byte(data, start, stop - _MARK_BYTES + 1, _QUOTE)
-    while at < stop - _MARK_BYTES + 1:
-        if data[at + 1] == 72 and hash_exact(data, at, at + _MARK_BYTES) == _MARK:  # H
+    last = stop - _MARK_BYTES
+    at = find_pair(data, start, stop, _QUOTE, _H)
+    while at <= last:
+        if hash_exact(data, at, at + _MARK_BYTES) == _MARK:
             return True
-        at = find_byte(data, at + 1, stop - _MARK_BYTES + 1, _QUOTE)
+        at = find_pair(data, at + 1, stop, _QUOTE, _H)
+    return False
+
+
+@kernel
+def _has_version(data: Bytes, at: int, stop: int) -> bool:
+    """Whether "WARC/" ends in data[at:stop], as where another record's header begins."""
+    at = find_pair(data, at, stop, _C, _SLASH)
+    while at < stop:
+        if hash_name(data, at - 3, at + 2) == _WARC:
+            return True
+        at = find_pair(data, at + 1, stop, _C, _SLASH)
     return False
 
 
@@ -97,12 +123,7 @@ def _read(data: Bytes, at: int, stop: int, found: Rows) -> int:
     line = at
     found[BLOCK_START] = -1
     while line < stop:
-        end = line
-        while end < stop and data[end] != 10:
-            if data[end] == 47 and end - at > 4 and data[end - 1] == 67:
-                # "WARC/": another record's header, perhaps
-                is_plain &= hash_name(data, end - 4, end + 1) != _WARC
-            end += 1
+        end = find_byte(data, line, stop, _NEWLINES)
         first = signed(data[line])
         if line > at and (first == 32 or first == 9):
             is_plain = False  # it goes on with the line before
@@ -137,8 +158,42 @@ def _read(data: Bytes, at: int, stop: int, found: Rows) -> int:
             found[BLOCK_START] = end + 3
             break
         line = end + 1
-    is_whole = found[KIND] > 0 and found[CONTENT_TYPE] > 0 and found[URL_START] >= 0
-    return length if is_plain and is_whole else signed(-1)
+    # A warcinfo has no URL, and needs none.
+    is_whole = found[KIND] > 0 and found[CONTENT_TYPE] > 0
+    is_whole &= found[URL_START] >= 0 or found[KIND] > _RESOURCE
+    is_one = not _has_version(data, at + 4, signed(found[BLOCK_START]))
+    return length if is_plain and is_whole and is_one else signed(-1)
+
+
+@kernel
+def read_one_head(plain: Bytes, start: int, stop: int, max_record_bytes: int, found: Rows) -> bool:
+    """What the member plain[start:stop] holds; False where that is not just one record.
+
+    found: int64 [7], filled: see `read_heads`.
+    """
+    if stop - start < 9 or hash_exact(plain, start, start + 5) != _START:
+        return False
+    if not _is_empty_line(plain, stop - 4):
+        return False
+    found[:] = -1
+    length = _read(plain, start, min(stop, start + MAX_HEADER_BYTES), found)
+    block = found[BLOCK_START]
+    if not 0 <= block <= stop - 4:
+        return False
+    found[BLOCK_STOP] = stop - 4
+    if length < 0:
+        found[HOLDS] = UNKNOWN
+        return True
+    if block + length + 4 != stop or length > max_record_bytes:
+        return False
+    kind, content_type = found[KIND], found[CONTENT_TYPE]
+    found[HOLDS] = NOTHING
+    if kind == _RESPONSE or kind == _RESOURCE:
+        found[HOLDS] = PERHAPS
+    elif kind == _METADATA and content_type == _JSON and _has_response(plain, block, stop - 4):
+        is_plain = _is_plain_url(plain, found[URL_START], found[URL_STOP])
+        found[HOLDS] = WAT_PAGE if is_plain else PERHAPS
+    return True
 
 
 @kernel
@@ -151,25 +206,6 @@ def read_heads(plain: Bytes, members: Rows, max_record_bytes: int, found: Rows) 
     """
     for row in range(len(members)):
         start, stop = signed(members[row, PLAIN_START]), signed(members[row, PLAIN_STOP])
-        if stop - start < 9 or hash_exact(plain, start, start + 5) != _START:
+        if not read_one_head(plain, start, stop, max_record_bytes, found[row]):
             return row
-        if not _is_empty_line(plain, stop - 4):
-            return row
-        found[row, :] = -1
-        length = _read(plain, start, min(stop, start + MAX_HEADER_BYTES), found[row])
-        block = found[row, BLOCK_START]
-        if not 0 <= block <= stop - 4:
-            return row
-        found[row, BLOCK_STOP] = stop - 4
-        if length < 0:
-            found[row, HOLDS] = UNKNOWN
-            continue
-        if block + length + 4 != stop or length > max_record_bytes:
-            return row
-        kind, content_type = found[row, KIND], found[row, CONTENT_TYPE]
-        found[row, HOLDS] = NOTHING
-        if kind == _RESPONSE or kind == _RESOURCE:
-            found[row, HOLDS] = PERHAPS
-        elif kind == _METADATA and content_type == _JSON and _has_response(plain, block, stop - 4):
-            found[row, HOLDS] = WAT_PAGE
     return len(members)

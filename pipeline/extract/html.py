@@ -12,8 +12,11 @@ from pipeline.core.reasons import CaptionKind
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
 from pipeline.extract.entities import reference, resolve
-from pipeline.extract.found import (
+from pipeline.extract.head import is_blank, read_meta, read_script
+from pipeline.extract.marks import (
     BASE_START,
+    BODY_START,
+    BODY_STOP,
     HAS_FIGURE,
     HEAP,
     IN_NOSCRIPT,
@@ -31,7 +34,6 @@ from pipeline.extract.found import (
     add_link,
     new_page,
 )
-from pipeline.extract.head import is_blank, read_meta, read_script
 from pipeline.extract.markup import (
     find_lt,
     is_letter,
@@ -51,12 +53,13 @@ from pipeline.extract.open_elements import (
     FOREIGN,
     IN_PICTURE,
     NOSCRIPT,
+    OPEN_SIZE,
     PENDING,
     SEEN,
     SVG,
     TEMPLATE,
     TEXT,
-    opened,
+    open_none,
 )
 from pipeline.extract.sources import Picks, consider_image, consider_srcset, lazy_attribute
 from pipeline.extract.srcset import is_white
@@ -265,7 +268,8 @@ def _read(
     state: Rows,
 ) -> None:
     new_page(state)
-    now = opened()
+    now = np.empty(OPEN_SIZE, np.int64)
+    open_none(now)
     first_link = state[LINKS]
     spans = np.full((v.ATTRIBUTE_NUMBERS, 2), -1, np.int64)
     figures = np.empty((_MAX_FIGURES, 3), np.int64)
@@ -499,8 +503,7 @@ def _end_tag(
 @allocating_kernel
 def read_pages(
     data: Bytes,
-    starts: Rows,
-    stops: Rows,
+    places: Rows,
     max_links: int,
     heap: Bytes,
     scratch: Bytes,
@@ -510,11 +513,11 @@ def read_pages(
     pages: Rows,
     state: Rows,
 ) -> int:
-    """Read the HTML pages data[starts[i]:stops[i]]; see Found. How many: all of them."""
-    for row in range(len(starts)):
+    """Read the HTML pages of Bodies; see Found. How many: all of them."""
+    for row in range(len(places)):
         page = signed(state[PAGES])
-        body = data[starts[row] : stops[row]]
+        body = data[places[row, BODY_START] : places[row, BODY_STOP]]
         _read(body, page, max_links, heap, scratch, links, captions, metas, state)
         pages[page] = state
         state[PAGES] = page + 1
-    return len(starts)
+    return len(places)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from pipeline.core.jit import allocating_kernel, signed
+from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.libdeflate import address, library
 from pipeline.core.strings import Bytes
 
@@ -27,7 +27,7 @@ STEPS, OFFSET, INNER = range(3)
 # In place of `inner` while a member is inflated: no record of it is there yet.
 READING_MEMBER = -1
 _MAGIC = 0x1F, 0x8B, 0x08
-_SUCCESS = 0
+SUCCESS = 0
 
 
 def new_watch() -> Rows:
@@ -60,8 +60,14 @@ class Inflater:
             self._free(self.handle)
 
 
+@kernel
+def is_member(data: Bytes, at: int) -> bool:
+    """Whether a gzip member starts at data[at]. Checks no bound."""
+    return bool(data[at] == _MAGIC[0] and data[at + 1] == _MAGIC[1] and data[at + 2] == _MAGIC[2])
+
+
 @intrinsic  # type: ignore[untyped-decorator]
-def _inflate(
+def inflate(
     typing: Any, function: Any, handle: Any, data: Any, at: Any, plain: Any, start: Any, sizes: Any
 ) -> Any:
     """Inflate the member at data[at] to plain[start:]; libdeflate's result, 0 for success.
@@ -114,12 +120,12 @@ def inflate_members(
     sizes = np.zeros(2, np.int64)
     count, start = 0, 0
     while count < len(members) and start < enough and at <= last and at + 18 <= len(data):
-        if data[at] != _MAGIC[0] or data[at + 1] != _MAGIC[1] or data[at + 2] != _MAGIC[2]:
+        if not is_member(data, at):
             break
         watch[STEPS] += 1
         watch[OFFSET] = offset + at
         watch[INNER] = READING_MEMBER
-        if _inflate(function, handle, data, signed(at), plain, signed(start), sizes) != _SUCCESS:
+        if inflate(function, handle, data, signed(at), plain, signed(start), sizes) != SUCCESS:
             break
         members[count, MEMBER_OFFSET] = offset + at
         members[count, MEMBER_BYTES] = sizes[0]

@@ -71,7 +71,7 @@ class ListRows:
     def _pairs(
         self, url: pa.Array, caption: pa.Array, page: pa.Array, numbers: np.ndarray
     ) -> pa.RecordBatch:
-        images = urls.resolve(url.fill_null(""), np.zeros(len(url), np.int32), [_NO_PAGE])
+        images = urls.resolve(url.fill_null(""), np.zeros(len(url), np.int32), pa.array([_NO_PAGE]))
         reasons = images.reasons.copy()
         is_relative = pc.starts_with(images.canonical_url, _NO_PAGE)
         reasons[is_relative.to_numpy(zero_copy_only=False) & (reasons == 0)] = urls.reason_code(
@@ -100,7 +100,7 @@ class ListRows:
     ) -> pa.RecordBatch:
         at = pa.array(rows)
         texts, originals = texts.take(at), originals.take(at)
-        pages = [url or "" for url in urls.page_urls(page.take(at).fill_null("").to_pylist())]
+        pages = urls.page_urls(page.take(at).fill_null(""))
         langs, shares = language.identify(texts)
         image_ids = images.image_ids[rows]
         columns: dict[str, Any] = {
@@ -115,11 +115,8 @@ class ListRows:
             "caption_kinds": pa.repeat(pa.scalar(_KIND_BIT, pa.int32()), len(rows)),
             "caption_lang": langs,
             "caption_lang_confidence": pa.array(shares, pa.float32()),
-            "page_url": pa.array(pages, pa.string()),
-            "page_domain": pa.array(
-                [urls.registrable_domain(urls.host_of(url)) if url else "" for url in pages],
-                pa.string(),
-            ),
+            "page_url": pages.url,
+            "page_domain": pages.domain,
             "page_lang_detected": pa.repeat("und", len(rows)),
             "archive": pa.repeat(self._part.file.path, len(rows)),
             "record_offset": pa.array(numbers[rows], pa.int64()),

@@ -1,8 +1,6 @@
 """What a page says about the use of its images: robots directives and TDM reservation."""
 
 import re
-from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 from pipeline.core.optout import (
@@ -46,19 +44,9 @@ class Named(NamedTuple):
 
 def statements(named: Named) -> Statements:
     """What a page states. Agents in `named` are in lower case."""
-    contents = [content for _, content in named.metas]
-    # Most pages state what many others do; long statements are not worth the memory.
-    is_short = sum(map(len, chain(contents, *named[1:]))) <= _MAX_CHARS
-    return _remembered(named) if is_short else _statements(named)
-
-
-def _statements(named: Named) -> Statements:
     metas = "; ".join(f"{agent}: {_clean(content)}" for agent, content in named.metas)
     tags = "; ".join(map(_clean, named.tags))
     return Statements(_optout(named), _cut(metas), _cut(tags), _cut(_tdm(named)))
-
-
-_remembered = lru_cache(maxsize=4096)(_statements)
 
 
 def _optout(named: Named) -> str | None:

@@ -3,9 +3,11 @@
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.core.reasons import RecordReason
 from pipeline.extract import charset, urls
-from pipeline.extract.heads import NOTHING, WAT_PAGE
+from pipeline.extract.heads import NOTHING
 from pipeline.extract.http import parse_response
 from pipeline.extract.record import Record
 from pipeline.extract.stretch import Stretch
@@ -21,14 +23,14 @@ class Page(NamedTuple):
     """One page, not yet read.
 
     url: its address; of HTML, in WHATWG form. offset: of its record in the archive, in bytes.
-    is_wat: the body is WAT metadata as it is stored, else HTML in UTF-8. body: good until the next
-    records are asked for. stated: the headers about use, names in lower case.
+    is_wat: the body is WAT metadata as it is stored, else HTML in UTF-8. stated: the headers about
+    use, names in lower case.
     """
 
     url: str
     offset: int
     is_wat: bool
-    body: bytes | memoryview
+    body: bytes
     stated: tuple[tuple[str, str], ...] = ()
 
 
@@ -37,14 +39,12 @@ def open_pages(found: Stretch | Record, max_body_bytes: int) -> tuple[list[Page]
     if isinstance(found, Record):
         page = open_page(found, max_body_bytes)
         return ([], Counter([page])) if isinstance(page, RecordReason) else ([page], Counter())
+    held = found.holds
+    rows = np.flatnonzero(held != NOTHING).tolist()
+    reasons: Reasons = Counter({RecordReason.NOT_A_PAGE: len(held) - len(rows)})
     pages: list[Page] = []
-    reasons: Reasons = Counter()
-    for row, held in enumerate(found.holds()):
-        if held == NOTHING:
-            reasons[RecordReason.NOT_A_PAGE] += 1
-        elif held == WAT_PAGE:
-            pages.append(Page(found.url(row), found.offsets[row], True, found.block(row)))
-        elif isinstance(page := open_page(found.record(row), max_body_bytes), RecordReason):
+    for row in rows:
+        if isinstance(page := open_page(found.record(row), max_body_bytes), RecordReason):
             reasons[page] += 1
         else:
             pages.append(page)

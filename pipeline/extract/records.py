@@ -15,6 +15,7 @@ from pipeline.extract.inflate import Rows, new_watch
 from pipeline.extract.members import Damaged, Place, open_members
 from pipeline.extract.record import NO_HEAD, WANTED, Head, Record, read_head
 from pipeline.extract.stretch import Stretch, read_stretches
+from pipeline.extract.wat_members import WatMembers, WatRecords
 from pipeline.extract.window import Window
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -32,7 +33,7 @@ def read_records(
     for found in read_many(file, max_record_bytes, start, watch, skip):
         if isinstance(found, Record):
             yield found
-        else:
+        elif isinstance(found, Stretch):
             yield from found
 
 
@@ -42,15 +43,16 @@ def read_many(
     start: Place = _START,
     watch: Rows | None = None,
     skip: Collection[int] = (),
-) -> Iterator[Stretch | Record]:
+    wat: WatMembers | None = None,
+) -> Iterator[Stretch | WatRecords | Record]:
     """Every record of a gzip or plain WARC/WAT file, in order, and every damaged stretch.
 
     file: seekable; `read` gives what is asked for except at its end. start: the place of a record
     (or stretch) that an earlier reading gave, to begin with that one, by itself. watch: of
     `new_watch`; each member is noted in it before it is inflated. skip: offsets of members to pass
-    over; each is counted as CRASHED. Memory: a few times `max_record_bytes`; larger records are
-    passed over without being held. Raises OSError only when the file itself cannot be read, never
-    for what it holds.
+    over; each is counted as CRASHED. wat: reads WAT records that are written as nearly all are.
+    Memory: a few times `max_record_bytes`; larger records are passed over without being held.
+    Raises OSError only when the file itself cannot be read, never for what it holds.
     """
     watch = new_watch() if watch is None else watch
     members = open_members(file, watch, skip)
@@ -58,7 +60,9 @@ def read_many(
     place = start
     while True:
         if members.is_gzip and place.inner == 0:
-            offset = yield from read_stretches(file, place.offset, max_record_bytes, watch, skip)
+            offset = yield from read_stretches(
+                file, place.offset, max_record_bytes, watch, skip, wat
+            )
             place = Place(offset, 0)
         window.open(place)
         while True:

@@ -13,16 +13,21 @@ import pyarrow.compute as pc
 from pipeline.core import ids, language
 from pipeline.core.accounts import Account
 from pipeline.core.jit import allocating_kernel
-from pipeline.core.reasons import CaptionKind, LinkReason
+from pipeline.core.reasons import CaptionKind, LinkReason, RecordReason
 from pipeline.core.tables import PAIRS
 from pipeline.core.utf8 import is_valid
-from pipeline.extract import captions, urls
+from pipeline.extract import captions, urls, wat
 from pipeline.extract.findings import Findings, collect, read_pages
-from pipeline.extract.found import Found, Rows
+from pipeline.extract.found import Found
+from pipeline.extract.marks import (
+    Rows,
+)
+from pipeline.extract.optout import Statements
 from pipeline.extract.page import Page, open_pages
 from pipeline.extract.record import Record
 from pipeline.extract.records import read_many
 from pipeline.extract.stretch import Stretch
+from pipeline.extract.wat_members import WatMembers, WatRecords
 
 _LINK_REASONS = list(LinkReason)
 _KIND_NAMES = pa.array([kind.value for kind in CaptionKind])
@@ -36,6 +41,7 @@ class PairRows:
     one pair, dropped by LinkReason. pairs: rows with a caption; more than the kept links, as a link
     gives one row for each distinct caption. Besides, a captionless link on a page that opts out
     gives a row without a caption, which is counted among the links as dropped for `no_caption`.
+    wat: for `read_many`, whose WatRecords wait here for their rows.
     """
 
     def __init__(self, archive: str, max_links: int) -> None:
@@ -47,51 +53,55 @@ class PairRows:
         # Set while the page that ends the process is looked for.
         self.is_one_by_one = False
         self._found = Found()
-        self._pages: list[Page] = []
+        self.wat = WatMembers(self._found, max_links)
 
     @property
     def is_waiting(self) -> bool:
         """True while there are pages whose rows are not made yet."""
-        return bool(self._pages)
+        return len(self._found) > 0
 
     def add(self, pages: Sequence[Page]) -> list[pa.RecordBatch]:
         """Read pages; the rows of all that wait, when there is enough for a batch."""
         rows: list[pa.RecordBatch] = []
         is_time = self.is_one_by_one
         for is_wat, group in groupby(pages, lambda page: page.is_wat):
-            if self._pages and is_wat != self._pages[0].is_wat:
+            if self.is_waiting and is_wat != self._found.is_wat:
                 rows += self.flush()
                 is_time = True
-            some = list(group)
-            read_pages(some, self._max_links, self._found)
-            self._pages += some
+            read_pages(list(group), self._max_links, self._found)
         # All that came together goes together, for rows are handed on when no page waits.
         return rows + self.flush() if is_time or self._found.is_full else rows
 
+    def add_read(self, read: WatRecords) -> list[pa.RecordBatch]:
+        """Account for records that `wat` read; the rows of all that wait, as of `add`."""
+        self.records.drop(RecordReason.NOT_A_PAGE, read.no_pages)
+        return self.flush() if self._found.is_full else []
+
     def flush(self) -> list[pa.RecordBatch]:
         """The rows of the pages that wait."""
-        if not self._pages:
+        if not self.is_waiting:
             return []
-        found = collect(self._pages, self._max_links, self._found)
-        self._pages = []
-        rows = self._rows(found)
+        rows = self._rows(collect(self._max_links, self._found))
         return [rows] if len(rows) else []
 
     def _rows(self, found: Findings) -> pa.RecordBatch:
-        for reason in found.reasons:
+        for status, count in enumerate(np.bincount(found.statuses).tolist()):
+            reason = wat.reason_of(status)
             if reason is None:
-                self.records.keep()
+                self.records.keep(count)
             else:
-                self.records.drop(reason)
-        images = urls.resolve(found.sources, found.link_pages, found.bases)
+                self.records.drop(reason, count)
+        opts_out = np.zeros(len(found.statuses), np.bool_)
+        opts_out[[page for page, stated in found.stated.items() if stated.optout]] = True
+        # Of other links no row can come.
+        wanted = opts_out[found.link_pages]
+        wanted[found.caption_links] = True
+        images = urls.resolve(found.sources, found.link_pages, found.bases, wanted)
         is_good = images.reasons == 0
         texts = _Captions.of(found, is_good, images.image_ids)
         has_caption = np.zeros(len(is_good), np.bool_)
         has_caption[texts.links] = True
         self._count(found, images.reasons, is_good, has_caption, len(texts.links))
-        opts_out = np.fromiter(
-            (stated.optout is not None for stated in found.stated), np.bool_, len(found.stated)
-        )
         silent = np.flatnonzero(is_good & ~has_caption & opts_out[found.link_pages])
         links = np.concatenate([texts.links, silent])
         columns = {
@@ -152,8 +162,10 @@ class _Captions:
         rows = np.flatnonzero(is_good[found.caption_links])
         # Together what is of one link, the most deliberate kind first.
         links, kinds = found.caption_links[rows], found.caption_kinds[rows]
-        order = np.lexsort((kinds, found.link_positions[links], found.link_pages[links]))
-        rows = rows[order]
+        places = found.link_pages[links].astype(np.int64) << 40
+        places |= found.link_positions[links].astype(np.int64) << 8 | kinds
+        if (places[1:] < places[:-1]).any():  # seldom: that is how they are found
+            rows = rows[np.argsort(places, kind="stable")]
         # A site gives many images one caption: each distinct text is looked at once.
         distinct = found.captions.take(pa.array(rows)).dictionary_encode()
         texts = captions.normalise(distinct.dictionary)
@@ -203,12 +215,12 @@ class _Captions:
         self, found: Findings, langs: pa.Array, shares: npt.NDArray[np.float32]
     ) -> tuple[pa.Array, npt.NDArray[np.float32]]:
         """The languages again, where what a page declares decides between Han and Han."""
-        is_ja = np.fromiter(
-            (lang is not None and lang.strip()[:2].lower() == "ja" for lang in found.langs),
-            np.bool_,
-            len(found.langs),
-        )
-        rows = np.flatnonzero(is_ja[found.link_pages[self.links]])
+        distinct = found.langs.dictionary_encode()
+        is_ja = [lang.strip()[:2].lower() == "ja" for lang in distinct.dictionary.to_pylist()]
+        if not any(is_ja):
+            return langs, shares
+        of_pages = np.array([*is_ja, False])[distinct.indices.fill_null(len(is_ja)).to_numpy()]
+        rows = np.flatnonzero(of_pages[found.link_pages[self.links]])
         if not len(rows):
             return langs, shares
         texts = self.texts.take(pa.array(self.codes[rows]))
@@ -249,26 +261,34 @@ def _image_columns(images: urls.Resolved, links: Rows) -> dict[str, pa.Array]:
 
 def _page_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     """The columns about the page, for the page of each row. pages: int32 [rows]."""
-    # Each page that has rows is looked at once.
-    used, places = np.unique(pages, return_inverse=True)
-    numbers, at = used.tolist(), pa.array(places)
-    domains = [urls.registrable_domain(urls.host_of(found.urls[i])) for i in numbers]
-    langs = [found.langs[i] for i in numbers]
-    tags = {lang: _tag(lang) for lang in set(langs)}
-    detected, _ = language.identify(found.samples.take(pa.array(used)))
-    stated = [found.stated[i] for i in numbers]
-    of_pages = {
-        "page_url": pa.array([found.urls[i] for i in numbers], pa.string()),
-        "page_domain": pa.array(domains, pa.string()),
-        "page_lang": pa.array([tags[lang] for lang in langs], pa.string()),
-        "page_lang_detected": detected,
-        "page_optout": pa.array([s.optout for s in stated], pa.string()),
-        "page_robots_meta": pa.array([s.robots_meta for s in stated], pa.string()),
-        "page_robots_tag": pa.array([s.robots_tag for s in stated], pa.string()),
-        "page_tdm": pa.array([s.tdm for s in stated], pa.string()),
-        "record_offset": pa.array([found.offsets[i] for i in numbers], pa.int64()),
+    at = pa.array(pages)
+    declared = found.langs.dictionary_encode()
+    tags = pa.array([_tag(lang) for lang in declared.dictionary.to_pylist()], pa.string())
+    # Only pages that have rows are asked for their language.
+    is_used = np.zeros(len(found.statuses), np.bool_)
+    is_used[pages] = True
+    detected, _ = language.identify(found.samples.take(pa.array(np.flatnonzero(is_used))))
+    return {
+        "page_url": found.page_urls.url.take(at),
+        "page_domain": found.page_urls.domain.take(at),
+        "page_lang": tags.take(declared.indices.take(at)),
+        "page_lang_detected": detected.take(pa.array((np.cumsum(is_used) - 1)[pages])),
+        **_statement_columns(found, pages),
+        "record_offset": pa.array(found.offsets[pages]),
     }
-    return {name: column.take(at) for name, column in of_pages.items()}
+
+
+def _statement_columns(found: Findings, pages: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
+    """What the page of each row states about use."""
+    numbers = np.zeros(len(found.statuses), np.int64)
+    numbers[list(found.stated)] = np.arange(1, len(found.stated) + 1)
+    stated = [Statements(), *found.stated.values()]
+    at = pa.array(numbers[pages])
+    columns = zip(*stated, strict=True)  # of Statements
+    return {
+        f"page_{name}": pa.array(column, pa.string()).take(at)
+        for name, column in zip(Statements._fields, columns, strict=True)
+    }
 
 
 def _tag(lang: str | None) -> str | None:
@@ -283,11 +303,15 @@ def read_archive(
 
     file: a seekable gzip or plain WARC or WAT file. Memory: some records and one batch.
     """
-    return read_rows(read_many(file, max_record_bytes), rows, max_record_bytes, batch_rows)
+    records = read_many(file, max_record_bytes, wat=rows.wat)
+    return read_rows(records, rows, max_record_bytes, batch_rows)
 
 
 def read_rows(
-    records: Iterable[Stretch | Record], rows: PairRows, max_record_bytes: int, batch_rows: int
+    records: Iterable[Stretch | WatRecords | Record],
+    rows: PairRows,
+    max_record_bytes: int,
+    batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some `batch_rows` rows of PAIRS from records; `rows` keeps the accounts.
 
@@ -295,10 +319,13 @@ def read_rows(
     """
     waiting: list[pa.RecordBatch] = []
     for found in records:
-        pages, reasons = open_pages(found, max_record_bytes)
-        for reason, count in reasons.items():
-            rows.records.drop(reason, count)
-        waiting += rows.add(pages)
+        if isinstance(found, WatRecords):
+            waiting += rows.add_read(found)
+        else:
+            pages, reasons = open_pages(found, max_record_bytes)
+            for reason, count in reasons.items():
+                rows.records.drop(reason, count)
+            waiting += rows.add(pages)
         if not rows.is_waiting and sum(map(len, waiting)) >= batch_rows:
             yield _joined(waiting)
             waiting = []

@@ -10,7 +10,7 @@ Whole columns go through `resolve`; `resolve_one` states the same rules for one 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import ada_url
@@ -32,6 +32,8 @@ MAX_URL_CHARS = 8_000
 _DATA_URL = re.compile(r"[\x00-\x20]*data:", re.IGNORECASE | re.ASCII)
 _REASONS = list(LinkReason)
 _HTTP = ("http://", "https://")
+# A relative URL resolves to a host that cannot exist.
+_NO_BASE = ["http://none.invalid/"]
 
 
 def reason_code(reason: LinkReason | None) -> int:
@@ -63,11 +65,17 @@ class Resolved(NamedTuple):
     image_ids: ids.Digests
 
 
-def resolve(sources: pa.Array, pages: npt.NDArray[np.int32], bases: Sequence[str]) -> Resolved:
+def resolve(
+    sources: pa.Array,
+    pages: npt.NDArray[np.int32],
+    bases: pa.Array,
+    wanted: npt.NDArray[np.bool_] | None = None,
+) -> Resolved:
     """The images that pages mean by `sources`, or why they mean none: `resolve_one` of each row.
 
     sources: pa.string() without nulls, character references resolved. pages: int32 [rows], which
-    of `bases` a row is resolved against. bases: the pages' base URLs (see `base_url`).
+    of `bases` a row is resolved against. bases: pa.string(), the pages' base URLs (see `base_url`).
+    wanted: bool [rows]; of other rows only the reason is told, as if the URL were not good.
     Raises IndexError for a page that has no base. Cost: under a microsecond a row, 10 for the few
     that the kernel does not take.
     """
@@ -80,6 +88,8 @@ def resolve(sources: pa.Array, pages: npt.NDArray[np.int32], bases: Sequence[str
     general = np.flatnonzero(states == url_kernel.GENERAL)
     if len(general):
         out = _add_general(sources, pages, bases, general, out[:used], spans, reasons)
+    if wanted is not None:
+        spans[:, ~wanted] = 0
     url, canonical, host = (strings.from_spans(out, spans[i], spans[i + 1]) for i in (0, 2, 4))
     return Resolved(reasons, url, canonical, _domains(host), ids.digests(canonical))
 
@@ -90,8 +100,7 @@ def ids_of(given: pa.Array) -> pa.Array:
     given: pa.string() without nulls.
     """
     pages = np.zeros(len(given), np.int32)
-    # A relative one resolves to a host that cannot exist.
-    found = resolve(given, pages, ["http://none.invalid/"])
+    found = resolve(given, pages, pa.array(_NO_BASE))
     is_good = (found.reasons == 0) & np.array(
         [url.strip().lower().startswith(_HTTP) for url in given.to_pylist()], np.bool_
     )
@@ -99,13 +108,13 @@ def ids_of(given: pa.Array) -> pa.Array:
 
 
 def _join(
-    sources: pa.Array, pages: npt.NDArray[np.int32], bases: Sequence[str]
+    sources: pa.Array, pages: npt.NDArray[np.int32], bases: pa.Array
 ) -> tuple[strings.Bytes, int, npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """What the kernel makes of the rows: see `url_kernel.join`."""
     numbers = np.ascontiguousarray(pages, np.int32).view()
     numbers.flags.writeable = False
     ends, data = strings.views(sources)
-    base_ends, base_data = strings.views(pa.array(bases, pa.string()))
+    base_ends, base_data = strings.views(bases)
     return url_kernel.join(
         ends, data, numbers, base_ends, base_data, MAX_URL_CHARS, _KINDS, *_NAMES
     )
@@ -114,25 +123,45 @@ def _join(
 def _add_general(
     sources: pa.Array,
     pages: npt.NDArray[np.int32],
-    bases: Sequence[str],
+    bases: pa.Array,
     rows: npt.NDArray[np.intp],
     out: strings.Bytes,
     spans: npt.NDArray[np.int64],
     reasons: npt.NDArray[np.int8],
 ) -> strings.Bytes:
     """Fill in the rows that the kernel left to the general parser; their text is added to `out`."""
-    added = bytearray()
-    for row, source in zip(rows.tolist(), sources.take(pa.array(rows)).to_pylist(), strict=True):
-        found = resolve_one(source, bases[pages[row]])
+    good = []
+    given = bases.take(pa.array(pages[rows])).to_pylist()
+    texts = sources.take(pa.array(rows)).to_pylist()
+    for row, source, base in zip(rows.tolist(), texts, given, strict=True):
+        found = resolve_one(source, base)
         if isinstance(found, LinkReason):
             reasons[row] = reason_code(found)
-            continue
-        reasons[row] = 0
-        for i, text in enumerate((found.url, found.canonical_url, host_of(found.url))):
+        else:
+            reasons[row] = 0
+            good.append((row, (found.url, found.canonical_url, host_of(found.url))))
+    return _add_texts(out, spans, good)
+
+
+def _add_texts(
+    out: strings.Bytes,
+    spans: npt.NDArray[np.int64],
+    found: Iterable[tuple[int, tuple[str, str, str]]],
+) -> strings.Bytes:
+    """`out` with the URL, canonical URL and host of some rows behind it, whose spans are set."""
+    added = bytearray()
+    for row, texts in found:
+        for i, text in enumerate(texts):
             spans[2 * i, row] = len(out) + len(added)
             added += text.encode()
             spans[2 * i + 1, row] = len(out) + len(added)
     return np.concatenate([out, np.frombuffer(added, np.uint8)])
+
+
+def domains(page_urls: pa.Array) -> pa.Array:
+    """The registrable domain of each URL in WHATWG serialisation, "" for ""."""
+    hosts = [url and host_of(url) for url in page_urls.to_pylist()]
+    return _domains(pa.array(hosts, pa.string()))
 
 
 def _domains(hosts: pa.Array) -> pa.Array:
@@ -201,16 +230,31 @@ def page_url(raw: str | None) -> str | None:
     return str(url) if url.startswith(_HTTP) else None
 
 
-def page_urls(raws: Sequence[str]) -> list[str | None]:
-    """`page_url` of each, whole columns at once."""
-    bases, pages = ["http://none.invalid/"], np.zeros(len(raws), np.int32)
-    out, _, spans, states = _join(pa.array(raws, pa.string()), pages, bases)
-    found = strings.from_spans(out, spans[0], spans[1]).to_pylist()
-    return [
-        # The kernel takes a relative URL as well, and has a bound on what the standard makes of it.
-        url if state == url_kernel.GOOD and raw.startswith(_HTTP) else page_url(raw)
-        for raw, url, state in zip(raws, found, states.tolist(), strict=True)
-    ]
+class PageUrls(NamedTuple):
+    """Columns beside the URLs of pages: url, its `page_url`, and domain, both pa.string(), "" for
+    none."""
+
+    url: pa.Array
+    domain: pa.Array
+
+
+def page_urls(raws: pa.Array) -> PageUrls:
+    """`page_url` of each, whole columns at once. raws: pa.string() without nulls."""
+    pages = np.zeros(len(raws), np.int32)
+    out, used, spans, states = _join(raws, pages, pa.array(_NO_BASE))
+    is_http = pc.or_(*(pc.starts_with(raws, scheme) for scheme in _HTTP))
+    # The kernel takes a relative URL as well, and has a bound on what the standard makes of it.
+    is_good = (states == url_kernel.GOOD) & is_http.to_numpy(zero_copy_only=False)
+    others = np.flatnonzero(~is_good)
+    if len(others):
+        spans[:, others] = 0
+        given = map(page_url, raws.take(pa.array(others)).to_pylist())
+        found = zip(others.tolist(), given, strict=True)
+        out = _add_texts(
+            out[:used], spans, ((i, (url, "", host_of(url))) for i, url in found if url)
+        )
+    url, host = (strings.from_spans(out, spans[i], spans[i + 1]) for i in (0, 4))
+    return PageUrls(url, _domains(host))
 
 
 def host_of(url: str) -> str:

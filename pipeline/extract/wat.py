@@ -5,13 +5,17 @@ Source of the layout: Common Crawl's WAT extractor (ia-web-commons, ExtractingPa
 headers and metas are there, with og:image and its alt among them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.core.jit import allocating_kernel, kernel, signed
 from pipeline.core.reasons import CaptionKind, RecordReason
 from pipeline.core.strings import Bytes
 from pipeline.core.words import (
-    find_byte,
+    VECTOR_BYTES,
+    equal_bytes,
+    find_pair,
     has_byte,
     load_word,
     repeated,
@@ -20,9 +24,12 @@ from pipeline.core.words import (
 )
 from pipeline.extract import vocabulary as v
 from pipeline.extract.entities import put_codepoint
-from pipeline.extract.found import (
+from pipeline.extract.head import is_blank, meta_image
+from pipeline.extract.marks import (
     BASE_START,
     BASE_STOP,
+    BODY_START,
+    BODY_STOP,
     HEAP,
     LANG_START,
     LANG_STOP,
@@ -31,17 +38,18 @@ from pipeline.extract.found import (
     PAGES,
     SAMPLE_START,
     SAMPLE_STOP,
+    STATE_SIZE,
     STATUS,
     Rows,
     add_caption,
     add_link,
     add_meta,
+    copy_state,
     is_valid_page,
     new_page,
 )
-from pipeline.extract.head import is_blank, meta_image
 from pipeline.extract.names import hash_name, hash_of, number_of, table
-from pipeline.extract.open_elements import opened
+from pipeline.extract.open_elements import OPEN_SIZE, open_none
 from pipeline.extract.sources import is_data_url
 
 _ALT, _TITLE = list(CaptionKind).index(CaptionKind.ALT), list(CaptionKind).index(CaptionKind.TITLE)
@@ -52,7 +60,7 @@ _REASONS = (
     RecordReason.NOT_HTML,
     RecordReason.UNPARSABLE,
 )
-_PAGE, _NOT_A_PAGE, _HTTP_STATUS, _NOT_HTML, _UNPARSABLE = range(5)
+PAGE, NOT_A_PAGE, _HTTP_STATUS, _NOT_HTML, _UNPARSABLE = range(5)
 
 # Where in the JSON a value is; _OTHER is anywhere that does not matter.
 (
@@ -96,12 +104,26 @@ _MAX_DEPTH = 64
 # Of titles, descriptions and texts of links, which say more than a page's running text does.
 _SAMPLE_BYTES = 256
 _MAX_SAMPLED_TEXT_BYTES = 200
-_QUOTE, _BACKSLASH = 34, 92
-_ATS, _QUOTES, _BACKSLASHES = map(repeated, b'@"\\')
+_QUOTE, _BACKSLASH, _G, _AT = b'"\\G@'
+_BACKSLASHES = repeated(_BACKSLASH)
+# What stands before values of an image, eight bytes of it.
+_URL_KEY, _ALT_KEY, _TITLE_KEY = (
+    np.frombuffer(key, np.uint64)[0] for key in (b',"url":"', b',"alt":"', b',"title"')
+)
+
+
+class Work(NamedTuple):
+    """What reading needs to write to: the state before a page, what is open, where in the JSON the
+    walk is, and the fields of an object."""
+
+    before: Rows
+    now: Rows
+    stack: Rows
+    fields: Rows
 
 
 def reason_of(status: int) -> RecordReason | None:
-    """Why a record gave no page, from its STATUS; None for a page."""
+    """Why a record gave no page, from its STATUS; None for PAGE."""
     return _REASONS[status]
 
 
@@ -177,13 +199,12 @@ def _unescape(body: Bytes, start: int, stop: int, out: Bytes, at: int) -> int:
 def _string_end(body: Bytes, at: int, stop: int) -> int:
     """Where the string whose inside begins at `at` has its closing quote; -1 for nowhere."""
     while at < stop:
-        while at + 8 <= stop:
-            word = load_word(body, at)
-            hits = has_byte(word, _QUOTES) | has_byte(word, _BACKSLASHES)
+        while at + VECTOR_BYTES <= stop:
+            hits = equal_bytes(body, at, _QUOTE) | equal_bytes(body, at, _BACKSLASH)
             if hits:
-                at += trailing_zeros(hits) >> 3
+                at += trailing_zeros(hits)
                 break
-            at += 8
+            at += VECTOR_BYTES
         while at < stop and body[at] != _QUOTE and body[at] != _BACKSLASH:
             at += 1
         if at < stop and body[at] == _QUOTE:
@@ -388,6 +409,34 @@ def _flat_object(body: Bytes, at: int, stop: int, fields: Rows) -> int:
 
 
 @kernel
+def _image_object(body: Bytes, at: int, stop: int, fields: Rows) -> int:
+    """`_flat_object` of an image's link, whose inside begins at `at` with its path, as long as only
+    URL, alt and title follow; all others are read there."""
+    first = at
+    fields[:] = -1
+    fields[_K_PATH, 0], fields[_K_PATH, 1] = at + 8, at + 16
+    at += 17
+    while at + 16 < stop and body[at] == 44:
+        word = load_word(body, at)
+        if word == _URL_KEY:
+            key, at = _K_URL, at + 8
+        elif word == _ALT_KEY:
+            key, at = _K_ALT, at + 8
+        elif word == _TITLE_KEY and body[at + 8] == 58 and body[at + 9] == _QUOTE:
+            key, at = _K_TITLE, at + 10
+        else:
+            break
+        end = _string_end(body, at, stop)
+        if end < 0:
+            return -1
+        fields[key, 0], fields[key, 1] = at, end
+        at = end + 1
+    if at < stop and body[at] == 125:
+        return at
+    return _flat_object(body, first, stop, fields)
+
+
+@kernel
 def _next_image(body: Bytes, at: int, stop: int) -> int:
     """Where the next image's link begins in an array of links that begin with their path: -1 when
     there is none, -2 when one does not begin so.
@@ -395,13 +444,12 @@ def _next_image(body: Bytes, at: int, stop: int) -> int:
     In JSON a quote inside a string is escaped, so that what is looked for stands in no string.
     """
     while at < stop:
-        at = find_byte(body, at, stop, _ATS)
-        if at + 5 < stop and at >= 12 and body[at - 1] == 71 and body[at - 2] == 77:
+        at = find_pair(body, at, stop, _G, _AT) + 1
+        if at + 5 < stop and at >= 12 and body[at - 2] == 77:
             is_image = body[at - 3] == 73 and body[at - 4] == _QUOTE and body[at + 1] == 47
             is_source = body[at + 2] == 115 and body[at + 3] == 114 and body[at + 4] == 99
             if is_image and is_source and body[at + 5] == _QUOTE:
                 return at - 12 if _is_path(body, at - 12) else -2
-        at += 1
     return -1
 
 
@@ -440,7 +488,7 @@ def _is_other_link(body: Bytes, at: int, stop: int) -> bool:
     return is_path and body[at + 4] == 104 and not is_image
 
 
-@allocating_kernel
+@kernel
 def _read(
     body: Bytes,
     page: int,
@@ -451,14 +499,15 @@ def _read(
     captions: Rows,
     metas: Rows,
     state: Rows,
+    work: Work,
 ) -> None:
+    _, now, stack, fields = work
     new_page(state)
-    now = opened()
+    open_none(now)
     first_link = state[LINKS]
-    stack = np.zeros(_MAX_DEPTH + 1, np.int64)
+    stack[0] = _OTHER
     # is_regular: links begin with their path, until one does not. is_seen: the rest of the record
     # need not be looked at.
-    fields = np.full((_K_TEXT + 1, 2), -1, np.int64)
     depth, key, header, sample = 0, 0, 0, 0
     is_key, has_message, has_headers, has_html, has_head = False, False, False, False, False
     is_regular, is_seen = True, False
@@ -493,6 +542,7 @@ def _read(
             at = end
         elif byte == 123 or byte == 91:
             inner = _ROOT if depth == 0 else _inside(context, key)
+            is_image = False  # seen by its path
             if inner == _LINK and sample >= _SAMPLE_BYTES and is_regular and has_head:
                 # All else is known by now: only images matter of what follows.
                 ahead = _next_image(body, at, stop) if _is_path(body, at) else -2
@@ -501,15 +551,19 @@ def _read(
                     is_seen = _ends_well(body, stop)
                     break
                 if is_regular:
-                    at = ahead
+                    at, is_image = ahead, True
             if inner == _OTHER or (
                 inner == _LINK and sample >= _SAMPLE_BYTES and _is_other_link(body, at + 1, stop)
             ):
                 at = _object_end(body, at + 1, stop)
             elif inner == _LINK:
-                at = _flat_object(body, at + 1, stop, fields)
-                start, end = fields[_K_PATH, 0], fields[_K_PATH, 1]
-                if end - start == 8 and hash_name(body, start, end) == _IMG_SRC:
+                if is_image:
+                    at = _image_object(body, at + 1, stop, fields)
+                else:
+                    at = _flat_object(body, at + 1, stop, fields)
+                    start, end = fields[_K_PATH, 0], fields[_K_PATH, 1]
+                    is_image = end - start == 8 and hash_name(body, start, end) == _IMG_SRC
+                if is_image:
                     _add_image(
                         body, fields, page, max_links, first_link, heap, links, captions, state
                     )
@@ -552,11 +606,11 @@ def _read(
     if not is_seen and (depth > 0 or at >= stop or at == 0):
         return
     if not has_message:
-        state[STATUS] = _NOT_A_PAGE
+        state[STATUS] = NOT_A_PAGE
     elif not has_html:
         state[STATUS] = _NOT_HTML
     else:
-        state[STATUS] = _PAGE
+        state[STATUS] = PAGE
     state[SAMPLE_START] = state[HEAP]
     for i in range(sample):
         heap[state[HEAP] + i] = scratch[i]
@@ -565,10 +619,46 @@ def _read(
 
 
 @allocating_kernel
+def new_work() -> Work:
+    """Arrays to read with."""
+    stack, fields = np.empty(_MAX_DEPTH + 1, np.int64), np.empty((_K_TEXT + 1, 2), np.int64)
+    return Work(np.empty(STATE_SIZE, np.int64), np.empty(OPEN_SIZE, np.int64), stack, fields)
+
+
+@kernel
+def read_page(
+    body: Bytes,
+    max_links: int,
+    heap: Bytes,
+    scratch: Bytes,
+    links: Rows,
+    captions: Rows,
+    metas: Rows,
+    pages: Rows,
+    state: Rows,
+    work: Work,
+) -> bool:
+    """Read one WAT record; False, and nothing is left of it, where a text of it is not UTF-8. What
+    is no page leaves nothing but its STATUS."""
+    page, before = signed(state[PAGES]), work.before
+    copy_state(state, before, STATE_SIZE)
+    _read(body, page, max_links, heap, scratch, links, captions, metas, state, work)
+    if state[STATUS] != PAGE:
+        copy_state(before, state, PAGES + 1)
+        # What its spans point to will be written over.
+        state[BASE_START], state[LANG_START], state[SAMPLE_START] = -1, -1, -1
+    elif not is_valid_page(heap, links, captions, metas, before, state):
+        copy_state(before, state, STATE_SIZE)
+        return False
+    copy_state(state, pages[page], STATE_SIZE)
+    state[PAGES] = page + 1
+    return True
+
+
+@allocating_kernel
 def read_pages(
     data: Bytes,
-    starts: Rows,
-    stops: Rows,
+    places: Rows,
     max_links: int,
     heap: Bytes,
     scratch: Bytes,
@@ -578,21 +668,13 @@ def read_pages(
     pages: Rows,
     state: Rows,
 ) -> int:
-    """Read the WAT records data[starts[i]:stops[i]]; see Found. How many: it ends before one with a
-    text that is not UTF-8. What is no page leaves nothing but its STATUS."""
-    before = state.copy()
-    for row in range(len(starts)):
-        page = signed(state[PAGES])
-        body = data[starts[row] : stops[row]]
-        before[:] = state
-        _read(body, page, max_links, heap, scratch, links, captions, metas, state)
-        if state[STATUS] != _PAGE:
-            state[: PAGES + 1] = before[: PAGES + 1]
-            # What its spans point to will be written over.
-            state[BASE_START], state[LANG_START], state[SAMPLE_START] = -1, -1, -1
-        elif not is_valid_page(heap, links, captions, metas, before, state):
-            state[:] = before
+    """Read the WAT records of Bodies; see Found. How many: it ends before one with a text that is
+    not UTF-8."""
+    work = new_work()
+    for row in range(len(places)):
+        body = data[places[row, BODY_START] : places[row, BODY_STOP]]
+        if not read_page(
+            body, max_links, heap, scratch, links, captions, metas, pages, state, work
+        ):
             return row
-        pages[page] = state
-        state[PAGES] = page + 1
-    return len(starts)
+    return len(places)

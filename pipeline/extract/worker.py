@@ -28,6 +28,7 @@ from pipeline.extract.records import read_many
 from pipeline.extract.stream import open_archive
 from pipeline.extract.stretch import Stretch
 from pipeline.extract.task import Answer, Job, Notes, Start
+from pipeline.extract.wat_members import WatMembers, WatRecords
 
 
 class _Watched:
@@ -95,14 +96,22 @@ class Reader:
         except OSError as error:
             self._send(Answer(error=str(error)))
 
-    def _records(self, file: IO[bytes], job: Job, rows: Any) -> Iterator[Stretch | Record]:
+    def _records(
+        self, file: IO[bytes], job: Job, rows: Any
+    ) -> Iterator[Stretch | WatRecords | Record]:
         """The records that are not accounted for yet, noted before they are handed on: one by one
         where that is asked for, else as they come, and of several the last one."""
         crashed = {(offset, inner) for offset, inner in job.crashed if inner != READING_MEMBER}
         skipped = {offset for offset, inner in job.crashed if inner == READING_MEMBER}
-        for found in self._unread(file, job, skipped):
+        # Where one page is to be told from others, all go the other way.
+        wat = None if job.crashed or job.careful_until >= 0 else rows.wat
+        for found in self._unread(file, job, skipped, wat):
+            if isinstance(found, WatRecords):
+                self._at = Place(found.last, 0)
+                yield found
+                continue
             several = (found,) if isinstance(found, Record) else found
-            offsets = (found.offset,) if isinstance(found, Record) else found.offsets
+            offsets = [found.offset] if isinstance(found, Record) else found.offsets.tolist()
             rows.is_one_by_one = offsets[0] <= job.careful_until
             if (
                 len(offsets) > 1
@@ -120,14 +129,16 @@ class Reader:
                     record = record._replace(block=b"", reason=RecordReason.CRASHED)
                 yield record
 
-    def _unread(self, file: IO[bytes], job: Job, skipped: set[int]) -> Iterator[Stretch | Record]:
+    def _unread(
+        self, file: IO[bytes], job: Job, skipped: set[int], wat: WatMembers | None
+    ) -> Iterator[Stretch | WatRecords | Record]:
         most, gap = self._limits.max_record_bytes, self._limits.max_gap_bytes
         watch, after = self._notes.watch, self._at
         if job.ranges is not None:
             left = [r for r in job.ranges if after is None or r[0] > after.offset]
             yield from read_ranges(file, left, most, gap, watch, skipped)
             return
-        records = read_many(file, most, after or Place(0, 0), watch, skipped)
+        records = read_many(file, most, after or Place(0, 0), watch, skipped, wat)
         if after is not None:
             next(records, None)  # just one record, which is accounted for
         yield from records

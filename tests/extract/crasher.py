@@ -53,6 +53,7 @@ class PairRows:
             Account("pairs"),
         )
         self.is_one_by_one = False
+        self.wat = None
         self.waiting: list[Record] = []
 
     def flush(self) -> list[dict[str, object]]:

@@ -16,7 +16,7 @@ def read_html(*bodies: str | bytes, max_links: int = 10_000) -> Findings:
     ]
     found = Found()
     read_pages(pages, max_links, found)
-    return collect(pages, max_links, found)
+    return collect(max_links, found)
 
 
 def links(found: Findings, page: int = 0) -> list[tuple[str, dict[CaptionKind, str]]]:

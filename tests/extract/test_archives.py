@@ -232,7 +232,7 @@ def test_wat_pairs_of_a_peer_are_all_found(real_data: Path) -> None:
                 is_page = isinstance(opened, Page)
                 if isinstance(opened, Page):
                     read_pages([opened], 1, found)
-                    is_page = collect([opened], 1, found).reasons == [None]
+                    is_page = collect(1, found).reasons == [None]
                 if record.kind == "metadata" and not is_page:
                     skipped.add(record.url or "")
     theirs = pq.read_table(real_data / "expected/cc2dataset-image.parquet").to_pylist()

@@ -99,8 +99,9 @@ def test_facts_of_the_page() -> None:
         "<html lang=ko lang=en>",
         "<img src=x>",
     )
-    assert found.langs == ["de", "ko", None]
-    assert found.bases == ["https://page.example/d/", *found.urls[1:]]
+    assert found.langs.to_pylist() == ["de", "ko", None]
+    urls = found.page_urls.url.to_pylist()
+    assert found.bases.to_pylist() == ["https://page.example/d/", *urls[1:]]
     assert found.samples.to_pylist() == ["The <title> Some text and more", "", ""]
 
 

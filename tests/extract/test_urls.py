@@ -38,7 +38,9 @@ def links(real_data: Path) -> tuple[list[str], list[int], list[str]]:
 
 def column(sources: list[str], pages: list[int], bases: list[str]) -> list[urls.ImageUrl | int]:
     """The rows of `resolve`: an ImageUrl, or the code of the reason."""
-    found = urls.resolve(pa.array(sources, pa.string()), np.array(pages, np.int32), bases)
+    found = urls.resolve(
+        pa.array(sources, pa.string()), np.array(pages, np.int32), pa.array(bases, pa.string())
+    )
     assert found.image_ids.shape == (len(sources), 16)
     rows: list[urls.ImageUrl | int] = []
     texts = zip(
@@ -84,7 +86,7 @@ def test_nearly_all_real_links_are_taken_by_the_kernel(
     links: tuple[list[str], list[int], list[str]],
 ) -> None:
     sources, pages, bases = links
-    states = urls._join(pa.array(sources), np.array(pages, np.int32), bases)[3]
+    states = urls._join(pa.array(sources), np.array(pages, np.int32), pa.array(bases))[3]
     assert np.mean(states == url_kernel.GENERAL) < 0.03
 
 
@@ -236,7 +238,7 @@ def test_rows_are_independent_of_their_batch(rows: int = 400) -> None:
     whole = column(sources, pages, BASES)
     assert whole == [one(s, BASES[p]) for s, p in zip(sources, pages, strict=True)]
     sliced = pa.array(["no", *sources, "no"])[1:-1]
-    found = urls.resolve(sliced, np.array(pages, np.int32), BASES)
+    found = urls.resolve(sliced, np.array(pages, np.int32), pa.array(BASES))
     assert found.url.to_pylist() == [row.url for row in whole]
 
 
@@ -465,12 +467,17 @@ def test_every_tracking_parameter_is_dropped(name: str) -> None:
 )
 def test_page_url(raw: str | None, url: str | None) -> None:
     assert urls.page_url(raw) == url
-    assert urls.page_urls([raw or "", "http://x/#f"]) == [url, "http://x/#f"]
+    found = urls.page_urls(pa.array([raw or "", "http://x/#f"]))
+    assert found.url.to_pylist() == [url or "", "http://x/#f"]
 
 
 @given(st.lists(st.text(max_size=20) | st.from_regex(r"https?:/?/?[ -~\u00e0]{0,30}"), max_size=9))
 def test_page_urls_are_those_of_one_at_a_time(raws: list[str]) -> None:
-    assert urls.page_urls(raws) == [urls.page_url(raw) for raw in raws]
+    found = urls.page_urls(pa.array(raws, pa.string()))
+    expected = [urls.page_url(raw) or "" for raw in raws]
+    assert found.url.to_pylist() == expected
+    hosts = [url and urls.host_of(url) for url in expected]
+    assert found.domain.to_pylist() == [urls.registrable_domain(host) for host in hosts]
 
 
 @pytest.mark.parametrize(

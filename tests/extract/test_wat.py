@@ -25,7 +25,7 @@ def read_wat(*bodies: bytes, max_links: int = 10_000) -> Findings:
     pages = [Page(URL, 0, True, body) for body in bodies]
     found = Found()
     read_pages(pages, max_links, found)
-    return collect(pages, max_links, found)
+    return collect(max_links, found)
 
 
 def envelope(
@@ -194,7 +194,8 @@ def test_facts_of_the_page() -> None:
     headers = {"x-ROBOTS-tag": ["bingbot: noindex", "noimageai"], "TDM-Reservation": "0", "X": "y"}
     texts = [{"path": "A@/href", "url": "p", "text": "Read on"}]
     found = read_wat(json.dumps(envelope(texts, head=head, headers=headers)).encode())
-    assert found.bases == ["https://other.example/x/"] and found.langs == ["ko-KR"]
+    assert found.bases.to_pylist() == ["https://other.example/x/"]
+    assert found.langs.to_pylist() == ["ko-KR"]
     assert found.samples[0].as_py() == "The title What it is Read on "
     assert found.stated[0].optout == "x-robots-tag:noimageai"
     assert found.stated[0].robots_meta == "robots: noai; googlebot: noindex"
