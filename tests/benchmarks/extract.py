@@ -5,6 +5,7 @@ The inputs are of `archives`: real archives where they are at hand, generated on
 a comparison with a peer, and prints its figures.
 """
 
+import gc
 import io
 import json
 import multiprocessing
@@ -60,9 +61,10 @@ def read(paths: Iterable[Path], folder: Path | None = None) -> dict[str, float]:
     from pipeline.stages.extract import write_pairs
 
     total: Counter[str] = Counter()
-    seconds, cpu_seconds = time.perf_counter(), time.process_time()
+    seconds = cpu_seconds = 0.0
     for path in paths:
         forget()
+        seconds, cpu_seconds = seconds - time.perf_counter(), cpu_seconds - time.process_time()
         rows = PairRows(path.name, _MAX_LINKS)
         with path.open("rb") as file, ExitStack() as opened:
             batches = read_archive(file, rows, _MAX_RECORD_BYTES, _BATCH_ROWS)
@@ -72,10 +74,10 @@ def read(paths: Iterable[Path], folder: Path | None = None) -> dict[str, float]:
             else:
                 sink = opened.enter_context(Store(str(folder / path.name)).publish_part(PAIRS, 0))
                 write_pairs(batches, sink)
+        seconds, cpu_seconds = seconds + time.perf_counter(), cpu_seconds + time.process_time()
         total["pages"] += rows.records.kept
         total["records"] += rows.records.rows_in
         total["pairs"] += rows.pairs.kept
-    seconds, cpu_seconds = time.perf_counter() - seconds, time.process_time() - cpu_seconds
     return {**total, "seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
@@ -93,13 +95,16 @@ def walk(path: Path) -> tuple[int, int, float]:
 
 
 def warm(path: Path) -> None:
-    """Load or compile every kernel, and what is loaded on first use."""
+    """Load or compile every kernel, and what is loaded on first use; what is there then is never
+    garbage, as in the processes that the stage forks."""
     from pipeline.extract.rows import PairRows, read_archive
 
     with path.open("rb") as file:
         start = io.BytesIO(file.read(_WARM_BYTES))
     for _ in read_archive(start, PairRows("warm-up", _MAX_LINKS), _MAX_RECORD_BYTES, _BATCH_ROWS):
         pass
+    gc.collect()
+    gc.freeze()
 
 
 def forget() -> None:

@@ -5,6 +5,7 @@ what it finds as JSON lines; `line SITE FOLDER ARCHIVE ...` is its whole job wit
 packages in SITE, into a folder of Parquet. Imports nothing of ours.
 """
 
+import gc
 import json
 import sys
 import time
@@ -28,6 +29,9 @@ from loguru import logger  # noqa: E402
 def read(paths):
     """The images with a caption of each file, as rows of its own job."""
     rows = 0
+    # As our side does, which is after what the stage's processes do.
+    gc.collect()
+    gc.freeze()
     seconds, cpu_seconds = time.perf_counter(), time.process_time()
     for path in paths:
         for _ in process_wat(path, "image"):
