@@ -16,8 +16,7 @@ _LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
 # What takes a byte over 0x7F when it is "A" or more, and more than "Z".
 _FROM_A = np.uint64((0x80 - 0x41) * 0x0101010101010101)
 _ABOVE_Z = np.uint64((0x80 - 0x5B) * 0x0101010101010101)
-
-
+# Of what `equal_bytes` looks at: a register of AVX2, two of others.
 VECTOR_BYTES = 32
 
 

@@ -144,7 +144,7 @@ class Found:
 
     def gather(
         self,
-        bodies: Sequence[bytes | memoryview],
+        bodies: Sequence[bytes],
         urls: Sequence[bytes],
         offsets: Sequence[int],
         is_wat: bool,

@@ -81,8 +81,9 @@ def _number(data: Bytes, start: int, stop: int) -> int:
 @kernel
 def _is_plain_url(data: Bytes, start: int, stop: int) -> bool:
     """Whether the bytes of a URL are its text."""
-    if start < stop and (data[start] == 60 or data[stop - 1] == 62):  # < >
-        return False
+    for at in (start, stop - 1):
+        if start < stop and (data[at] == 60 or data[at] == 62):  # < >
+            return False
     merged = 0
     for i in range(start, stop):
         merged |= signed(data[i])

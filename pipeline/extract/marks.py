@@ -171,7 +171,7 @@ def new_page(state: Rows) -> None:
 
 @kernel
 def add_link(page: int, start: int, stop: int, flags: int, links: Rows, state: Rows) -> int:
-    """Note an image link; its number. `_reserve` sees to the room."""
+    """Note an image link; its number. `room_for` sees to the room."""
     link = signed(state[LINKS])
     if link < len(links):
         links[link, LINK_PAGE] = page

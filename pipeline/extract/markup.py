@@ -9,9 +9,7 @@ import numpy as np
 from pipeline.core.jit import kernel
 from pipeline.core.strings import Bytes
 from pipeline.core.words import find_byte, repeated
-from pipeline.extract.marks import (
-    Rows,
-)
+from pipeline.extract.marks import Rows
 from pipeline.extract.names import hash_name, number_of
 from pipeline.extract.srcset import is_white
 from pipeline.extract.vocabulary import ATTRIBUTES

@@ -1,9 +1,7 @@
 """What is open while an HTML page is read, as places in one small array of numbers."""
 
 from pipeline.core.jit import kernel
-from pipeline.extract.marks import (
-    Rows,
-)
+from pipeline.extract.marks import Rows
 
 # Depths and flags of elements, where the text and the links of an open link begin, how many figures
 # are open, how far the lists of sources seen and the text have come, the links that the alt of an

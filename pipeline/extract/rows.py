@@ -1,5 +1,7 @@
 """Archives to rows of PAIRS: pages are read in batches, links judged, rows built as columns."""
 
+import gzip
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,9 +21,7 @@ from pipeline.core.utf8 import is_valid
 from pipeline.extract import captions, urls, wat
 from pipeline.extract.findings import Findings, collect, read_pages
 from pipeline.extract.found import Found
-from pipeline.extract.marks import (
-    Rows,
-)
+from pipeline.extract.marks import Rows
 from pipeline.extract.optout import Statements
 from pipeline.extract.page import Page, open_pages
 from pipeline.extract.record import Record
@@ -356,3 +356,8 @@ def warm_up() -> None:
         is_valid(body + b"\xc3\xa9")
         rows.add([Page("https://page.example/", 0, number == 1, body)])
         rows.flush()
+    head = b"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: https://page.example/\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_WARM_UP[1])
+    archive = io.BytesIO(2 * gzip.compress(head + _WARM_UP[1] + b"\r\n\r\n"))
+    for _ in read_archive(archive, rows, 1 << 20, 10):
+        pass

@@ -11,9 +11,7 @@ from pipeline.core.jit import kernel
 from pipeline.core.strings import Bytes
 from pipeline.extract import vocabulary as v
 from pipeline.extract.entities import resolve
-from pipeline.extract.marks import (
-    Rows,
-)
+from pipeline.extract.marks import Rows
 from pipeline.extract.names import hash_exact
 from pipeline.extract.srcset import candidate, is_white
 

@@ -561,9 +561,8 @@ def _read(
                     at = _image_object(body, at + 1, stop, fields)
                 else:
                     at = _flat_object(body, at + 1, stop, fields)
-                    start, end = fields[_K_PATH, 0], fields[_K_PATH, 1]
-                    is_image = end - start == 8 and hash_name(body, start, end) == _IMG_SRC
-                if is_image:
+                start, end = fields[_K_PATH, 0], fields[_K_PATH, 1]
+                if end - start == 8 and hash_name(body, start, end) == _IMG_SRC:
                     _add_image(
                         body, fields, page, max_links, first_link, heap, links, captions, state
                     )
@@ -639,7 +638,7 @@ def read_page(
     work: Work,
 ) -> bool:
     """Read one WAT record; False, and nothing is left of it, where a text of it is not UTF-8. What
-    is no page leaves nothing but its STATUS."""
+    is no page leaves nothing but its STATUS and what was over the cap."""
     page, before = signed(state[PAGES]), work.before
     copy_state(state, before, STATE_SIZE)
     _read(body, page, max_links, heap, scratch, links, captions, metas, state, work)

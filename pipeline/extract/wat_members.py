@@ -79,9 +79,9 @@ class WatMembers:
     ) -> WatRecords | None:
         """Read the members from data[at] on until Found is full; None when not even one was.
 
-        Arguments as of `inflate_members`; plain is written over by each member. It ends before a
-        member that is damaged, or does not hold just one record that is either about no page or a
-        WAT record about one, as nearly all are written.
+        Arguments as of `inflate_members`, but for offset, of data[at] in the file; plain is written
+        over by each member. It ends before a member that is damaged, or does not hold just one
+        record that is either about no page or a WAT record about one, as nearly all are written.
         """
         found = self._found
         found.is_wat = True
@@ -177,6 +177,7 @@ def _read_all(
             break
         if not read_one_head(plain, signed(0), sizes[1], max_record_bytes, head):
             break
+        watch[INNER] = 0
         if head[HOLDS] == WAT_PAGE:
             size = sizes[1]
             if not _has_room(
@@ -184,7 +185,6 @@ def _read_all(
             ):
                 told[_NEEDED] = size
                 break
-            watch[INNER] = 0
             body, page = plain[head[BLOCK_START] : head[BLOCK_STOP]], signed(state[PAGES])
             if not read_page(
                 body, max_links, heap, scratch, links, captions, metas, pages, state, work

@@ -108,6 +108,7 @@ class Reader:
         for found in self._unread(file, job, skipped, wat):
             if isinstance(found, WatRecords):
                 self._at = Place(found.last, 0)
+                self._notes.write(*self._at)
                 yield found
                 continue
             several = (found,) if isinstance(found, Record) else found

@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from pipeline.core.accounts import Account
 from pipeline.core.reasons import RecordReason
-from pipeline.extract.inflate import INNER, OFFSET, READING_MEMBER, STEPS, new_watch
+from pipeline.extract.inflate import INNER, OFFSET, STEPS, new_watch
+from pipeline.extract.isolated import IsolatedReader
 from pipeline.extract.record import Record
 from pipeline.extract.records import read_many, read_records
 from pipeline.extract.rows import PairRows, read_rows
 from pipeline.extract.stretch import Stretch
+from pipeline.extract.task import Limits
 from pipeline.extract.wat_members import WatRecords
 from tests.extract.archive import gz, record, response, wat
 from tests.extract.test_rows import html_page
@@ -110,6 +112,8 @@ def test_html_between_wat_records_keeps_its_place() -> None:
         gzip.compress(page(1)[:-4], mtime=0),  # no empty line at its end
         gzip.compress(page(1).replace(b"application/json", b"text/x-odd"), mtime=0),
         gzip.compress(page(1).replace(b"https://page.example/1", b"<https://page.example/1>"), 9),
+        gzip.compress(page(1).replace(b"https://page.example/1", b">https://page.example/1"), 9),
+        gzip.compress(page(1).replace(b"https://page.example/1", b"https://page.example/1<"), 9),
         gzip.compress(page(1).replace(b"page.example/1", "page.example/é".encode()), mtime=0),
         gzip.compress(page(1).replace(b"page.example/1", b"page.example/\xff"), mtime=0),
         gzip.compress(page(1).replace(b"/1/0.jpg", b"/1/\xff.jpg"), mtime=0),
@@ -122,7 +126,7 @@ def test_html_between_wat_records_keeps_its_place() -> None:
         gz(response(b"<img src=/a.jpg alt='An image'>")),
         gz(warcinfo()),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_what_is_odd_is_read_as_one_by_one(odd: bytes) -> None:
     before, after = gz(*map(page, range(30))), gz(*map(page, range(50, 99)))
@@ -180,7 +184,32 @@ def test_each_record_is_noted_before_it_is_read() -> None:
             assert found.last in offsets and last < found.last <= watch[OFFSET]
             last = found.last
     assert last == offsets[-2]
-    assert watch[STEPS] >= len(members) and watch[INNER] in (0, READING_MEMBER)
+    assert watch[STEPS] >= len(members) and watch[INNER] == 0
+
+
+@pytest.fixture(scope="module")
+def crashing() -> Iterator[IsolatedReader]:
+    reader = IsolatedReader(Limits(timeout_s=60.0), 5, "tests.extract.wat_crasher")
+    yield reader
+    reader.close()
+
+
+@pytest.mark.parametrize("how", [b"CRASH-raise", b"CRASH-kill"])
+@pytest.mark.parametrize("last", [[], [other(1)]], ids=["page", "no page"])
+def test_what_dies_of_a_page_that_was_read_at_once_costs_that_page(
+    tmp_path: Path, crashing: IsolatedReader, how: bytes, last: list[bytes]
+) -> None:
+    body = page(7).partition(b"\r\n\r\n")[2][:-4].replace(b"A title", how)
+    bad = record("metadata", "https://page.example/bad", "application/json", body)
+    path = tmp_path / "x.wat.gz"
+    path.write_bytes(gz(*map(page, range(40)), bad, *map(page, range(50, 90)), *last))
+    told = [Account("records"), Account("links"), Account("pairs")]
+    rows = [row for batch in crashing.read(str(path), told) for row in batch.to_pylist()]
+    assert {row["page_url"] for row in rows} == {
+        f"https://page.example/{i}" for i in (*range(40), *range(50, 90))
+    }
+    expected = {"crashed": 1, **({"not_a_page": 1} if last else {})}
+    assert (told[0].kept, told[0].dropped) == (80, expected)
 
 
 def test_texts_are_utf8_each_by_itself() -> None:
