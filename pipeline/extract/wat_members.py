@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.core.jit import allocating_kernel, kernel, signed
+from pipeline.core.jit import kernel, signed
 from pipeline.core.strings import Bytes
 from pipeline.extract.found import Found
 from pipeline.extract.heads import (
@@ -60,6 +60,9 @@ class WatMembers:
     def __init__(self, found: Found, max_links: int) -> None:
         self._found = found
         self._max_links = max_links
+        # What the kernel writes to: it makes no array itself.
+        sizes, needs, head = (np.zeros(n, np.int64) for n in (2, 6, HEAD_SIZE))
+        self._scratch = sizes, head, needs, new_work()
 
     @property
     def is_free(self) -> bool:
@@ -107,6 +110,7 @@ class WatMembers:
                 found.state,
                 watch,
                 told,
+                *self._scratch,
             )
             no_pages += int(told[_NO_PAGES])
             needed = int(told[_NEEDED])
@@ -142,7 +146,7 @@ def _has_room(
 
 
 @kernel
-def _read_all(
+def _read_members(
     function: int,
     handle: int,
     data: Bytes,
@@ -166,6 +170,10 @@ def _read_all(
     needs: Rows,
     work: Work,
 ) -> int:
+    """What `WatMembers.read` does as long as there is room: the bytes of the members it took.
+
+    sizes: int64 [2], head: int64 [HEAD_SIZE], needs: int64 [6], work: to be written to.
+    """
     start = at
     told[_NO_PAGES], told[_NEEDED] = 0, 0
     while at <= last and at + 18 <= len(data) and is_member(data, at) and not is_full(state):
@@ -199,33 +207,3 @@ def _read_all(
         told[_LAST] = record
         at += sizes[0]
     return at - start
-
-
-@allocating_kernel
-def _read_members(
-    function: int,
-    handle: int,
-    data: Bytes,
-    at: int,
-    last: int,
-    offset: int,
-    plain: Bytes,
-    max_record_bytes: int,
-    max_links: int,
-    heap: Bytes,
-    scratch: Bytes,
-    links: Rows,
-    captions: Rows,
-    metas: Rows,
-    pages: Rows,
-    state: Rows,
-    watch: Rows,
-    told: Rows,
-) -> int:
-    """What `WatMembers.read` does as long as there is room: the bytes of the members it took."""
-    sizes, needs = np.zeros(2, np.int64), np.empty(6, np.int64)
-    head, work = np.empty(HEAD_SIZE, np.int64), new_work()
-    return _read_all(
-        function, handle, data, at, last, offset, plain, max_record_bytes, max_links, heap, scratch,
-        links, captions, metas, pages, state, watch, told, sizes, head, needs, work,
-    )  # fmt: skip
